@@ -1,0 +1,101 @@
+# unbusy: build, demo, tests. `make help` lists what there is.
+
+LUAS    = lua5.4 luajit
+CC     ?= cc
+OPT    ?= -O2 -g
+WERROR ?= -Werror
+CFLAGS  = -std=gnu11 -D_GNU_SOURCE $(OPT) -fPIC -fvisibility=hidden -Icsrc \
+          -Wall -Wextra -Wpedantic -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+          -Wpointer-arith -Wvla $(WERROR) $(EXTRA_CFLAGS)
+LDFLAGS = -shared -Wl,-z,nodelete -Wl,-z,relro,-z,now $(EXTRA_LDFLAGS)
+LIBS    = -lcurl -lpthread -lm
+BUILD  ?= build
+
+SOURCES := $(sort $(wildcard csrc/base/*.c csrc/parts/*.c csrc/engine/*.c csrc/lua/*.c))
+
+LUAINC_lua5.4 ?= $(shell pkg-config --cflags lua5.4 2>/dev/null)
+LUAINC_luajit ?= $(shell pkg-config --cflags luajit 2>/dev/null)
+
+.PHONY: all help $(LUAS) deps demo test test-all check env clean
+all: $(LUAS)
+
+help:
+	@echo 'make            build for Lua 5.4 and LuaJIT'
+	@echo 'make demo       install what is missing, build, and watch a burst being survived'
+	@echo 'make test       install what is missing, build, run every test'
+	@echo 'make test-all   the long ones too'
+	@echo 'make check      the quick one: layers, lengths, linter, documentation'
+	@echo 'make deps       install what building needs (Debian), or say what it is'
+	@echo 'make env        shell lines that let LUA=lua5.4 (or luajit) find this tree'
+	@echo 'make install    to PREFIX (/usr/local), for LUA=lua5.4 or luajit'
+
+define LUA_RULES
+OBJECTS_$(1) := $$(SOURCES:csrc/%.c=$$(BUILD)/$(1)/obj/%.o)
+$(1): $$(BUILD)/$(1)/unbusy/core.so
+$$(BUILD)/$(1)/unbusy/core.so: $$(OBJECTS_$(1))
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS)
+$$(BUILD)/$(1)/obj/%.o: csrc/%.c
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(LUAINC_$(1)) -MMD -MP -c -o $$@ $$<
+-include $$(OBJECTS_$(1):.o=.d)
+endef
+$(foreach lua,$(LUAS),$(eval $(call LUA_RULES,$(lua))))
+
+deps:
+	@sh tools/deps.sh build
+
+# What a recipe installs is not there yet when make reads this file: so they build in a make of their own.
+demo:
+	@sh tools/deps.sh demo
+	@$(MAKE) -s lua5.4
+	@eval "$$($(MAKE) -s env LUA=lua5.4)"; exec lua5.4 examples/demo/demo.lua
+
+test:
+	@sh tools/deps.sh test
+	@$(MAKE) -s all
+	@sh tools/test.sh check clang unit sanitize rock third
+
+test-all: test
+
+check:
+	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/check.lua
+	@luacheck -q .
+
+LUA ?= lua5.4
+env:
+	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;$(CURDIR)/?/init.lua;;"'
+	@echo 'export LUA_CPATH="$(CURDIR)/$(BUILD)/$(LUA)/?.so;;"'
+
+# {== Installing ===============================================================
+
+PREFIX ?= /usr/local
+ABI_lua5.4 = 5.4
+ABI_luajit = 5.1
+INST_LUADIR ?= $(PREFIX)/share/lua/$(ABI_$(LUA))
+INST_LIBDIR ?= $(PREFIX)/lib/lua/$(ABI_$(LUA))
+INST_BINDIR ?= $(PREFIX)/bin
+CORE ?= $(BUILD)/$(LUA)/unbusy/core.so
+
+.PHONY: install copy rock rock-install
+install: $(LUA) copy
+
+copy:
+	mkdir -p "$(DESTDIR)$(INST_LUADIR)" "$(DESTDIR)$(INST_LIBDIR)/unbusy" "$(DESTDIR)$(INST_BINDIR)"
+	cp -R lua/unbusy "$(DESTDIR)$(INST_LUADIR)/"
+	install -m 755 $(CORE) "$(DESTDIR)$(INST_LIBDIR)/unbusy/core.so"
+	install -m 755 bin/unbusy "$(DESTDIR)$(INST_BINDIR)/unbusy"
+
+# LuaRocks builds for whatever Lua it runs: it names the headers, in a tree of objects of their own.
+rock:
+	$(MAKE) lua5.4 BUILD=$(BUILD)/rock LUAINC_lua5.4="-I$(ROCK_INCDIR)" OPT="$(OPT)" WERROR= \
+	  EXTRA_LDFLAGS="$(if $(ROCK_CURL_LIBDIR),-L$(ROCK_CURL_LIBDIR))"
+
+rock-install:
+	$(MAKE) copy CORE=$(BUILD)/rock/lua5.4/unbusy/core.so INST_LUADIR="$(INST_LUADIR)" \
+	  INST_LIBDIR="$(INST_LIBDIR)" INST_BINDIR="$(INST_BINDIR)"
+
+# }=============================================================================
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,21 @@
+/*
+** clock.h: the two clocks. Parts never read them: time is handed to them.
+**
+** All times inside the core are microseconds in an int64_t: fine enough for
+** a local server, wide enough for 292,000 years, and below 2^53 (what a
+** double of LuaJIT holds exactly) for 285 years.
+*/
+#ifndef UB_CLOCK_H
+#define UB_CLOCK_H
+
+#include <stdint.h>
+
+#define UB_SECOND_US 1000000
+
+/* Monotonic time: never set, never jumps; its zero means nothing. */
+int64_t ub_clock_us (void);
+
+/* Wall time since 1970-01-01 00:00 UTC; an operator may set it back. */
+int64_t ub_clock_wall_us (void);
+
+#endif

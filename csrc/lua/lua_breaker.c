@@ -1,0 +1,184 @@
+/*
+** lua_breaker.c: the binding of breaker.h.
+*/
+#include <math.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "lua/lua_util.h"
+#include "parts/breaker.h"
+
+#define TYPE "unbusy.breaker"
+
+static const char *const states[] = {  /* in the order of ub_breaker_state */
+  "closed", "open", "half_open", "forced_open", "disabled", "metrics_only", NULL
+};
+
+/*
+** As luaL_checkudata, but each method has the metatable as its first upvalue:
+** that is quicker than to look it up by name.
+*/
+static ub_breaker *checkbreaker (lua_State *L) {
+  void *b = lua_touserdata(L, 1);
+  if (b != NULL && lua_getmetatable(L, 1)) {
+    int same = lua_rawequal(L, -1, lua_upvalueindex(1));
+    lua_pop(L, 1);
+    if (same)
+      return b;
+  }
+  return luaL_checkudata(L, 1, TYPE);  /* raises */
+}
+
+static void readwindow (lua_State *L, ub_window_config *w) {
+  w->length_us = ub_fieldus(L, 1, "window");
+  w->buckets = (uint32_t)ub_fieldwhole(L, 1, "buckets");
+  w->count = (uint32_t)ub_optfieldnumber(L, 1, "count", 0);
+}
+
+static void readconfig (lua_State *L, ub_breaker_config *c) {
+  readwindow(L, &c->window);
+  c->min_calls = (uint64_t)ub_fieldwhole(L, 1, "min_calls");
+  c->failure_rate = ub_fieldnumber(L, 1, "failure_rate");
+  c->slow_us = ub_optfieldus(L, 1, "slow_after", UB_BREAKER_FOREVER);
+  c->slow_rate = ub_optfieldnumber(L, 1, "slow_rate", HUGE_VAL);
+  c->consecutive = (uint64_t)ub_optfieldnumber(L, 1, "consecutive", 0);
+  c->open_us = ub_fieldus(L, 1, "open_for");
+  c->open_growth = ub_fieldnumber(L, 1, "open_growth");
+  c->open_cap_us = ub_fieldus(L, 1, "open_cap");
+  c->open_jitter = ub_fieldnumber(L, 1, "open_jitter");
+  c->permits = (uint32_t)ub_fieldwhole(L, 1, "permits");
+  c->slots = (uint32_t)ub_fieldwhole(L, 1, "slots");
+  c->seed = ub_fieldseed(L, 1);
+}
+
+/* core.breaker(options, now or nil) -> breaker */
+static int breaker_new (lua_State *L) {
+  ub_breaker_config config;
+  int64_t now = ub_optnow(L, 2);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  readconfig(L, &config);
+  ub_breaker_init(ub_newuserdata(L, ub_breaker_size(&config)), &config, now);
+  ub_settype(L, TYPE);
+  return 1;
+}
+
+static void pushseconds (lua_State *L, int64_t us) {
+  lua_pushnumber(L, us == UB_BREAKER_FOREVER ? HUGE_VAL : (double)us / UB_SECOND_US);
+}
+
+/* b:allow(now or nil) -> ticket | nil, message, "open", { retry_after = seconds } */
+static int breaker_allow (lua_State *L) {
+  ub_breaker *b = checkbreaker(L);
+  int64_t now = ub_optnow(L, 2);
+  uint64_t ticket;
+  int err = ub_breaker_allow(b, now, &ticket);
+  if (err == UB_OK) {
+    ub_pushwhole(L, (int64_t)ticket);
+    return 1;
+  }
+  ub_pushfail(L, err, "breaker");
+  lua_createtable(L, 0, 1);
+  pushseconds(L, ub_breaker_retry_after(b, now));
+  lua_setfield(L, -2, "retry_after");
+  return 4;
+}
+
+static ub_breaker_outcome checkoutcome (lua_State *L, int index) {
+  static const char *const words[] = {  /* in the order of ub_breaker_outcome */
+    "ok", "fail", "neutral", "busy", NULL
+  };
+  const char *word = lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "";
+  if (word[0] == 'o' && word[1] == 'k' && word[2] == '\0')  /* nearly always */
+    return UB_BREAKER_OK;
+  return (ub_breaker_outcome)ub_checkword(L, index, words);
+}
+
+/* b:report(ticket, outcome, seconds or nil, now or nil) -> boolean */
+static int breaker_report (lua_State *L) {
+  ub_breaker *b = checkbreaker(L);
+  uint64_t ticket = ub_checkticket(L, 2);
+  ub_breaker_outcome outcome = checkoutcome(L, 3);
+  int64_t took = lua_isnoneornil(L, 4) ? -1 : ub_checkus(L, 4);
+  lua_pushboolean(L, ub_breaker_report(b, ticket, outcome, took, ub_optnow(L, 5)));
+  return 1;
+}
+
+/* b:record(ticket, "fail", now or nil) -> boolean */
+static int breaker_record (lua_State *L) {
+  static const char *const words[] = {"fail", NULL};
+  ub_breaker *b = checkbreaker(L);
+  uint64_t ticket = ub_checkticket(L, 2);
+  ub_checkword(L, 3, words);
+  lua_pushboolean(L, ub_breaker_record(b, ticket, ub_optnow(L, 4)));
+  return 1;
+}
+
+/* b:state(now or nil) -> word */
+static int breaker_state (lua_State *L) {
+  ub_breaker *b = checkbreaker(L);
+  lua_pushstring(L, states[ub_breaker_state_now(b, ub_optnow(L, 2))]);
+  return 1;
+}
+
+/* b:retry_after(now or nil) -> seconds */
+static int breaker_retry_after (lua_State *L) {
+  ub_breaker *b = checkbreaker(L);
+  pushseconds(L, ub_breaker_retry_after(b, ub_optnow(L, 2)));
+  return 1;
+}
+
+/* b:force(state, seconds or nil, now or nil) */
+static int breaker_force (lua_State *L) {
+  ub_breaker *b = checkbreaker(L);
+  ub_breaker_state state = (ub_breaker_state)ub_checkword(L, 2, states);
+  int64_t length = lua_isnoneornil(L, 3) ? -1 : ub_checkus(L, 3);
+  luaL_argcheck(L, state != UB_HALF_OPEN, 2, "'half_open' cannot be forced");
+  if (!lua_isnoneornil(L, 3)) {
+    luaL_argcheck(L, state != UB_CLOSED, 3, "'closed' takes no seconds");
+    length = length < 0 ? 0 : length;  /* a wait that is over already */
+  }
+  ub_breaker_force(b, state, length, ub_optnow(L, 4));
+  return 0;
+}
+
+/* b:stats(now or nil) -> table */
+static int breaker_stats (lua_State *L) {
+  ub_breaker *b = checkbreaker(L);
+  ub_breaker_stats stats = ub_breaker_read(b, ub_optnow(L, 2));
+  lua_createtable(L, 0, 8);
+  ub_setwhole(L, "calls", (int64_t)stats.tally.calls);
+  ub_setwhole(L, "successes", (int64_t)stats.tally.ok);
+  ub_setwhole(L, "failures", (int64_t)stats.tally.failures);
+  ub_setwhole(L, "slow", (int64_t)stats.tally.slow);
+  ub_setnumber(L, "failure_rate", stats.failure_rate);
+  ub_setwhole(L, "refused", (int64_t)stats.refused);
+  ub_setwhole(L, "outstanding", (int64_t)stats.outstanding);
+  lua_pushstring(L, states[stats.state]);
+  lua_setfield(L, -2, "state");
+  return 1;
+}
+
+/* Add the methods to the type, the metatable being an upvalue of each. */
+static void addmethods (lua_State *L, const luaL_Reg *method) {
+  luaL_getmetatable(L, TYPE);
+  lua_getfield(L, -1, "__index");
+  for (; method->name != NULL; method++) {
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, method->func, 1);
+    lua_setfield(L, -2, method->name);
+  }
+  lua_pop(L, 2);
+}
+
+void ub_open_breaker (lua_State *L) {
+  static const luaL_Reg none[] = {{NULL, NULL}};
+  static const luaL_Reg methods[] = {
+    {"allow", breaker_allow}, {"report", breaker_report}, {"record", breaker_record},
+    {"state", breaker_state}, {"retry_after", breaker_retry_after},
+    {"force", breaker_force}, {"stats", breaker_stats}, {NULL, NULL}
+  };
+  ub_newtype(L, TYPE, none, NULL);
+  addmethods(L, methods);
+  lua_pushcfunction(L, breaker_new);
+  lua_setfield(L, -2, "breaker");
+}

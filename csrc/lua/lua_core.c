@@ -1,0 +1,75 @@
+/*
+** lua_core.c: opens 'unbusy.core', the C side of unbusy.
+**
+** The module is a table of constructors, one per part, and a few functions:
+** now, wall, stats, errors, fail_alloc. lua/unbusy/core.meta.lua describes it.
+*/
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "engine/engine.h"
+#include "lua/lua_util.h"
+
+/* core.now() -> seconds of the monotonic clock */
+static int core_now (lua_State *L) {
+  lua_pushnumber(L, (double)ub_clock_us() / UB_SECOND_US);
+  return 1;
+}
+
+/* core.wall() -> seconds since 1970 */
+static int core_wall (lua_State *L) {
+  lua_pushnumber(L, (double)ub_clock_wall_us() / UB_SECOND_US);
+  return 1;
+}
+
+/* core.stats() -> { blocks =, engines =, transfers =, descriptors = } */
+static int core_stats (lua_State *L) {
+  ub_engine_totals totals = ub_engine_count();
+  lua_newtable(L);
+  ub_setwhole(L, "blocks", ub_alloc_live());
+  ub_setwhole(L, "engines", totals.engines);
+  ub_setwhole(L, "transfers", totals.transfers);
+  ub_setwhole(L, "descriptors", totals.descriptors);
+  return 1;
+}
+
+/* core.errors() -> { { name =, number =, word =, text = }, … } */
+static int core_errors (lua_State *L) {
+  int err;
+  lua_newtable(L);
+  for (err = UB_OK + 1; err < UB_ERRORS_END; err++) {
+    lua_newtable(L);
+    ub_setwhole(L, "number", err);
+    lua_pushstring(L, ub_err_word(err));
+    lua_setfield(L, -2, "word");
+    lua_pushstring(L, ub_err_text(err));
+    lua_setfield(L, -2, "text");
+    lua_rawseti(L, -2, err);
+  }
+  return 1;
+}
+
+/* core.fail_alloc(n): the n-th allocation of the core from now fails, once */
+static int core_fail_alloc (lua_State *L) {
+  ub_alloc_fail_at((int64_t)luaL_checknumber(L, 1));
+  return 0;
+}
+
+__attribute__((visibility("default"))) int luaopen_unbusy_core (lua_State *L);
+
+int luaopen_unbusy_core (lua_State *L) {
+  static const luaL_Reg functions[] = {
+    {"now", core_now}, {"wall", core_wall}, {"stats", core_stats},
+    {"errors", core_errors}, {"fail_alloc", core_fail_alloc}, {NULL, NULL}
+  };
+  lua_newtable(L);
+  luaL_setfuncs(L, functions, 0);
+  ub_open_backoff(L);
+  ub_open_breaker(L);
+  ub_open_budget(L);
+  ub_open_engine(L);
+  ub_open_limiter(L);
+  ub_open_retry_after(L);
+  ub_open_sse(L);
+  return 1;
+}

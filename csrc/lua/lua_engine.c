@@ -1,0 +1,246 @@
+/*
+** lua_engine.c: the binding of engine.h.
+*/
+#include "base/clock.h"
+#include "base/err.h"
+#include "engine/engine.h"
+#include "lua/lua_util.h"
+
+#define TYPE "unbusy.engine"
+
+typedef struct box {
+  ub_engine *engine;  /* NULL: closed */
+} box;
+
+/* core.engine() -> engine | nil, message, code */
+static int engine_new (lua_State *L) {
+  int err;
+  box *b = ub_newuserdata(L, sizeof *b);
+  b->engine = NULL;  /* closed first, so that __gc can treat it */
+  ub_settype(L, TYPE);
+  b->engine = ub_engine_open(&err);
+  return b->engine != NULL ? 1 : ub_pushfail(L, err, "engine");
+}
+
+static ub_engine *check (lua_State *L) {
+  box *b = luaL_checkudata(L, 1, TYPE);
+  luaL_argcheck(L, b->engine != NULL, 1, "the engine is closed");
+  return b->engine;
+}
+
+/* e:close(); may be called twice, and is __gc and __close */
+static int engine_close (lua_State *L) {
+  box *b = luaL_checkudata(L, 1, TYPE);
+  ub_engine *e = b->engine;
+  b->engine = NULL;
+  ub_engine_close(e);
+  return 0;
+}
+
+/* A field's string, which the table keeps alive; NULL when it is nil. */
+static const char *optstring (lua_State *L, const char *name, size_t *length) {
+  const char *s = NULL;
+  lua_getfield(L, 2, name);
+  if (!lua_isnil(L, -1)) {
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "request: '%s' is no string", name);
+    s = lua_tolstring(L, -1, length);
+  }
+  lua_pop(L, 1);
+  return s;
+}
+
+/* The list 'headers' as a NULL-ended array, in a userdata left on the stack. */
+static const char *const *header_lines (lua_State *L) {
+  const char **lines;
+  size_t count, i;
+  lua_getfield(L, 2, "headers");
+  luaL_checktype(L, -1, LUA_TTABLE);
+  count = lua_rawlen(L, -1);
+  lines = ub_newuserdata(L, (count + 1) * sizeof *lines);
+  for (i = 0; i < count; i++) {
+    lua_rawgeti(L, -2, (int)i + 1);
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "request: header %d is no string", (int)i + 1);
+    lines[i] = lua_tostring(L, -1);
+    lua_pop(L, 1);
+  }
+  lines[count] = NULL;
+  return lines;
+}
+
+static void read_request (lua_State *L, ub_request *r) {
+  luaL_checktype(L, 2, LUA_TTABLE);
+  r->url = optstring(L, "url", NULL);
+  r->method = optstring(L, "method", NULL);
+  if (r->url == NULL || r->method == NULL)
+    luaL_error(L, "request: 'url' and 'method' are needed");
+  r->body = optstring(L, "body", &r->body_size);
+  r->proxy = optstring(L, "proxy", NULL);
+  r->ca_file = optstring(L, "ca_file", NULL);
+  r->ca_path = optstring(L, "ca_path", NULL);
+  r->cert_file = optstring(L, "cert_file", NULL);
+  r->key_file = optstring(L, "key_file", NULL);
+  r->connect_us = ub_optfieldus(L, 2, "connect", 0);
+  r->window_bytes = (size_t)ub_optfieldnumber(L, 2, "window", 65536);
+  r->most_bytes = (uint64_t)ub_optfieldnumber(L, 2, "most", 0);
+  r->insecure = ub_fieldtrue(L, 2, "insecure");
+  r->http1 = ub_fieldtrue(L, 2, "http1");
+  r->headers = header_lines(L);
+}
+
+/* e:submit(request) -> id | nil, message, code */
+static int engine_submit (lua_State *L) {
+  ub_engine *e = check(L);
+  ub_request request = {0};
+  uint64_t id;
+  int err;
+  read_request(L, &request);
+  err = ub_engine_submit(e, &request, &id);
+  if (err != UB_OK)
+    return ub_pushfail(L, err, "engine");
+  ub_pushwhole(L, (int64_t)id);
+  return 1;
+}
+
+/* e:step() -> true | nil, message, code */
+static int engine_step (lua_State *L) {
+  int err = ub_engine_step(check(L));
+  if (err != UB_OK)
+    return ub_pushfail(L, err, "engine");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* e:wait(seconds or nil): until a step is due, a signal came, or the time is up */
+static int engine_wait (lua_State *L) {
+  ub_engine *e = check(L);
+  int64_t us = lua_isnoneornil(L, 2) ? -1 : ub_checkus(L, 2);
+  ub_engine_wait(e, us < -1 ? 0 : us);
+  return 0;
+}
+
+/* e:next() -> id or nil */
+static int engine_next (lua_State *L) {
+  uint64_t id = ub_engine_next(check(L));
+  if (id == 0)
+    lua_pushnil(L);
+  else
+    ub_pushwhole(L, (int64_t)id);
+  return 1;
+}
+
+/* table[lower-case name] = value; a repeated name's values are joined by ", " */
+static void push_header (lua_State *L, const ub_header *h) {
+  luaL_Buffer name;
+  size_t i;
+  luaL_buffinit(L, &name);
+  for (i = 0; i < h->name_length; i++) {
+    char c = h->name[i];
+    luaL_addchar(&name, (char)(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c));
+  }
+  luaL_pushresult(&name);
+  lua_pushvalue(L, -1);
+  lua_rawget(L, -3);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_pushlstring(L, h->value, h->value_length);
+  } else {
+    lua_pushliteral(L, ", ");
+    lua_pushlstring(L, h->value, h->value_length);
+    lua_concat(L, 3);
+  }
+  lua_rawset(L, -3);
+}
+
+static int push_head (lua_State *L, const ub_news *news) {
+  ub_header header;
+  size_t at = 0;
+  lua_pushliteral(L, "head");
+  ub_pushwhole(L, news->status);
+  lua_newtable(L);
+  while (ub_header_next(news->bytes, news->length, &at, &header))
+    push_header(L, &header);
+  return 3;
+}
+
+static int push_end (lua_State *L, const ub_news *news) {
+  lua_pushliteral(L, "end");
+  if (news->err == UB_OK) {
+    lua_pushnil(L);
+    lua_pushnil(L);
+  } else {
+    lua_pushstring(L, ub_err_word(news->err));
+    lua_pushstring(L, news->message);
+  }
+  lua_newtable(L);
+  lua_pushstring(L, news->phase);
+  lua_setfield(L, -2, "phase");
+  ub_setnumber(L, "first", (double)news->first_us / UB_SECOND_US);
+  ub_setnumber(L, "total", (double)news->total_us / UB_SECOND_US);
+  lua_pushboolean(L, news->reused);
+  lua_setfield(L, -2, "reused");
+  lua_pushboolean(L, news->http2);
+  lua_setfield(L, -2, "http2");
+  return 4;
+}
+
+/*
+** e:take(id) -> nil | "head", status, headers | "data", bytes
+**             | "end", code or nil, message or nil, { phase, first, total, reused, http2 }
+*/
+static int engine_take (lua_State *L) {
+  ub_news news;
+  ub_engine *e = check(L);
+  ub_engine_take(e, ub_checkticket(L, 2), &news);
+  switch (news.kind) {
+    case UB_NEWS_HEAD: return push_head(L, &news);
+    case UB_NEWS_END: return push_end(L, &news);
+    case UB_NEWS_DATA:
+      lua_pushliteral(L, "data");
+      lua_pushlstring(L, news.bytes, news.length);
+      return 2;
+    default:
+      lua_pushnil(L);
+      return 1;
+  }
+}
+
+/* e:cancel(id) */
+static int engine_cancel (lua_State *L) {
+  ub_engine *e = check(L);
+  ub_engine_cancel(e, ub_checkticket(L, 2));
+  return 0;
+}
+
+/* e:fd() -> the descriptor to wait on */
+static int engine_fd (lua_State *L) {
+  ub_pushwhole(L, ub_engine_fd(check(L)));
+  return 1;
+}
+
+/* e:owned() -> does it belong to this process, and is it open? */
+static int engine_owned (lua_State *L) {
+  box *b = luaL_checkudata(L, 1, TYPE);
+  lua_pushboolean(L, b->engine != NULL && ub_engine_owned(b->engine));
+  return 1;
+}
+
+/* e:active() -> number of transfers not yet ended */
+static int engine_active (lua_State *L) {
+  ub_pushwhole(L, ub_engine_active(check(L)));
+  return 1;
+}
+
+void ub_open_engine (lua_State *L) {
+  static const luaL_Reg methods[] = {
+    {"submit", engine_submit}, {"step", engine_step}, {"wait", engine_wait},
+    {"next", engine_next}, {"take", engine_take}, {"cancel", engine_cancel},
+    {"fd", engine_fd}, {"owned", engine_owned}, {"active", engine_active},
+    {"close", engine_close}, {NULL, NULL}
+  };
+  static const luaL_Reg meta[] = {{"__gc", engine_close}, {"__close", engine_close}, {NULL, NULL}};
+  ub_newtype(L, TYPE, methods, meta);
+  lua_pushcfunction(L, engine_new);
+  lua_setfield(L, -2, "engine");
+}
