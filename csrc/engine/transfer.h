@@ -1,0 +1,53 @@
+/*
+** transfer.h: one request and its answer. Private to the engine.
+*/
+#ifndef UB_TRANSFER_H
+#define UB_TRANSFER_H
+
+#include <curl/curl.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "engine/engine.h"
+
+typedef struct ub_transfer {
+  uint64_t id;
+  ub_engine *engine;
+  CURL *easy;
+  struct curl_slist *lines;  /* request headers */
+  char *body;                /* our copy of the request's body */
+  size_t body_size, body_sent;
+  int resent;                /* how often libcurl wanted to start over */
+  ub_buf head, data;
+  size_t window_bytes;
+  uint64_t most_bytes, got_bytes;
+  int status;
+  int in_header;     /* between a status line and its blank line */
+  int head_done;     /* the final answer's header is whole */
+  int head_taken;
+  int paused;
+  int resuming;      /* libcurl hands over what it kept: take all of it, for
+                        what is refused again it copies again */
+  int ended;
+  int err;           /* of the end; set early when a callback refuses */
+  int64_t started_us, first_us, ended_us;
+  int listed;        /* on the engine's ready list */
+  struct ub_transfer *next;
+  const char *phase;
+  const char *message;
+  char error[CURL_ERROR_SIZE];
+} ub_transfer;
+
+/* A transfer ready to be added to a multi handle; NULL and '*err' on failure. */
+ub_transfer *ub_transfer_new (const ub_request *request, CURL *easy, int *err);
+
+/* Free all but the easy handle, which stays the caller's. NULL is allowed. */
+void ub_transfer_free (ub_transfer *t);
+
+/* libcurl is done with it: note how it ended. */
+void ub_transfer_end (ub_transfer *t, CURLcode result);
+
+/* In engine.c: this transfer has news. */
+void ub_engine_list (ub_transfer *t);
+
+#endif
