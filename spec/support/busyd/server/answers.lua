@@ -1,0 +1,153 @@
+--- Good answers. What is to be sent is a *play*:
+--
+--   status, headers    as they say
+--   pieces             strings, sent in this order
+--   paced = { a, b }   pieces a … b have `gap` seconds between them: they hold the answer's text
+--   patient            the programme's latency and token interval apply
+--   good               the caller gets a whole answer (presets that spoil it clear this)
+--
+-- presets.lua changes plays, player.lua sends them and knows the rest of their fields.
+local cjson = require "cjson"
+local stream = require "server.stream"
+local text = require "server.text"
+local ffi = require "ffi"
+
+local encode = cjson.encode
+
+local answers = {}
+
+local MODELS = { "busyd-large", "busyd-small" }
+
+--- Tokens as we count them: one for four bytes, or as many words as the programme wants.
+function answers.usage(call, answer, said)
+  local prompt = math.ceil(call.prompt_bytes / 4)
+  local completion = answer.tokens or math.ceil(#said / 4)
+  local cached = math.min(answer.cached_tokens or 0, prompt)
+  return ('{"prompt_tokens":%d,"completion_tokens":%d,"total_tokens":%d,'
+    .. '"prompt_cache_hit_tokens":%d,"prompt_cache_miss_tokens":%d,'
+    .. '"prompt_tokens_details":{"cached_tokens":%d}}'):format(
+    prompt, completion, prompt + completion, cached, prompt - cached, cached)
+end
+
+-- The text to say; a prefix completion leaves out what was said already.
+local function say(call, answer, question)
+  local whole = text.answer(question, answer)
+  local prefix = call.prefix
+  if prefix and whole:sub(1, #prefix) == prefix then return whole:sub(#prefix + 1) end
+  return whole
+end
+
+-- The tool calls the programme asks for; without arguments they carry the question.
+local function tool_calls(answer, question)
+  local calls = {}
+  for i, tool in ipairs(answer.tool_calls) do
+    local arguments = tool.arguments or { question = question }
+    calls[i] = {
+      index = i - 1, id = tool.id or "call_" .. i, name = tool.name or "lookup",
+      arguments = type(arguments) == "table" and encode(arguments) or arguments,
+    }
+  end
+  return calls
+end
+
+--- What a good answer to this call says, before it is put into any shape.
+---@return table said  { content, reasoning, tools, finish_reason }
+function answers.say(call)
+  local answer, question = call.answer, call.question
+  local tools = answer.tool_calls and call.kind == "chat" and tool_calls(answer, question)
+  return {
+    content = not tools and say(call, answer, question) or answer.text,
+    reasoning = answer.reasoning and text.reasoning(question, answer), tools = tools or nil,
+    finish_reason = answer.finish_reason or tools and "tool_calls" or "stop",
+  }
+end
+
+local function tools_json(tools)
+  local list = {}
+  for i, tool in ipairs(tools) do
+    list[i] = ('{"index":%d,"id":%s,"type":"function","function":{"name":%s,"arguments":%s}}')
+      :format(tool.index, encode(tool.id), encode(tool.name), encode(tool.arguments))
+  end
+  return "[" .. table.concat(list, ",") .. "]"
+end
+
+--- The head that every object of this call begins with: `{"id":…,"model":…,`.
+function answers.head(call, object)
+  return '{"id":"' .. (call.kind == "chat" and "chatcmpl-" or "cmpl-") .. call.number ..
+    '","object":"' .. object .. '","created":' .. ngx.time() .. ',"model":' ..
+    encode(call.model) .. ","
+end
+
+local shapes = {}
+
+function shapes.chat(call)
+  local said = answers.say(call)
+  return answers.head(call, "chat.completion") ..
+    '"choices":[{"index":0,"message":{"role":"assistant","content":' ..
+    encode(said.content or cjson.null) ..
+    (said.reasoning and ',"reasoning_content":' .. encode(said.reasoning) or "") ..
+    (said.tools and ',"tool_calls":' .. tools_json(said.tools) or "") ..
+    '},"logprobs":null,"finish_reason":' .. encode(said.finish_reason) .. '}],"usage":' ..
+    answers.usage(call, call.answer, said.content or "") .. "}"
+end
+
+-- One choice for each prompt.
+function shapes.completion(call)
+  local choices, whole = {}, {}
+  for i, prompt in ipairs(call.inputs) do
+    whole[i] = text.answer(prompt, call.answer)
+    choices[i] = ('{"index":%d,"text":%s,"logprobs":null,"finish_reason":%s}'):format(
+      i - 1, encode(whole[i]), encode(call.answer.finish_reason or "stop"))
+  end
+  return answers.head(call, "text_completion") .. '"choices":[' .. table.concat(choices, ",") ..
+    '],"usage":' .. answers.usage(call, call.answer, table.concat(whole)) .. "}"
+end
+
+local function base64_floats(vector)
+  local floats = ffi.new("float[?]", #vector)
+  for i, number in ipairs(vector) do floats[i - 1] = number end
+  return ngx.encode_base64(ffi.string(floats, 4 * #vector))
+end
+
+function shapes.embedding(call)
+  local data = {}
+  for i, input in ipairs(call.inputs) do
+    local vector = text.embedding(input, call.answer.dimensions)
+    data[i] = ('{"object":"embedding","index":%d,"embedding":%s}'):format(
+      i - 1, encode(call.base64 and base64_floats(vector) or vector))
+  end
+  local tokens = math.ceil(call.prompt_bytes / 4)
+  return ('{"object":"list","data":[%s],"model":%s,"usage":{"prompt_tokens":%d,"total_tokens":%d}}')
+    :format(table.concat(data, ","), encode(call.model), tokens, tokens)
+end
+
+function shapes.models()
+  local data = {}
+  for i, name in ipairs(MODELS) do
+    data[i] = ('{"id":"%s","object":"model","created":0,"owned_by":"busyd"}'):format(name)
+  end
+  return '{"object":"list","data":[' .. table.concat(data, ",") .. "]}"
+end
+
+--- The play of a good answer.
+---@param call table  with `answer`, the programme's say on it
+function answers.play(call)
+  if call.stream then return stream.play(call, answers) end
+  return {
+    status = 200, headers = { ["Content-Type"] = "application/json" },
+    pieces = { shapes[call.kind](call) }, paced = { 1, 1 }, good = true, patient = true,
+  }
+end
+
+--- The play of an error in OpenAI's shape.
+---@param code? string  JSON null when nil
+function answers.error(status, message, kind, code)
+  return {
+    status = status, headers = { ["Content-Type"] = "application/json" },
+    pieces = { encode { error = {
+      message = message, type = kind, param = cjson.null, code = code or cjson.null,
+    } } }, paced = { 1, 1 },
+  }
+end
+
+return answers
