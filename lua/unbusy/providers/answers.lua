@@ -1,0 +1,130 @@
+--- Reads the answer out of a decoded body: text, tool calls, usage.
+local json = require "unbusy.json"
+
+local answers = {}
+
+--- A value, or nil for JSON's null.
+function answers.some(v)
+  if v ~= json.null then return v end
+end
+
+local some = answers.some
+
+local function is_object(v)
+  return type(v) == "table" and v[1] == nil and not json.is_array(v)
+end
+
+--- The table behind a field, or nil.
+function answers.table_of(v)
+  return type(v) == "table" and v or nil
+end
+
+local table_of = answers.table_of
+
+--- The text of a content: a string, or a list of parts of which the text ones count.
+---@return string?
+function answers.text_of(content)
+  if type(content) == "string" then return content end
+  if type(content) ~= "table" then return nil end
+  local out = {}
+  for _, part in ipairs(content) do
+    if type(part) == "table" and part.type == "text" and type(part.text) == "string" then
+      out[#out + 1] = part.text
+    end
+  end
+  return #out > 0 and table.concat(out) or nil
+end
+
+--- The thoughts that go before an answer, under either name that servers give them.
+---@return string?
+function answers.reasoning_of(message)
+  local text = some(message.reasoning_content) or some(message.reasoning)
+  return type(text) == "string" and text ~= "" and text or nil
+end
+
+local function count(n)
+  n = json.whole(n)
+  return n and n > 0 and n or 0
+end
+
+--- Counts the tokens of a `usage` object; cached ones as OpenAI, DeepSeek and relays write them.
+---@param u any
+---@return table? usage prompt_tokens completion_tokens total_tokens cached_tokens reasoning_tokens
+function answers.usage(u)
+  if not is_object(u) then return nil end
+  local prompt, completion = count(u.prompt_tokens), count(u.completion_tokens)
+  local of_prompt = table_of(u.prompt_tokens_details) or {}
+  local of_completion = table_of(u.completion_tokens_details) or {}
+  local cached, total = count(of_prompt.cached_tokens), count(u.total_tokens)
+  if cached == 0 then cached = count(u.prompt_cache_hit_tokens) end
+  return { prompt_tokens = prompt, completion_tokens = completion,
+    total_tokens = total > 0 and total or prompt + completion, cached_tokens = cached,
+    reasoning_tokens = count(of_completion.reasoning_tokens) }
+end
+
+local function text_field(v)
+  return type(v) == "string" and v ~= "" and v or nil
+end
+
+--- The answer that a complete body holds; of several choices, the one with the least index.
+---@param kind string
+---@param body table? decoded
+---@return table answer body text reasoning tool_calls finish model usage refusal
+function answers.of(kind, body)
+  if type(body) ~= "table" then return {} end
+  local answer = { body = body, model = text_field(body.model), usage = answers.usage(body.usage) }
+  local choices = table_of(body.choices)
+  local choice = kind ~= "embed" and choices and table_of(choices[1])
+  if not choice then return answer end
+  answer.finish = text_field(choice.finish_reason)
+  local message = table_of(choice.message)
+  if kind == "complete" or not message then
+    answer.text = answers.text_of(choice.text)
+    return answer
+  end
+  answer.text = answers.text_of(message.content)
+  answer.reasoning = answers.reasoning_of(message)
+  answer.refusal = text_field(message.refusal)
+  local calls = table_of(message.tool_calls)
+  answer.tool_calls = calls and #calls > 0 and calls or nil
+  return answer
+end
+
+--- finish_reasons that say there is no answer, and the failure each one is.
+answers.unfinished = {
+  insufficient_system_resource = "busy", -- DeepSeek, and relays in front of it
+  error = "upstream",
+}
+
+local function choice_fault(kind, choice)
+  if type(choice) ~= "table" then return "200 with a choice that is no object", "upstream" end
+  local bad = answers.unfinished[choice.finish_reason]
+  if bad then return "200 finish_reason " .. choice.finish_reason, bad end
+  if kind == "chat" then
+    if not is_object(choice.message) then return "200 without a message", "empty" end
+  elseif type(choice.text) ~= "string" then
+    return "200 without text", "empty"
+  end
+end
+
+local function list_fault(body, name)
+  local list = some(body[name])
+  if type(list) ~= "table" then return "200 without " .. name, "upstream" end
+  if #list == 0 then return "200 with no " .. name, "empty" end
+end
+
+--- What is wrong with the body of a success, if anything.
+---@param kind string chat, complete or embed
+---@param body table decoded
+---@return string? message, string? code
+function answers.fault(kind, body)
+  if kind == "embed" then return list_fault(body, "data") end
+  local message, code = list_fault(body, "choices")
+  if message then return message, code end
+  for _, choice in ipairs(body.choices) do
+    message, code = choice_fault(kind, choice)
+    if message then return message, code end
+  end
+end
+
+return answers

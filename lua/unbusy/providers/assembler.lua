@@ -1,0 +1,302 @@
+--- Puts a stream's events together again.
+--
+--     local a = assembler.new "chat"
+--     for _, event in ipairs(parser:feed(bytes)) do
+--       local piece, message, code, detail = a:feed(event)
+--     end
+--     local ok, message, code = a:finish()        -- at the end of the bytes
+--     local answer = a:answer()                   -- as if it had not been a stream
+--
+-- A stream is whole when every choice seen has given its finish_reason. `[DONE]` alone does not
+-- make it whole, nor does its absence after that break it (some servers send none).
+-- `a.started` is true from the first byte of answer on: reasoning, content, refusal or a tool call;
+-- a role alone is none. `a.finished` says that it is whole so far, `a.done` that `[DONE]` came.
+local answers = require "unbusy.providers.answers"
+local errors = require "unbusy.providers.errors"
+local json = require "unbusy.json"
+
+local some, table_of = answers.some, answers.table_of
+
+local assembler = {}
+local methods = {}
+local class = { __index = methods, __metatable = false }
+
+local objects = { chat = "chat.completion", complete = "text_completion" }
+
+--- Makes an assembler.
+---@param kind string chat or complete
+---@return table a
+function assembler.new(kind)
+  if not objects[kind] then
+    error(("assembler: kind chat or complete expected, got '%s'"):format(tostring(kind)), 2)
+  end
+  return setmetatable({ kind = kind, started = false, finished = false, done = false,
+    head = {}, choices = {}, open = 0 }, class)
+end
+
+local function append(parts, name, text)
+  local list = parts[name]
+  if not list then parts[name] = { text } else list[#list + 1] = text end
+end
+
+-- Strings that grow from delta to delta; each is kept as a list until the end.
+local growing = { content = true, reasoning_content = true, reasoning = true, refusal = true }
+
+-- The call that a fragment continues: by its index; without one, a new call if it has an id, else
+-- the last one.
+local function call_of(choice, fragment)
+  local calls, index = choice.calls, json.whole(fragment.index)
+  if not index then
+    index = choice.last_call or 0
+    if choice.last_call and type(fragment.id) == "string" then index = index + 1 end
+  end
+  choice.last_call = index
+  local call = calls[index]
+  if not call then
+    call = { index = index, fields = {}, functions = {}, arguments = {} }
+    calls[index] = call
+  end
+  return call
+end
+
+-- Keeps a field that is there and says something (the key of a list's item is not a field).
+local function keep(fields, k, v)
+  if type(k) == "string" and some(v) ~= nil and v ~= "" then fields[k] = v end
+end
+
+local function take_function(call, f)
+  for k, v in next, f do
+    if k ~= "arguments" then
+      keep(call.functions, k, v)
+    elseif type(v) == "string" then
+      call.arguments[#call.arguments + 1] = v
+    end
+  end
+end
+
+local function take_calls(choice, fragments)
+  local any = false
+  for _, fragment in ipairs(fragments) do
+    if type(fragment) == "table" then
+      any = true
+      local call = call_of(choice, fragment)
+      for k, v in next, fragment do
+        if k == "function" then
+          if type(v) == "table" then take_function(call, v) end
+        elseif k ~= "index" then
+          keep(call.fields, k, v)
+        end
+      end
+    end
+  end
+  return any
+end
+
+-- Takes a delta in; true when it carries a part of the answer.
+local function take_delta(choice, delta)
+  local started = false
+  for k, v in next, delta do
+    if growing[k] then
+      local text = answers.text_of(v)
+      if text then append(choice.parts, k, text) end
+      started = started or text ~= nil and text ~= ""
+    elseif k == "tool_calls" then
+      started = type(v) == "table" and take_calls(choice, v) or started
+    elseif k == "function_call" and type(v) == "table" then -- the older form of a tool call
+      choice.function_call = choice.function_call or { functions = {}, arguments = {} }
+      take_function(choice.function_call, v)
+      started = true
+    else
+      keep(choice.message, k, v)
+    end
+  end
+  return started
+end
+
+local function take_logprobs(choice, given)
+  local all = choice.logprobs or {}
+  choice.logprobs = all
+  for name, list in next, given do
+    if type(list) == "table" and type(name) == "string" then
+      local whole = all[name] or json.array {}
+      all[name] = whole
+      for _, item in ipairs(list) do whole[#whole + 1] = item end
+    end
+  end
+end
+
+local function choice_at(a, given)
+  local index = json.whole(given.index) or 0
+  local choice = a.choices[index]
+  if not choice then
+    choice = { index = index, parts = {}, message = {}, calls = {}, extra = {} }
+    a.choices[index] = choice
+    a.open = a.open + 1
+  end
+  return choice
+end
+
+local known = { index = true, delta = true, message = true, text = true, logprobs = true,
+  finish_reason = true }
+
+-- Takes one choice of a chunk in: the choice, whether it carries answer bytes, its delta.
+local function take_choice(a, given)
+  local choice, started = choice_at(a, given), false
+  local delta = table_of(given.delta) or table_of(given.message)
+  if a.kind == "chat" then
+    started = delta ~= nil and take_delta(choice, delta)
+  elseif type(given.text) == "string" then
+    append(choice.parts, "text", given.text)
+    started = given.text ~= ""
+  end
+  if type(given.logprobs) == "table" then take_logprobs(choice, given.logprobs) end
+  for k, v in next, given do
+    if not known[k] then keep(choice.extra, k, v) end
+  end
+  local finish = given.finish_reason
+  if type(finish) == "string" and finish ~= "" then
+    if not choice.finish then a.open = a.open - 1 end
+    choice.finish = finish
+  end
+  return choice, started, delta
+end
+
+-- `obfuscation` is padding against listeners, fresh in each chunk.
+local not_kept = { choices = true, object = true, usage = true, obfuscation = true, error = true }
+
+local function take_head(a, chunk)
+  for k, v in next, chunk do
+    if not not_kept[k] then keep(a.head, k, v) end
+  end
+  if type(chunk.usage) == "table" then a.usage = chunk.usage end
+end
+
+local function filled(text)
+  return text ~= "" and text or nil
+end
+
+-- What the caller sees of the first choice.
+local function show(piece, a, given, delta)
+  if a.kind == "complete" then
+    piece.text = type(given.text) == "string" and filled(given.text) or nil
+  elseif delta then
+    piece.text = filled(answers.text_of(delta.content))
+    piece.reasoning = answers.reasoning_of(delta)
+    piece.refusal = filled(answers.text_of(delta.refusal))
+    local calls = table_of(delta.tool_calls)
+    piece.tool_calls = calls and #calls > 0 and calls or nil
+  end
+  piece.finish = type(given.finish_reason) == "string" and filled(given.finish_reason) or nil
+end
+
+local function fail_finish(finish)
+  return nil, "stream: finish_reason " .. finish, answers.unfinished[finish], errors.detail(200)
+end
+
+local function take_chunk(a, chunk, data)
+  local piece = { data = data, usage = answers.usage(chunk.usage) }
+  take_head(a, chunk)
+  for _, given in ipairs(table_of(chunk.choices) or {}) do
+    if type(given) == "table" then
+      local choice, started, delta = take_choice(a, given)
+      if answers.unfinished[choice.finish] then return fail_finish(choice.finish) end
+      if started then piece.started, a.started = true, true end
+      if choice.index == 0 then show(piece, a, given, delta) end
+    end
+  end
+  a.finished = next(a.choices) ~= nil and a.open == 0
+  return piece
+end
+
+local function fail_event(body)
+  local e = errors.inside(body) or errors.told(body)
+  local _, message, code, detail = errors.fail(200, nil, e)
+  return nil, "stream: " .. message:gsub("^200 ", ""), code, detail
+end
+
+--- Takes one event of the SSE parser.
+---@param event table event, data
+---@return table? piece { data, text, reasoning, refusal, tool_calls, finish, usage, started }, nil
+--- alone for `[DONE]` and whatever follows; string? message, string? code, table? detail
+function methods:feed(event)
+  local data = event.data
+  if self.done or not data or data == "" then return nil end
+  if data:find("^%s*%[DONE%]%s*$") then
+    self.done = true
+    return nil
+  end
+  local chunk = json.decode(data)
+  if event.event == "error" or errors.inside(chunk) then return fail_event(chunk) end
+  if type(chunk) ~= "table" or chunk[1] ~= nil then
+    return nil, "stream: an event that is no JSON object", "upstream", errors.detail(200)
+  end
+  return take_chunk(self, chunk, data)
+end
+
+--- Whether the stream, which has ended, was a whole answer.
+---@return boolean? ok, string? message, string? code "cut" when some of it had come, else "empty"
+function methods:finish()
+  if self.finished then return true end
+  if self.started then return nil, "stream: ended without finish_reason", "cut" end
+  return nil, "stream: ended without an answer", "empty"
+end
+
+local function joined(call)
+  local f = call.functions
+  f.arguments = table.concat(call.arguments)
+  return f
+end
+
+local function sorted(map)
+  local list = {}
+  for _, item in next, map do list[#list + 1] = item end
+  table.sort(list, function(a, b) return a.index < b.index end)
+  return list
+end
+
+local function message_of(choice)
+  local message = choice.message
+  message.role = message.role or "assistant"
+  for name, parts in next, choice.parts do message[name] = table.concat(parts) end
+  if message.refusal == "" then message.refusal = json.null end
+  if choice.function_call then message.function_call = joined(choice.function_call) end
+  local calls = sorted(choice.calls)
+  for i, call in ipairs(calls) do
+    if next(call.functions) or #call.arguments > 0 then call.fields["function"] = joined(call) end
+    call.fields.type = call.fields.type or "function"
+    calls[i] = call.fields
+  end
+  if #calls > 0 then message.tool_calls = calls end
+  if not message.content or message.content == "" and (#calls > 0 or message.function_call) then
+    message.content = json.null
+  end
+  return message
+end
+
+local function whole_choice(kind, choice)
+  local out = choice.extra
+  out.index, out.finish_reason = choice.index, choice.finish or json.null
+  out.logprobs = choice.logprobs or json.null
+  if kind == "chat" then
+    out.message = message_of(choice)
+  else
+    out.text = table.concat(choice.parts.text or {})
+  end
+  return out
+end
+
+--- The answer so far, with a `body` as a call without streaming would have had. To be called once,
+--- after the last `feed`; further calls give the same table.
+---@return table answer as `provider.read` gives
+function methods:answer()
+  if self.whole then return self.whole end
+  local body, choices = self.head, sorted(self.choices)
+  body.object = objects[self.kind]
+  for i, choice in ipairs(choices) do choices[i] = whole_choice(self.kind, choice) end
+  body.choices = json.array(choices)
+  body.usage = self.usage
+  self.whole = answers.of(self.kind, body)
+  return self.whole
+end
+
+return assembler

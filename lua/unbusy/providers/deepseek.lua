@@ -1,0 +1,37 @@
+--- DeepSeek: OpenAI's protocol, with or without /v1, and some calls under /beta.
+--
+-- Fill-in-the-middle completions and answers that continue a given beginning (a last message with
+-- `prefix = true`) are served under /beta only; on DeepSeek's own host the path is changed for
+-- them, other hosts are asked as they are. Its signs of a queue (blank lines and
+-- `insufficient_system_resource`) and its cache counts are read for every provider, since relays
+-- pass them on.
+local openai = require "unbusy.providers.openai"
+
+local host = "api.deepseek.com"
+
+local function continues(body)
+  local messages = body.messages
+  local last = type(messages) == "table" and messages[#messages]
+  return type(last) == "table" and last.prefix == true
+end
+
+local function request(kind, body, streaming)
+  local path, copy = openai.request(kind, body, streaming)
+  if kind == "complete" or kind == "chat" and continues(body) then path = "/beta" .. path end
+  return path, copy
+end
+
+local function url(target_url, path)
+  local beta, rest = path:match("^(/beta)(/.*)")
+  if not beta then return openai.url(target_url, path) end
+  local at, base = target_url:match("^%a+://([^/?#]*)()")
+  if at and at:lower():gsub(":%d+$", "") == host then
+    local tail = target_url:sub(base):gsub("/+$", "")
+    if tail == "" or tail == "/v1" or tail == "/beta" then
+      return target_url:sub(1, base - 1) .. path
+    end
+  end
+  return openai.url(target_url, rest)
+end
+
+return openai.new { name = "deepseek", host = host, request = request, url = url }

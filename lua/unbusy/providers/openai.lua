@@ -1,0 +1,102 @@
+--- How to talk to a server of OpenAI's protocol: paths, headers, bodies, and what its answers mean.
+--
+-- Other providers are made with `openai.new` from what differs. No model is named anywhere.
+local answers = require "unbusy.providers.answers"
+local assembler = require "unbusy.providers.assembler"
+local errors = require "unbusy.providers.errors"
+local json = require "unbusy.json"
+
+local paths = { chat = "/chat/completions", complete = "/completions", embed = "/embeddings" }
+
+-- Asking for usage in a stream: OpenAI sends none otherwise.
+local function request(kind, body, streaming)
+  if not paths[kind] and kind ~= "post" then
+    local got = tostring(kind)
+    error(("provider: kind chat, complete, embed or post expected, got '%s'"):format(got), 2)
+  end
+  local copy = {}
+  for k, v in next, body do copy[k] = v end
+  if kind == "post" then return nil, copy end
+  if streaming then
+    copy.stream = true
+    if copy.stream_options == nil then copy.stream_options = { include_usage = true } end
+  else
+    copy.stream, copy.stream_options = nil, nil
+  end
+  return paths[kind], copy
+end
+
+local function url(target_url, path)
+  local base, query = target_url:match("^([^?#]*)(%??[^#]*)")
+  base = base:gsub("/+$", "")
+  path = "/" .. path:gsub("^/+", "")
+  if base:find("/v1$") and path:find("^/v1/") then path = path:sub(4) end
+  if query ~= "" and path:find("?", 1, true) then query = query:gsub("^%?", "&") end
+  return base .. path .. query
+end
+
+local function headers(key)
+  return key and { "Authorization: Bearer " .. key } or {}
+end
+
+local function fail(status, header, message, code, keep_alive)
+  local detail = errors.detail(status, header)
+  detail.keep_alive = keep_alive
+  return nil, message:gsub("^200", status), code, detail
+end
+
+local function read_answer(kind, status, header, text)
+  if text == "" then return fail(status, header, "200 with an empty body", "empty") end
+  if not text:find("%S") then
+    return fail(status, header, "200 with nothing but blank lines", "empty", true)
+  end
+  local body = json.decode(text)
+  if type(body) ~= "table" then
+    local html = text:find("^%s*<")
+    return fail(status, header, "200 with " .. (html and "a page of HTML" or "malformed JSON"),
+      "upstream")
+  end
+  local e = errors.inside(body)
+  if e then return errors.fail(status, header, e) end
+  local message, code = answers.fault(kind, body)
+  if not message then return answers.of(kind, body) end
+  e = errors.told(body) -- {"code":50603,"message":"System is too busy"} and the like
+  if code == "upstream" and not body.choices and not body.data and (e.message or e.code) then
+    return errors.fail(status, header, e)
+  end
+  return fail(status, header, message, code)
+end
+
+local function read(kind, status, header, text)
+  text = text or ""
+  if status < 200 or status >= 300 then return errors.of_response(status, header, text) end
+  if kind == "post" then return answers.of(kind, (json.decode(text))) end
+  return read_answer(kind, status, header, text)
+end
+
+local openai = {}
+
+--- Makes a provider. Its fields, none of which takes a self:
+--
+-- - `name`, `host` (the one its key from the environment may be sent to)
+-- - `request(kind, body, streaming) -> path, body`: a shallow copy to send; `kind` is chat,
+--   complete, embed, or post (then the path is nil: the caller's). `body` itself is never changed
+-- - `url(target_url, path) -> url`: `target_url` is what SDKs call base_url
+-- - `headers(key) -> { "Name: value", … }`
+-- - `read(kind, status, headers, text) -> answer | nil, message, code, detail`: a whole body;
+--   `headers` by names in lower case. answer: body text reasoning tool_calls finish model usage
+--   refusal. detail: status should_retry provider_code provider_type keep_alive (nothing but blank
+--   lines came: a queue that gave up)
+-- - `assembler(kind) -> a`: see `unbusy.providers.assembler`
+---@param own table name, host, and the functions that differ
+---@return table provider
+function openai.new(own)
+  return { name = own.name, host = own.host, request = own.request or request,
+    url = own.url or url, headers = own.headers or headers, read = own.read or read,
+    assembler = assembler.new }
+end
+
+local provider = openai.new { name = "openai", host = "api.openai.com" }
+for k, v in next, provider do if k ~= "new" then openai[k] = v end end
+
+return openai
