@@ -1,0 +1,227 @@
+--- A client: its targets, what they share, and the calls.
+local backoff = require "unbusy.backoff"
+local budget = require "unbusy.budget"
+local call = require "unbusy.call"
+local config = require "unbusy.config"
+local core = require "unbusy.core"
+local flow = require "unbusy.flow"
+local loops = require "unbusy.loops"
+local options = require "unbusy.options"
+local queue = require "unbusy.queue"
+local stream = require "unbusy.stream"
+local target = require "unbusy.target"
+
+local client = {}
+client.__index = client
+client.__name = "unbusy.client"
+
+-- {== Building ============================================================
+
+local function part_options(given, clock)
+  if not given then return given end
+  local out = { clock = clock }
+  for name, value in pairs(given) do out[name] = value end
+  out.on_open, out.attempts, out.max_wait = nil, nil, nil
+  return out
+end
+
+local function build_retry(given)
+  if not given then return { attempts = 1, max_wait = 0, jitter = 0 } end
+  return { attempts = given.attempts, max_wait = given.max_wait, jitter = given.jitter,
+    chance = math.random, backoff = backoff.new(part_options(given)) }
+end
+
+local function build_targets(self, o, clock)
+  local accounts, targets = {}, {}
+  local shared = {
+    breaker = part_options(o.breaker, clock), on_open = o.breaker and o.breaker.on_open, now = self.now,
+    changed = function(t, old, new) self:state_changed(t, old, new) end,
+    released = function() self.queue:serve(self.now()) end,
+  }
+  for i, given in ipairs(o.targets) do
+    local name = given.account
+    accounts[name] = accounts[name]
+      or target.account(part_options(o.limiter), clock, o.breaker and o.breaker.window)
+    targets[i] = target.new(given, accounts[name], shared)
+  end
+  return targets
+end
+
+--- Makes a client; see `config.client` for the options.
+---@param given table|string
+function client.new(given)
+  local o = config.read(given)
+  local loop = loops.of(o.loop)
+  local self = setmetatable({
+    loop = loop, now = loop and loop.now or core.now, clocks = o.clocks, fallback = o.fallback,
+    retry = build_retry(o.retry), budget = o.budget and budget.new(o.budget),
+    on_event = o.on_event, event_faults = 0, upstream_stream = o.upstream_stream,
+    calls = {}, counts = { calls = 0, answered = 0, failed = 0 }, flow = flow.default(),
+  }, client)
+  self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait,
+    waits = not (o.breaker and o.breaker.on_open == "fail") }
+  self.targets = build_targets(self, o, loop and loop.now)
+  return self
+end
+
+function client:__tostring()
+  return ("unbusy client: %d targets"):format(#self.targets)
+end
+
+-- }========================================================================
+
+-- {== Calling =============================================================
+
+local function merged_clocks(self, given)
+  if not given then return nil end
+  local out = {}
+  for name, value in pairs(self.clocks) do out[name] = given[name] or value end
+  return out
+end
+
+local function knows_target(self, name)
+  for _, t in ipairs(self.targets) do
+    if t.name == name then return true end
+  end
+end
+
+-- The level of `error` that is the line of the public method's caller, seen from a function that
+-- `start` (which the method calls last, so that its own frame is gone) or a method calls.
+local CALLER = 3
+
+-- The call's options, checked; raises at the line that made the call.
+local function call_options(self, given, what)
+  if given == nil then return {} end
+  local o = options.check(config.call, given, what, CALLER + 1)
+  if o.target and not knows_target(self, o.target) then
+    error(("%s: no target is named '%s'"):format(what, o.target), CALLER)
+  end
+  if o.clocks then
+    o.given_clocks, o.clocks = o.clocks, merged_clocks(self, o.clocks)
+  end
+  return o
+end
+
+local function run(loop, c)
+  c:begin(loop)
+  c.client.calls[c] = true
+  local ok, reply, message, code, detail = pcall(c.client.flow, c)
+  if not ok then
+    c:finish()
+    error(reply, 0)
+  end
+  if reply and reply.pieces then return stream.new(c, reply) end
+  c:finish()
+  if reply then return reply end
+  return nil, message, code, c:detail(detail)
+end
+
+local function start(self, kind, request, given, what, more)
+  local o = call_options(self, given, what)
+  if self.closed then return nil, "the client is closed", "closed", { tries = 0 } end
+  for name, value in pairs(more or {}) do o[name] = value end
+  local c = call.new(self, kind, request, o)
+  c.upstream_stream = self.upstream_stream
+  if o.upstream_stream ~= nil then c.upstream_stream = o.upstream_stream end
+  return loops.enter(self.loop, run, c)
+end
+
+local function check_request(request, field, what)
+  if type(request) ~= "table" then
+    error(("%s: a request table expected, got a %s"):format(what, type(request)), CALLER)
+  end
+  if request.model ~= nil and type(request.model) ~= "string" then
+    error(("%s: model: a string expected, got a %s"):format(what, type(request.model)), CALLER)
+  end
+  if request[field] == nil then
+    error(("%s: '%s' is missing"):format(what, field), CALLER)
+  end
+  if field == "messages" and (type(request.messages) ~= "table" or #request.messages == 0) then
+    error(("%s: messages: a list of at least one expected"):format(what), CALLER)
+  end
+end
+
+--- A chat completion.
+---@param request table the body: `messages`, `model`, and whatever the provider knows
+---@param given table? see `config.call`: deadline (s), priority, target, clocks, upstream_stream
+---@return table? reply, string? message, string? code, table? detail
+function client:chat(request, given)
+  check_request(request, "messages", "chat")
+  return start(self, "chat", request, given, "chat")
+end
+
+--- A chat completion (or a completion, for a request with `prompt`) as a stream.
+---@return table? stream, string? message, string? code, table? detail
+function client:stream(request, given)
+  if type(request) == "table" and request.prompt ~= nil then
+    check_request(request, "prompt", "stream")
+    return start(self, "complete", request, given, "stream", { streaming = true })
+  end
+  check_request(request, "messages", "stream")
+  return start(self, "chat", request, given, "stream", { streaming = true })
+end
+
+--- A completion of `request.prompt`.
+function client:complete(request, given)
+  check_request(request, "prompt", "complete")
+  return start(self, "complete", request, given, "complete")
+end
+
+--- Embeddings of `request.input`.
+function client:embed(request, given)
+  check_request(request, "input", "embed")
+  return start(self, "embed", request, given, "embed")
+end
+
+--- Any other POST below the target's URL: `body` is a table (sent as JSON) or a string (sent as it
+--- is). `reply.body` is the decoded answer, or a string where it is not JSON.
+---@param path string
+---@param body table|string
+function client:post(path, body, given)
+  if type(path) ~= "string" or not path:match "^/[^%c%s]*$" then
+    error("post: a path that starts with / expected", 2)
+  end
+  if type(body) ~= "table" and type(body) ~= "string" then
+    error(("post: a body (table or string) expected, got a %s"):format(type(body)), 2)
+  end
+  return start(self, "post", body, given, "post", { path = path })
+end
+
+-- }========================================================================
+
+-- {== Looking and ending ==================================================
+
+function client:state_changed(t, old, new)
+  if not self.on_event then return end
+  local event = { type = "state", target = t.name, from = old, to = new, at = self.now() }
+  if not pcall(self.on_event, event) then self.event_faults = self.event_faults + 1 end
+end
+
+--- A call of ours has ended.
+function client:forget(c)
+  self.calls[c] = nil
+end
+
+--- What goes on: targets with breaker state, limits and tries; calls under way and waiting; what is
+--- left of the budget. No keys, no prompts.
+function client:status()
+  local targets, active = {}, 0
+  for i, t in ipairs(self.targets) do targets[i] = t:status() end
+  for _ in pairs(self.calls) do active = active + 1 end
+  return { targets = targets, active = active, waiting = self.queue.count,
+    budget = self.budget and self.budget:stats(), event_faults = self.event_faults }
+end
+
+--- Ends it: calls under way fail with "closed", later ones too. May be called twice.
+function client:close()
+  if self.closed then return end
+  self.closed = true
+  self.queue:close()
+  for c in pairs(self.calls) do c:abort() end
+end
+
+client.__close = client.close
+
+-- }========================================================================
+
+return client

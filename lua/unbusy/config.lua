@@ -1,0 +1,210 @@
+--- The options of a client: their schema, and what is read from a file or the environment.
+local backoff = require "unbusy.backoff"
+local breaker = require "unbusy.breaker"
+local budget = require "unbusy.budget"
+local limiter = require "unbusy.limiter"
+local options = require "unbusy.options"
+local providers = require "unbusy.providers"
+
+local config = {}
+
+-- A part's schema without what a client sets itself, and with `more`.
+local function like(schema, more, but)
+  local out = {}
+  for name, field in pairs(schema) do
+    if name ~= "clock" and name ~= "seed" and not (but and but[name]) then out[name] = field end
+  end
+  for name, field in pairs(more or {}) do out[name] = field end
+  return out
+end
+
+local seconds = function(default, doc)
+  return { type = "number", default = default, above = 0, max = 1e7, unit = "s", doc = doc }
+end
+
+config.clocks = {
+  connect = seconds(5, "for the name, the connection and TLS"),
+  headers = seconds(30, "from sending to the answer's header (streams)"),
+  start = seconds(60, "from sending to the first byte of answer; keep-alives do not count (streams)"),
+  token = seconds(30, "between two bytes of answer (streams)"),
+  total = seconds(300, "for the whole call: waiting, tries and pauses"),
+}
+
+-- The clocks of one call: what is not set there is the client's.
+local call_clocks = {}
+for name, field in pairs(config.clocks) do
+  call_clocks[name] = { type = "number", above = 0, max = 1e7, unit = "s", doc = field.doc }
+end
+
+config.price = {
+  input = { type = "number", required = true, min = 0, doc = "for 1,000,000 tokens of the request" },
+  cached = { type = "number", min = 0, doc = "for those that hit the provider's cache; as input" },
+  output = { type = "number", required = true, min = 0, doc = "for 1,000,000 tokens of the answer" },
+}
+
+config.target = {
+  name = { type = "string", required = true, doc = "in messages, metrics and `call.target`" },
+  url = { type = "string", required = true, doc = "what the SDKs call the base URL" },
+  key = { type = "string", doc = "sent as bearer token; by default <NAME>_API_KEY of the environment" },
+  keys = { type = "list", each = { type = "string" }, doc = "several keys of one account" },
+  account = { type = "string", doc = "what the provider limits; the name by default" },
+  priority = { type = "whole", default = 1, min = 1, max = 1000, doc = "lower is asked first" },
+  weight = { type = "number", min = 0, max = 1e6, doc = "share among targets of one priority; 1 when others have one" },
+  models = { type = "table", default = {}, doc = "asked name = name here; `default` when none is asked, `[\"*\"]` for any other" },
+  provider = { type = "string", one_of = providers.names, doc = "how it speaks; found by the host" },
+  price = { type = "table", fields = config.price, optional = true, doc = "for `reply.cost`" },
+  limits = { type = "table", optional = true, doc = "bounds of this target", fields = {
+    body = { type = "whole", min = 1, max = 2 ^ 40, unit = "bytes", doc = "largest answer, expanded; 64 MiB" },
+  } },
+  headers = { type = "table", default = {}, doc = "more request headers, name = value" },
+  tls = { type = "table", optional = true, doc = "how the server is verified", fields = {
+    ca = { type = "string", doc = "file of accepted authorities (PEM)" },
+    ca_path = { type = "string", doc = "directory of accepted authorities" },
+    cert = { type = "string", doc = "file of our own certificate (PEM)" },
+    key = { type = "string", doc = "file of its key (PEM)" },
+    verify = { type = "boolean", default = true, doc = "false accepts any server: for tests only" },
+    http2 = { type = "boolean", default = true, doc = "offer HTTP/2" },
+  } },
+  proxy = { type = "string|boolean", doc = "URL of a proxy; false for none; by default the environment's" },
+}
+
+config.client = {
+  targets = { type = "list", required = true, min = 1, max = 1000, doc = "where a call may go",
+    each = { type = "table", fields = config.target } },
+  retry = { type = "table|boolean", doc = "second tries", fields = like(backoff.schema, {
+    attempts = { type = "whole", default = 5, min = 1, max = 100, doc = "tries in all, the first included" },
+    max_wait = { type = "number", default = 120, min = 0, max = 1e6, unit = "s", doc = "longest wait a server may ask for" },
+  }) },
+  breaker = { type = "table|boolean", doc = "one per target", fields = like(breaker.schema, {
+    on_open = { type = "string", default = "wait", one_of = { "wait", "fail" },
+      doc = "`fail`: every busy counts, and an open breaker ends the call at once" },
+  }) },
+  limiter = { type = "table|boolean", doc = "one per account and model", fields = like(limiter.schema) },
+  budget = { type = "table|boolean", doc = "of second tries, for the client", fields = like(budget.schema) },
+  queue = { type = "table", doc = "where calls wait for a place", fields = {
+    size = { type = "whole", default = 1000, min = 0, max = 1e6, doc = "calls that may wait" },
+    max_wait = { type = "number", default = 30, min = 0, max = 1e6, unit = "s", doc = "longest wait for a place" },
+  } },
+  clocks = { type = "table", fields = config.clocks, doc = "limits of time" },
+  upstream_stream = { type = "boolean", default = false,
+    doc = "ask for streams and assemble them, so that queue and start show" },
+  fallback = { type = "string|table", doc = "the last resort: a text, or `{ text =, status = }`" },
+  loop = { type = "string|table", doc = "`tasks`, or a table of verbs; picked at each call by default" },
+  on_event = { type = "function", doc = "sees every try, wait, refusal, retry, cut and change of state" },
+}
+
+config.call = {
+  deadline = { type = "number", above = 0, max = 1e7, unit = "s", doc = "for the whole call, from now" },
+  priority = { type = "string", one_of = { "interactive", "normal", "batch" }, default = "normal", doc = "place in the waiting line" },
+  target = { type = "string", doc = "this target only" },
+  clocks = { type = "table", fields = call_clocks, optional = true, doc = "other clocks for this call; `start` then applies to any call" },
+  upstream_stream = { type = "boolean", doc = "for this call" },
+}
+
+local fallback = {
+  text = { type = "string", required = true },
+  status = { type = "whole", default = 200, min = 200, max = 599 },
+}
+
+-- {== Targets =============================================================
+
+local function host_of(url)
+  return (url:match "^%a+://[^/@]*@([^/:]+)" or url:match "^%a+://([^/:]+)" or ""):lower()
+end
+
+-- Keys of the environment that belong to one provider go to that provider's hosts and nowhere else.
+local belongs = { DEEPSEEK_API_KEY = "deepseek.com", OPENAI_API_KEY = "openai.com" }
+
+local function key_of_environment(target)
+  local variable = target.name:upper():gsub("%W", "_") .. "_API_KEY"
+  local domain, host = belongs[variable], host_of(target.url)
+  if domain and host ~= domain and host:sub(-#domain - 1) ~= "." .. domain then return nil end
+  return os.getenv(variable)
+end
+
+local function check_text(value, where, level)
+  if value:find "[%z\1-\31\127]" then
+    error(("%s: a text without control characters expected"):format(where), level + 1)
+  end
+end
+
+local function check_pairs(map, where, level)
+  for name, value in pairs(map) do
+    if type(name) ~= "string" or type(value) ~= "string" then
+      error(("%s: pairs of strings expected"):format(where), level + 1)
+    end
+    check_text(name .. value, where, level + 1)
+  end
+end
+
+local function fill_keys(t, where, level)
+  if t.key and t.keys then error(where .. ": 'key' or 'keys', not both", level + 1) end
+  local keys = t.keys or { t.key or key_of_environment(t) }
+  for _, key in ipairs(keys) do check_text(key, where .. ".key", level + 1) end
+  t.key, t.keys = nil, keys
+end
+
+local function fill_target(t, where, level)
+  if t.name == "" or #t.name > 64 then error(where .. ".name: 1 to 64 characters expected", level + 1) end
+  check_text(t.name, where .. ".name", level + 1)
+  check_text(t.url, where .. ".url", level + 1)
+  if not t.url:match "^https?://[^/]+" then
+    error(("%s.url: http:// or https:// and a host expected"):format(where), level + 1)
+  end
+  check_pairs(t.models, where .. ".models", level + 1)
+  check_pairs(t.headers, where .. ".headers", level + 1)
+  fill_keys(t, where, level + 1)
+  t.account = t.account or t.name
+  t.proxy = t.proxy == false and "" or type(t.proxy) == "string" and t.proxy or nil
+end
+
+local function fill_targets(targets, level)
+  local seen = {}
+  for i, t in ipairs(targets) do
+    fill_target(t, ("unbusy: targets[%d]"):format(i), level + 1)
+    if seen[t.name] then
+      error(("unbusy: targets[%d].name: '%s' is taken"):format(i, t.name), level + 1)
+    end
+    seen[t.name] = true
+  end
+end
+
+-- }========================================================================
+
+-- `true` stands for the defaults, where `false` stands for "without".
+local function plain(given)
+  local out = {}
+  for name, value in pairs(given) do
+    if value == true and config.client[name] and config.client[name].fields then value = {} end
+    out[name] = value
+  end
+  return out
+end
+
+-- A configuration from a Lua file that returns it.
+local function load_file(path, level)
+  local chunk, message = loadfile(path)
+  if not chunk then error("unbusy: " .. message, level + 1) end
+  local given = chunk()
+  if type(given) ~= "table" then
+    error(("unbusy: %s: a table expected, got a %s"):format(path, type(given)), level + 1)
+  end
+  return given
+end
+
+--- Checks a client's options and fills them in; raises at the line of the caller's caller.
+---@param given table|string options, or the path of a Lua file that returns them
+function config.read(given)
+  local level = 3
+  if type(given) == "string" then given = load_file(given, level) end
+  if type(given) ~= "table" then
+    error(("unbusy: a table of options or a file's path expected, got a %s"):format(type(given)), level)
+  end
+  local o = options.check(config.client, plain(given), "unbusy", level + 1)
+  fill_targets(o.targets, level)
+  if type(o.fallback) == "string" then o.fallback = { text = o.fallback } end
+  if o.fallback then o.fallback = options.check(fallback, o.fallback, "unbusy: fallback", level + 1) end
+  return o
+end
+
+return config

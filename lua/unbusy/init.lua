@@ -1,0 +1,32 @@
+--- unbusy keeps an application answering when its LLM API says "server busy".
+--
+--     local unbusy = require "unbusy"
+--     local client = unbusy.new { targets = { { name = "deepseek", url = "https://api.deepseek.com" } } }
+--     local reply, message, code = client:chat { messages = { { role = "user", content = "天气如何" } } }
+local client = require "unbusy.client"
+local json = require "unbusy.json"
+local tasks = require "unbusy.loops.tasks"
+
+local unbusy = {}
+
+unbusy.version = "0.1.0"
+
+--- JSON's null.
+unbusy.null = json.null
+
+--- Marks a table as a list, so that an empty one is written as `[]`.
+unbusy.array = json.array
+
+--- Makes a client; see the README for the options. Raises at the caller's line for wrong ones.
+---@param options table|string a table, or the path of a Lua file that returns one
+---@return table client
+unbusy.new = client.new
+
+--- Runs `f(...)` and all tasks it spawns, in this thread, until they have ended; gives what `f`
+--- gives. Calls of clients inside wait without blocking each other.
+unbusy.run = tasks.run
+
+--- Begins a task that runs `f(...)` beside the others; `task:join()` waits for what it gives.
+unbusy.spawn = tasks.spawn
+
+return unbusy

@@ -1,0 +1,259 @@
+--- Tasks over coroutines: what our own loops share.
+--
+--     ready ──► resume ──► wait(events, deadline) ──► yield
+--       ▲                          │
+--       └── event:set · deadline · cancel
+--
+-- A scheduler knows neither sockets nor clocks: `now()` tells the time, `idle(seconds)` lets the
+-- outside world move for at most so long (nil: as long as it takes) and says false when nothing
+-- outside could ever wake a task again.
+--
+-- A task is cancelled by an error raised where it waits; the error is `scheduler.cancelled`.
+local timers = require "unbusy.loops.timers"
+
+local scheduler = {}
+scheduler.__index = scheduler
+
+local unpack = table.unpack or unpack -- luacheck: ignore
+local create, resume = coroutine.create, coroutine.resume
+local yield, running = coroutine.yield, coroutine.running
+
+--- Raised inside a task that is cancelled.
+scheduler.cancelled = setmetatable({}, { __tostring = function() return "cancelled" end })
+
+-- coroutine -> task, for every task of every scheduler
+local task_of = setmetatable({}, { __mode = "k" })
+local live = 0 -- tasks begun and not yet ended
+
+--- The task that runs now, or nil outside of our tasks.
+function scheduler.current()
+  local co = running()
+  return co and task_of[co]
+end
+
+--- Tasks begun and not yet ended, in this process.
+function scheduler.live()
+  return live
+end
+
+---@param world { now: fun(): number, idle: fun(seconds: number?): boolean }
+function scheduler.new(world)
+  return setmetatable({
+    now = world.now, idle = world.idle,
+    timers = timers.new(), ready = {}, first = 1, last = 0,
+    tasks = {}, open = 0, -- those not yet ended
+  }, scheduler)
+end
+
+local function make_ready(self, task)
+  self.last = self.last + 1
+  self.ready[self.last] = task
+end
+
+-- {== Events ==============================================================
+
+local event = {}
+event.__index = event
+
+--- Something that has happened or not; any number of tasks may wait for it.
+function scheduler.event()
+  return setmetatable({ is_set = false }, event)
+end
+
+local function forget(ev, task)
+  for i = 1, #ev do
+    if ev[i] == task then return table.remove(ev, i) end
+  end
+end
+
+-- Take a waiting task out of all it waits for, and let it run.
+local function wake(task, result)
+  for _, ev in ipairs(task.events) do forget(ev, task) end
+  if task.timer then
+    task.scheduler.timers:cancel(task.timer)
+    task.timer = nil
+  end
+  task.events, task.result = nil, result
+  make_ready(task.scheduler, task)
+end
+
+--- It has happened: all who wait for it go on. It stays so until `clear`.
+function event:set()
+  self.is_set = true
+  while self[1] do wake(self[1], self) end
+end
+
+function event:clear()
+  self.is_set = false
+end
+
+-- }========================================================================
+
+-- {== Tasks ===============================================================
+
+local task_methods = {}
+task_methods.__index = task_methods
+
+local function finish(task, ok, ...)
+  local self = task.scheduler
+  live, self.open, self.tasks[task] = live - 1, self.open - 1, nil
+  task.done, task.ok = true, ok
+  task.results = { n = select("#", ...), ... }
+  if not ok and ... ~= scheduler.cancelled then self.fault = self.fault or task end
+  task.ended:set()
+end
+
+local function guarded(task, f, ...)
+  finish(task, pcall(f, ...))
+end
+
+--- Begins a task that runs `f(...)`; it starts when the others next wait.
+function scheduler:spawn(f, ...)
+  local task = setmetatable({ scheduler = self, ended = scheduler.event() }, task_methods)
+  local args = { n = select("#", ...), ... }
+  task.co = create(function() return guarded(task, f, unpack(args, 1, args.n)) end)
+  task_of[task.co] = task
+  live, self.open, self.tasks[task] = live + 1, self.open + 1, true
+  make_ready(self, task)
+  return task
+end
+
+-- What the ended task's function gave, or the error that it raised.
+local function outcome(task)
+  task.joined = true
+  if not task.ok then error(task.results[1], 0) end
+  return unpack(task.results, 1, task.results.n)
+end
+
+--- Waits for the task's end and gives what its function gave, or raises what it raised. Outside of
+--- a task it only looks: the task must have ended.
+function task_methods:join()
+  local here = scheduler.current()
+  while not self.done and here do here.scheduler:wait { self.ended } end
+  if not self.done then error("join: the task has not ended, and this is no task", 2) end
+  return outcome(self)
+end
+
+--- Ends a task where it waits. One that has ended is left alone.
+function scheduler.cancel(task)
+  if task.done or task.cancelling then return end
+  task.cancelling = true
+  if task.events then wake(task) end
+end
+
+-- }========================================================================
+
+-- {== Waiting =============================================================
+
+local function check_cancelled(task)
+  if task.cancelling and not task.cancel_raised then
+    task.cancel_raised = true -- once: what cleans up behind it may wait again
+    error(scheduler.cancelled, 0)
+  end
+end
+
+local function first_set(events)
+  for i = 1, #events do
+    if events[i].is_set then return events[i] end
+  end
+end
+
+--- Waits until one of `events` is set or the time is `deadline` (nil: no limit). Gives the event,
+--- or nil at the deadline. Must be called in a task of this scheduler.
+function scheduler:wait(events, deadline)
+  local task = scheduler.current()
+  check_cancelled(task)
+  local ev = first_set(events)
+  if ev then return ev end
+  task.events = events
+  for i = 1, #events do table.insert(events[i], task) end
+  if deadline then task.timer = self.timers:add(deadline, task) end
+  yield()
+  check_cancelled(task)
+  local result = task.result
+  task.result = nil
+  return result
+end
+
+local none = {}
+
+--- Sleeps; zero or less lets the others run once.
+function scheduler:sleep(seconds)
+  self:wait(none, self.now() + math.max(seconds, 0))
+end
+
+-- }========================================================================
+
+-- {== Running =============================================================
+
+local function wake_due(self)
+  local now = self.now()
+  local task = self.timers:due(now)
+  while task do
+    task.timer = nil
+    wake(task, nil)
+    task = self.timers:due(now)
+  end
+end
+
+local function run_ready(self)
+  for i = self.first, self.last do -- those that become ready meanwhile wait for the next turn
+    local task = self.ready[i]
+    self.ready[i] = nil
+    self.first = i + 1
+    local ok, message = resume(task.co)
+    if not ok then error(message, 0) end -- our own fault: tasks run guarded
+  end
+  if self.first > self.last then self.first, self.last = 1, 0 end
+end
+
+-- How long may the outside world take? 0 when a task is ready.
+local function patience(self)
+  if self.first <= self.last then return 0 end
+  local deadline = self.timers:next()
+  return deadline and math.max(deadline - self.now(), 0)
+end
+
+--- One turn: let the outside world move, wake who is due, run who is ready.
+function scheduler:turn()
+  local seconds = patience(self)
+  if not self.idle(seconds) and seconds == nil then
+    error("every task waits and nothing is left that could wake one", 0)
+  end
+  wake_due(self)
+  run_ready(self)
+end
+
+--- Runs `f(...)` as a task until it has ended, and gives what it gives. Other tasks of this
+--- scheduler move meanwhile, and stay where they are afterwards.
+function scheduler:run_one(f, ...)
+  local task = self:spawn(f, ...)
+  task.joined = true
+  while not task.done do self:turn() end
+  return outcome(task)
+end
+
+local function cancel_all(self)
+  for task in pairs(self.tasks) do scheduler.cancel(task) end
+  while self.open > 0 do self:turn() end
+end
+
+--- Runs `f(...)` as a task until it and every other task of this scheduler have ended, and gives
+--- what it gives. An error that nobody joined ends all other tasks and is raised.
+function scheduler:run_all(f, ...)
+  local task = self:spawn(f, ...)
+  while self.open > 0 do
+    self:turn()
+    local fault = self.fault
+    self.fault = nil
+    if fault and (fault == task or not fault.joined) then
+      cancel_all(self)
+      error(fault.results[1], 0)
+    end
+  end
+  return outcome(task)
+end
+
+-- }========================================================================
+
+return scheduler

@@ -1,0 +1,60 @@
+--- The loop for plain Lua: our own tasks in one thread.
+--
+-- A call finds its place by itself (`enter`):
+--
+--   in a task of ours          it runs right there
+--   in the main thread         the scheduler runs until the call has ended; other tasks move on too
+--   in a foreign coroutine     a scheduler of the call's own runs inside it, and other tasks stand
+--                              still meanwhile: a foreign coroutine must not be yielded through,
+--                              and the scheduler is never entered twice
+local core = require "unbusy.core"
+local scheduler = require "unbusy.loops.scheduler"
+local wire = require "unbusy.loops.wire"
+
+local tasks = { name = "tasks" }
+
+local loop_of = setmetatable({}, { __mode = "k" }) -- scheduler -> its loop
+
+-- The verbs of a loop over one scheduler.
+local function new_loop()
+  local s = scheduler.new { now = core.now, idle = wire.idle }
+  local loop = { name = "tasks", now = core.now, event = scheduler.event, cancel = scheduler.cancel }
+  function loop.sleep(seconds) return s:sleep(seconds) end
+  function loop.wait(events, deadline) return s:wait(events, deadline) end
+  function loop.spawn(f, ...) return s:spawn(f, ...) end
+  function loop.open(request) return wire.open(request, scheduler.event()) end
+  loop.scheduler = s
+  loop_of[s] = loop
+  return loop
+end
+
+local main = new_loop()
+
+local function is_main_thread()
+  local co, is_main = coroutine.running()
+  return co == nil or is_main == true
+end
+
+--- Runs `f(loop, ...)` wherever it is called, and gives what it gives.
+function tasks.enter(f, ...)
+  local task = scheduler.current()
+  if task then return f(loop_of[task.scheduler], ...) end
+  local loop = is_main_thread() and main or new_loop()
+  return loop.scheduler:run_one(f, loop, ...)
+end
+
+--- Runs `f(...)` and everything it spawns, until all have ended; gives what `f` gives. In a task
+--- of ours it is a plain call.
+function tasks.run(f, ...)
+  if scheduler.current() then return f(...) end
+  local loop = is_main_thread() and main or new_loop()
+  return loop.scheduler:run_all(f, ...)
+end
+
+--- Begins a task beside the one that calls; see `scheduler:spawn`.
+function tasks.spawn(f, ...)
+  local task = scheduler.current()
+  return (task and task.scheduler or main.scheduler):spawn(f, ...)
+end
+
+return tasks

@@ -1,0 +1,94 @@
+--- Simulated time: the same tasks, and a clock that jumps to the next deadline.
+--
+--     local loop = virtual.new { serve = function(request, answer, loop) … end }
+--     local reply = loop.run(function() return client:chat(…) end)   -- the client has `loop = loop`
+--
+-- There is no network: each request is handed to `serve`, which runs as a task of its own, may sleep, and
+-- answers by `answer:head(status, headers)`, `answer:data(bytes)` and `answer:finish(code, message)`; what
+-- it does not finish is finished when it returns. `answer.closed` says that the caller has gone.
+local scheduler = require "unbusy.loops.scheduler"
+
+local virtual = {}
+
+-- {== Exchanges without a wire ============================================
+
+local exchange = {}
+exchange.__index = exchange
+
+local function add(self, ...)
+  if self.closed or self.finished then return false end
+  self.last = self.last + 1
+  self.news[self.last] = { ... }
+  self.event:set()
+  return true
+end
+
+function exchange:head(status, headers)
+  return add(self, "head", status, headers or {})
+end
+
+function exchange:data(bytes)
+  return add(self, "data", bytes)
+end
+
+function exchange:finish(code, message, phase)
+  local told = add(self, "end", code, message, { phase = phase or "body" })
+  self.finished = true
+  return told
+end
+
+function exchange:take()
+  if self.done then return "end", "closed", "the transfer is over", { phase = "connect" } end
+  local item = self.news[self.first]
+  if not item then return nil end
+  self.news[self.first] = nil
+  self.first = self.first + 1
+  self.done = item[1] == "end"
+  return item[1], item[2], item[3], item[4]
+end
+
+function exchange:close()
+  self.closed, self.done = true, true
+end
+
+function exchange:abort()
+  self:close()
+  self.event:set()
+end
+
+local function open(loop, serve, request)
+  local x = setmetatable({ event = scheduler.event(), news = {}, first = 1, last = 0 }, exchange)
+  loop.spawn(function()
+    serve(request, x, loop)
+    if not x.finished then x:finish() end
+  end)
+  return x
+end
+
+-- }========================================================================
+
+--- A loop of its own with its own time.
+---@param given table? { start = seconds (0), serve = function(request, answer, loop) }
+function virtual.new(given)
+  given = given or {}
+  local time = given.start or 0
+  local function idle(seconds)
+    if seconds == nil then return false end
+    time = time + seconds
+    return true
+  end
+  local s = scheduler.new { now = function() return time end, idle = idle }
+  local loop = { name = "virtual", now = s.now, event = scheduler.event, cancel = scheduler.cancel }
+  function loop.sleep(seconds) return s:sleep(seconds) end
+  function loop.wait(events, deadline) return s:wait(events, deadline) end
+  function loop.spawn(f, ...) return s:spawn(f, ...) end
+  function loop.run(f, ...) return s:run_all(f, ...) end
+  function loop.open(request) return open(loop, given.serve, request) end
+  function loop.enter(f, ...)
+    if scheduler.current() then return f(loop, ...) end
+    return s:run_one(f, loop, ...)
+  end
+  return loop
+end
+
+return virtual

@@ -1,0 +1,123 @@
+--- This process's engine, and who waits for which of its transfers.
+--
+-- An exchange is one request under way: `event` is set when it has news, `take()` gives the news
+-- piece by piece (see `e:take` of the core), `close()` ends it. There is one engine per process, made
+-- when first needed; after a fork the child gets one of its own, and exchanges of the parent's
+-- answer `"end", "closed"` there.
+local core = require "unbusy.core"
+
+local wire = {}
+
+local engine          -- of this process, or nil
+local exchanges = {}  -- id -> exchange, for those under way
+
+local exchange = {}
+exchange.__index = exchange
+
+-- The process has forked: nothing of the parent's will ever come here.
+local function abandon_parents()
+  local lost = exchanges
+  exchanges = {}
+  for _, x in pairs(lost) do
+    x.orphan = true
+    x.event:set()
+  end
+  engine:close()
+  engine = nil
+end
+
+--- This process's engine, or nil and a failure.
+local function own_engine()
+  if engine and not engine:owned() then abandon_parents() end
+  if not engine then
+    local made, message, code = core.engine()
+    if not made then return nil, message, code end
+    engine = made
+  end
+  return engine
+end
+
+--- Starts a request. `event` is set whenever there is news.
+---@param request table { url, method, headers = {"Name: value", …}, body, connect, window, most, … }
+---@param event table anything with `set()`
+---@return table? exchange, string? message, string? code
+function wire.open(request, event)
+  local e, message, code = own_engine()
+  if not e then return nil, message, code end
+  local id
+  id, message, code = e:submit(request)
+  if not id then return nil, message, code end
+  local x = setmetatable({ engine = e, id = id, event = event }, exchange)
+  exchanges[id] = x
+  wire.dispatch()
+  return x
+end
+
+--- Sets the events of all transfers that have news.
+function wire.dispatch()
+  local id = engine:next()
+  while id do
+    local x = exchanges[id]
+    if x then x.event:set() end
+    id = engine:next()
+  end
+end
+
+--- Lets the engine work, waiting at most `seconds` (nil: as long as it takes) for something to
+--- do. Gives false when there is nothing it could wait for.
+function wire.idle(seconds)
+  if engine and not engine:owned() then abandon_parents() end
+  local active = engine and engine:active() > 0
+  if seconds == nil and not active then return false end
+  if seconds ~= 0 and not own_engine() then return false end
+  if engine then
+    if seconds ~= 0 then engine:wait(seconds) end
+    engine:step()
+    wire.dispatch()
+  end
+  return true
+end
+
+--- The next piece of news, or nil when there is none now.
+function exchange:take()
+  if self.orphan or self.done then
+    return "end", "closed", "the transfer is over", { phase = "connect" }
+  end
+  local kind, a, b, c = self.engine:take(self.id)
+  if kind == "end" then
+    exchanges[self.id] = nil
+    self.done = true
+  end
+  return kind, a, b, c
+end
+
+--- Ends the exchange; the server sees its connection or stream closed. May be called twice.
+function exchange:close()
+  if self.done or self.orphan then return end
+  self.done = true
+  exchanges[self.id] = nil
+  if self.engine:owned() then self.engine:cancel(self.id) end
+end
+
+--- Ends it and wakes whoever waits for it: `take` says "end", "closed".
+function exchange:abort()
+  self:close()
+  self.event:set()
+end
+
+--- Exchanges under way.
+function wire.active()
+  local n = 0
+  for _ in pairs(exchanges) do n = n + 1 end
+  return n
+end
+
+--- Closes the engine when nothing is under way, so that a test can see that nothing is left.
+function wire.close_idle()
+  if engine and next(exchanges) == nil then
+    engine:close()
+    engine = nil
+  end
+end
+
+return wire

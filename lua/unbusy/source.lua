@@ -1,0 +1,129 @@
+--- The pieces of a streamed answer, one by one.
+--
+--     exchange ──bytes──► sse ──events──► assembler ──pieces──► read()
+--
+-- `read(deadline)` gives a piece; nothing at the good end; or nil, message, code, detail. "late" as the code
+-- means that the deadline came first, and reading may go on.
+local news = require "unbusy.news"
+local sse = require "unbusy.sse"
+
+local source = {}
+source.__index = source
+
+local GRACE = 0.05 -- seconds that the end of the bytes may lag behind the last event
+
+--- Pieces of an exchange whose head has been taken.
+---@param loop table
+---@param x table exchange
+---@param assembler table of the target's provider
+function source.new(loop, x, assembler)
+  return setmetatable({
+    loop = loop, exchange = x, assembler = assembler, parser = sse.new {},
+    first = 1, last = 0, pieces = {},
+  }, source)
+end
+
+--- Pieces that are there already, and the whole answer they make.
+function source.of_list(pieces, answer)
+  return setmetatable({
+    pieces = pieces, first = 1, last = #pieces, ended = true, whole = answer,
+  }, source)
+end
+
+local function push(self, piece)
+  self.last = self.last + 1
+  self.pieces[self.last] = piece
+end
+
+local function pop(self)
+  if self.first > self.last then return nil end
+  local piece = self.pieces[self.first]
+  self.pieces[self.first] = nil
+  self.first = self.first + 1
+  return piece
+end
+
+local function fail(self, message, code, detail)
+  self.failure = { message, code, detail or {} }
+end
+
+local function take_bytes(self, bytes)
+  local events, message, code = self.parser:feed(bytes)
+  if not events then return fail(self, message, code) end
+  for _, event in ipairs(events) do
+    local piece, why, how, detail = self.assembler:feed(event)
+    if piece then push(self, piece) end
+    if how then return fail(self, why, how, detail) end
+  end
+end
+
+-- All events are here: do they make an answer?
+local function conclude(self)
+  self.ended = true
+  local torn, message, code = self.parser:finish()
+  if not torn then return fail(self, message, code) end
+  local ok, why, how = self.assembler:finish()
+  if not ok then fail(self, why, how) end
+end
+
+local function take_end(self, code, message, info)
+  if not code then return conclude(self) end
+  self.ended = true
+  fail(self, message, code, { phase = info.phase })
+end
+
+-- The last event has come, and the end of the bytes must be close behind it: read that too, so that
+-- the connection can serve again.
+local function await_end(self)
+  local limit, kind = self.loop.now() + GRACE, nil
+  repeat kind = news.await(self.loop, self.exchange, limit) until kind == "end" or kind == "late"
+  conclude(self)
+end
+
+--- Keep-alive comments so far.
+function source:keep_alives()
+  return self.parser and self.parser:comments() or 0
+end
+
+local function has_nothing(self)
+  return self.first > self.last and not self.failure and not self.ended
+end
+
+--- The next piece.
+---@param deadline number
+---@return table? piece, string? message, string? code, table? detail
+function source:read(deadline)
+  while true do
+    local piece = pop(self)
+    if piece then return piece end
+    if self.failure then return nil, self.failure[1], self.failure[2], self.failure[3] end
+    if self.ended then return nil end
+    if self.closed then return nil, "the stream is closed", "closed", {} end
+    local kind, a, b, c = news.await(self.loop, self.exchange, deadline)
+    if kind == "late" then return nil, "late", "late", {} end
+    if kind == "data" then take_bytes(self, a) else take_end(self, a, b, c) end
+    if self.assembler.done and not self.failure and not self.ended then await_end(self) end
+    if has_nothing(self) and self.loop.now() >= deadline then return nil, "late", "late", {} end
+  end
+end
+
+--- Puts pieces back, to be read again first.
+function source:unread(pieces)
+  for i = #pieces, 1, -1 do
+    self.first = self.first - 1
+    self.pieces[self.first] = pieces[i]
+  end
+end
+
+--- The answer that the pieces make, once they have all been read.
+function source:answer()
+  return self.whole or self.assembler:answer()
+end
+
+--- Ends the exchange. May be called twice.
+function source:close()
+  self.closed = true
+  if self.exchange then self.exchange:close() end
+end
+
+return source

@@ -1,0 +1,148 @@
+--- Tries again while that can help, and never so often that it hurts.
+--
+-- A failure is followed by one of: a free move to another account that is well and has room (once
+-- per call), a paid try (a permit of the budget, after a wait), or the end. What the server says
+-- about when to come back is obeyed, with chance added on top and never below.
+local codes = require "unbusy.codes"
+
+-- The targets that this call may still ask: those it has not ruled out.
+local function open_targets(call)
+  local only, left = call.options.target, {}
+  for _, t in ipairs(call.client.targets) do
+    if not call.ruled_out[t.name] and (not only or only == t.name) then left[#left + 1] = t end
+  end
+  return left
+end
+
+-- What this call has tried, by one field of its tries.
+local function tried_by(call, field)
+  local tried = {}
+  for _, try in ipairs(call.tries) do tried[try[field]] = true end
+  return tried
+end
+
+-- Does another account stand ready that this call has not tried?
+local function free_move(call, targets)
+  if call.moved then return false end
+  local tried, now = tried_by(call, "account"), call.loop.now()
+  for _, t in ipairs(targets) do
+    if not tried[t.account_name] and t:is_free(t:model(call.model), now) then return true end
+  end
+  return false
+end
+
+local function has_untried(call, targets)
+  local tried = tried_by(call, "target")
+  for _, t in ipairs(targets) do
+    if not tried[t.name] then return true end
+  end
+  return false
+end
+
+-- Seconds before the next try: what the server asks for, when nobody else can be asked, or our own.
+local function pause(call, detail, targets)
+  local retry = call.client.retry
+  if detail.retry_after and #targets == 1 then
+    return detail.retry_after * (1 + retry.jitter * retry.chance())
+  end
+  call.pause = retry.backoff:delay(#call.tries, call.pause)
+  return call.pause
+end
+
+-- May there be another try at all? Gives the targets that are left, or nil and why not.
+local function allowed(call, code, detail)
+  local kind, retry = codes[code], call.client.retry
+  local again = kind.retry
+  if detail.should_retry ~= nil then again = detail.should_retry end
+  if not again and not kind.elsewhere then return nil end
+  if not again then call.ruled_out[call.tries[#call.tries].target] = true end
+  local targets = open_targets(call)
+  if #targets == 0 or not call:can_wait(0) then return nil end
+  if #call.tries >= retry.attempts then
+    return nil, retry.attempts > 1 and ("after %d tries"):format(#call.tries) or nil
+  end
+  return targets
+end
+
+-- What to do after a failure: "move" or "retry" and the seconds to wait, or nil and why not.
+local function decide(call, code, detail)
+  local targets, reason = allowed(call, code, detail)
+  if not targets then return nil, reason end
+  if free_move(call, targets) then return "move", 0 end
+  if has_untried(call, targets) then return "retry", 0 end
+  local seconds, most = pause(call, detail, targets), call.client.retry.max_wait
+  if #targets == 1 and (detail.retry_after or 0) > most then
+    return nil, ("the server asks for %.0f s, more than %.0f s"):format(detail.retry_after, most)
+  end
+  if not call:can_wait(seconds) then return nil, "the deadline is too near to try again" end
+  return "retry", seconds
+end
+
+-- A permit of the budget for a paid try; true when there is no budget.
+local function take_permit(call, code)
+  local budget = call.client.budget
+  if not budget then return true end
+  local permit, message, why = budget:take(codes[code].busy and "throttle" or "retry")
+  if not permit then return nil, message, why end
+  call.permit = { close = function() budget:give(permit, "fail") end,
+    good = function() budget:give(permit, "ok") end }
+  call:hold(call.permit)
+  return true
+end
+
+local function give_permit(call, good)
+  local permit = call.permit
+  if not permit then return end
+  call.permit = nil
+  call:release(permit)
+  if good then permit.good() else permit:close() end
+end
+
+local function with_reason(message, reason)
+  return reason and ("%s (%s)"):format(message, reason) or message
+end
+
+-- One failure is behind us: prepare the next try. Gives false and a reason when there is none.
+local function prepare(call, code, detail)
+  local what, seconds = decide(call, code, detail)
+  if not what then return false, seconds end
+  if what == "move" then
+    call.moved = true
+  else
+    local ok, _, why = take_permit(call, code)
+    if not ok then return false, "the retry budget is spent", why end
+  end
+  call:emit("retry", { number = #call.tries + 1, attempts = call.client.retry.attempts,
+    seconds = seconds, code = code, target = detail.target })
+  if seconds > 0 then call:sleep(seconds) end
+  return true
+end
+
+local function attempt(call, next)
+  while true do
+    local before = #call.tries
+    local reply, message, code, detail = next(call)
+    give_permit(call, reply ~= nil)
+    if reply then return reply end
+    if #call.tries == before then return nil, message, code, detail end -- refused by ourselves
+    local again, reason, why = prepare(call, code, detail)
+    if not again then
+      detail.budget = why ~= nil or nil
+      return nil, with_reason(message, reason), code, detail
+    end
+  end
+end
+
+---@param call table
+---@param next function
+return function(call, next)
+  local budget = call.client.budget
+  if not budget then return attempt(call, next) end
+  budget:begin()
+  local guard = { close = function() budget:finish("fail") end }
+  call:hold(guard)
+  local reply, message, code, detail = attempt(call, next)
+  call:release(guard)
+  budget:finish(reply and #call.tries == 1 and "ok" or "fail")
+  return reply, message, code, detail
+end

@@ -1,0 +1,230 @@
+--- A target at run time: one endpoint of one account, and the gates before it.
+--
+--     target:admit(model, now) ──► place ──► started(seconds) ──► finish(code)
+--           │                      (a breaker's and a limiter's ticket)
+--           └─► nil, code, message, retry_after      "open" or "full": may be waited for
+--                                                    "auth" or "quota": may not
+--
+-- A breaker belongs to a target; a limiter to an account and a model, so that all targets and keys
+-- of one account share it.
+local breaker = require "unbusy.breaker"
+local codes = require "unbusy.codes"
+local limiter = require "unbusy.limiter"
+local providers = require "unbusy.providers"
+
+local target = {}
+target.__index = target
+target.__name = "unbusy.target"
+
+local MODELS = 64 -- limiters an account may have; models beyond them share one
+
+--- Seconds for which a refused key, or an account without credit, is left alone.
+target.SET_ASIDE = 300
+
+--- The limiters of one account, by model.
+---@param given table|false options of `unbusy.limiter`
+---@param clock function? of the limiters
+---@param window number seconds that a breaker looks back
+function target.account(given, clock, window)
+  return { options = given, clock = clock, window = window, limiters = {}, count = 0, targets = {} }
+end
+
+local function account_limiter(account, model)
+  if not account.options then return nil end
+  local found = account.limiters[model]
+  if found then return found end
+  if account.count >= MODELS then model = "" end
+  if not account.limiters[model] then
+    local o = { clock = account.clock }
+    for name, value in pairs(account.options) do o[name] = value end
+    account.limiters[model] = limiter.new(o)
+    account.count = account.count + 1
+  end
+  return account.limiters[model]
+end
+
+--- Makes a target.
+---@param given table its checked options, with `keys` filled in
+---@param account table see `target.account`
+---@param shared table { breaker = options|false, on_open =, now =, changed =, released = } of the client
+function target.new(given, account, shared)
+  local self = setmetatable({
+    name = given.name, url = given.url, account_name = given.account, weight = given.weight,
+    priority = given.priority, models = given.models, price = given.price,
+    limits = given.limits, extra_headers = given.headers, tls = given.tls, proxy = given.proxy,
+    provider = providers.of(given), account = account,
+    rest_until = 0, broke_until = 0, tries = 0, now = shared.now, changed = shared.changed,
+    released = shared.released, fails_open = shared.on_open == "fail",
+  }, target)
+  local keys = {}
+  for i, secret in ipairs(given.keys) do
+    keys[i] = { aside_until = 0, secret = function() return secret end } -- no field shows it
+  end
+  self.keys = keys
+  if shared.breaker then self.breaker = breaker.new(shared.breaker) end
+  self.state = self.breaker and self.breaker:state() or "closed"
+  account.targets[#account.targets + 1] = self
+  return self
+end
+
+function target:__tostring()
+  return "unbusy target: " .. self.name
+end
+
+--- The name under which this target knows the asked model (nil: none was asked for).
+---@param asked string?
+---@return string?
+function target:model(asked)
+  local models = self.models
+  if asked == nil then return models.default end
+  return models[asked] or models["*"] or asked
+end
+
+function target:limiter(model)
+  return account_limiter(self.account, model or "")
+end
+
+-- {== Keys ================================================================
+
+--- The first key that is not set aside; a target without keys gives an empty one.
+---@return table? key with `secret()`, or nil when all are set aside
+function target:key(now)
+  if #self.keys == 0 then return { secret = function() return nil end } end
+  for _, key in ipairs(self.keys) do
+    if key.aside_until <= now then return key end
+  end
+end
+
+-- The server refused the key: not that one again for a while.
+local function set_key_aside(key, now)
+  key.aside_until = now + target.SET_ASIDE
+end
+
+-- }========================================================================
+
+-- {== Places ==============================================================
+
+local place = {}
+place.__index = place
+
+-- The account's limits stand still while none of its targets answers, and come back with the first.
+local function freeze_or_restore(account)
+  local answers = false
+  for _, t in ipairs(account.targets) do answers = answers or t.state == "closed" end
+  for _, l in pairs(account.limiters) do
+    if answers then l:restore() else l:freeze(account.window) end
+  end
+end
+
+-- Tell whoever watches when the breaker's state has moved, and the limiters what follows from it.
+local function note_state(self)
+  local old, new = self.state, self.breaker:state()
+  if old == new then return end
+  self.state = new
+  freeze_or_restore(self.account)
+  self.changed(self, old, new)
+end
+
+local function report_breaker(self, word, seconds)
+  local t = self.target
+  if not self.breaker_ticket or self.reported then return end
+  self.reported = true
+  if t.fails_open and word == "busy" then word = "fail" end
+  t.breaker:report(self.breaker_ticket, word, seconds)
+  note_state(t)
+end
+
+--- The answer has begun, `seconds` after the request was sent.
+function place:started(seconds)
+  self.seconds = seconds
+  report_breaker(self, "ok", seconds)
+end
+
+--- The try is over. `code` is nil for a good answer, else how it failed; `blameless` says that the
+--- failure says nothing about the target (the caller's own short deadline). Twice is once.
+function place:finish(code, blameless)
+  if self.finished then return end
+  self.finished = true
+  local t, kind = self.target, code and codes[code]
+  local now = t.now()
+  if code == "auth" then set_key_aside(self.key, now) end
+  if code == "quota" then t.broke_until = now + target.SET_ASIDE end
+  if self.reported and code == "cut" then
+    t.breaker:record(self.breaker_ticket, "fail")
+    note_state(t)
+  end
+  report_breaker(self, not code and "ok" or blameless and "neutral" or kind.breaker, self.seconds)
+  if self.limiter_ticket then
+    local word = not code and "ok" or blameless and "neutral" or kind.limiter
+    self.limiter:report(self.limiter_ticket, word)
+  end
+  self.released()
+end
+
+--- Given back without a verdict: the call was cancelled, or ended in an error of the caller's.
+function place:close()
+  self:finish("cancelled")
+end
+
+--- Asks the gates for a place.
+---@param model string? the model as this target calls it
+---@param now number
+---@return table? place, string? code, string? message, number? retry_after
+function target:admit(model, now)
+  local key = self:key(now)
+  if not key then return nil, "auth", "every key was refused" end
+  if self.broke_until > now then return nil, "quota", "the account has no credit left" end
+  if self.rest_until > now then
+    return nil, "open", "resting as the server asked", self.rest_until - now
+  end
+  local breaker_ticket, limiter_ticket, _
+  if self.breaker then
+    local detail
+    breaker_ticket, _, _, detail = self.breaker:allow()
+    if not breaker_ticket then return nil, "open", "the breaker is open", detail.retry_after end
+    if self.state ~= "closed" then note_state(self) end
+  end
+  local l = self:limiter(model)
+  if l then
+    limiter_ticket = l:allow()
+    if not limiter_ticket then
+      if breaker_ticket then self.breaker:report(breaker_ticket, "neutral") end
+      return nil, "full", "the account's limit is reached", l:retry_after()
+    end
+  end
+  self.tries = self.tries + 1
+  return setmetatable({
+    target = self, model = model, key = key, limiter = l, breaker_ticket = breaker_ticket,
+    limiter_ticket = limiter_ticket, released = self.released,
+  }, place)
+end
+
+--- Would a call be let in now? Takes nothing.
+function target:is_free(model, now)
+  if not self:key(now) or self.broke_until > now or self.rest_until > now then return false end
+  if self.breaker and self.breaker:state() ~= "closed" then return false end
+  local l = self:limiter(model)
+  return not l or l:in_flight() + 1 <= l:limit()
+end
+
+--- The server asked to be left alone for so long: all callers heed it.
+function target:rest(seconds, now)
+  self.rest_until = math.max(self.rest_until, now + seconds)
+end
+
+-- }========================================================================
+
+--- What an operator wants to know, free of secrets.
+function target:status()
+  local limits = {}
+  for model, l in pairs(self.account.limiters) do
+    limits[model] = { limit = l:limit(), in_flight = l:in_flight() }
+  end
+  return {
+    name = self.name, account = self.account_name, provider = self.provider.name,
+    state = self.breaker and self.breaker:state() or "closed", tries = self.tries,
+    breaker = self.breaker and self.breaker:stats(), limits = limits,
+  }
+end
+
+return target

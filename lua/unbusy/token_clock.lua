@@ -1,0 +1,34 @@
+--- The clock between two bytes of answer.
+--
+-- It runs only while somebody waits for a piece: a reader that takes its time does not count
+-- against the server. Bytes of answer re-arm it; keep-alives and empty pieces do not.
+local token_clock = {}
+token_clock.__index = token_clock
+
+---@param call table with `clocks.token`, `deadline` and `loop`
+function token_clock.new(call)
+  return setmetatable({ call = call, left = call.clocks.token }, token_clock)
+end
+
+--- The next piece of `pieces`; a clock that runs out is a "cut", the call's deadline a "timeout".
+function token_clock:read(pieces)
+  local call = self.call
+  local now = call.loop.now()
+  local limit = math.min(now + self.left, call.deadline)
+  local piece, message, code, detail = pieces:read(limit)
+  if code == "late" then
+    if limit == call.deadline then
+      return nil, "the deadline came before the end", "timeout", { phase = "total", blameless = call.short }
+    end
+    return nil, ("nothing more for %.3g s"):format(call.clocks.token), "cut", { phase = "token" }
+  end
+  if code then return nil, message, code, detail end
+  if piece and not piece.started then
+    self.left = self.left - (call.loop.now() - now)
+  else
+    self.left = call.clocks.token
+  end
+  return piece
+end
+
+return token_clock

@@ -1,0 +1,213 @@
+local world = require "spec.support.world"
+
+local good, status = world.good, world.status
+
+-- `count` calls at once; gives the replies and failures in the order of their ends.
+local function burst(w, count, options)
+  local ended = {}
+  w.loop.run(function()
+    for i = 1, count do
+      w.loop.spawn(function()
+        local reply, message, code, detail = w:chat(options)
+        ended[#ended + 1] = { n = i, reply = reply, message = message, code = code, detail = detail,
+          at = w:now() }
+      end)
+    end
+  end)
+  return ended
+end
+
+describe("the admit stage", function()
+  it("keeps to the limit and serves in the order of arrival", function()
+    local w = world.new { script = { a = { good("x", 1) } }, options = { limiter = { kind = "fixed", initial = 3 } } }
+    local ended = burst(w, 10)
+    assert.equal(3, w.most_open)
+    for i, e in ipairs(ended) do
+      assert.equal(i, e.n)
+      assert.is_truthy(e.reply)
+    end
+    assert.equal(4, ended[10].at)
+    assert.equal(3, ended[10].reply.times.queued)
+    assert.equal(10, #w.log) -- waiting cost no try
+    w:assert_clean()
+  end)
+
+  it("lets the more urgent go first", function()
+    local w = world.new { script = { a = { good("x", 1) } }, options = { limiter = { kind = "fixed", initial = 1 } } }
+    local order = {}
+    w.loop.run(function()
+      for _, p in ipairs { "normal", "batch", "normal", "interactive" } do
+        w.loop.spawn(function()
+          w:chat { priority = p }
+          order[#order + 1] = p
+        end)
+      end
+    end)
+    assert.same({ "normal", "interactive", "normal", "batch" }, order)
+  end)
+
+  it("keeps a retrying call's turn", function()
+    local w = world.new { options = { limiter = { kind = "fixed", initial = 1 }, retry = { base = 0.5, jitter = 0 } },
+      script = { a = function(_, n) return n == 1 and status(500) or good("x", 1) end } }
+    local ended = burst(w, 4)
+    assert.equal(2, ended[1].n)
+    assert.equal(1, ended[2].n) -- back from its pause it stands before 3 and 4
+    w:assert_clean()
+  end)
+
+  it("waits through an open breaker, probes once, and then lets the others in", function()
+    local down = true
+    local w
+    w = world.new { options = { retry = { attempts = 1 }, breaker = { min_calls = 5, open_for = 5 } },
+      script = { a = function() return down and status(500) or good("x", 0.5) end } }
+    local ended = burst(w, 5)
+    assert.equal("upstream", ended[1].code)
+    assert.equal("open", w.client:status().targets[1].state)
+    down = false
+    local before = #w.log
+    ended = burst(w, 6)
+    for _, e in ipairs(ended) do assert.is_truthy(e.reply, e.message) end
+    assert.equal(6, #w.log - before)
+    assert.is_true(ended[1].at >= 5.1 and ended[1].at < 5.7, ended[1].at) -- the probe
+    assert.is_true(ended[2].at >= ended[1].at + 0.5)
+    assert.equal("closed", w.client:status().targets[1].state)
+    local states = w:seen "state"
+    assert.same({ "open", "half_open", "closed" }, { states[1].to, states[2].to, states[3].to })
+    w:assert_clean()
+  end)
+
+  it("fails at once when the wait would outlast the deadline", function()
+    local w = world.new { options = { retry = { attempts = 1 }, breaker = { min_calls = 5, open_for = 20 } },
+      script = { a = { status(500) } } }
+    burst(w, 5)
+    local at = w:now()
+    local reply, message, code, detail = w:chat { deadline = 10 }
+    assert.is_nil(reply)
+    assert.equal("open", code)
+    assert.matches("^a: .*open", message)
+    assert.is_true(detail.retry_after > 10)
+    assert.equal(at, w:now())
+    assert.equal("queue", detail.phase)
+    w:assert_clean()
+  end)
+
+  it("fails at the deadline when no place came free", function()
+    local w = world.new { script = { a = { good("x", 100) } }, options = { limiter = { kind = "fixed", initial = 1 } } }
+    local ended = burst(w, 2, { deadline = 7 })
+    for _, e in ipairs(ended) do
+      assert.equal("timeout", e.code)
+      assert.equal(7, e.at)
+    end
+    assert.equal(1, #w.log)
+    w:assert_clean()
+  end)
+
+  it("waits no longer than queue.max_wait", function()
+    local w = world.new { script = { a = { good("x", 100) } },
+      options = { limiter = { kind = "fixed", initial = 1 }, queue = { max_wait = 3 } } }
+    local ended = burst(w, 2)
+    assert.equal("full", ended[1].code)
+    assert.equal(3, ended[1].at)
+  end)
+
+  it("sheds what the line cannot hold", function()
+    local w = world.new { script = { a = { good("x", 1) } },
+      options = { limiter = { kind = "fixed", initial = 1 }, queue = { size = 3 } } }
+    local ended = burst(w, 10)
+    local shed = 0
+    for _, e in ipairs(ended) do
+      if e.code == "full" then shed = shed + 1 else assert.is_truthy(e.reply) end
+    end
+    assert.equal(6, shed) -- one is served, three wait
+    w:assert_clean()
+  end)
+
+  it("uses the second target when the first is full", function()
+    local w = world.new { script = { a = { good("x", 1) }, b = { good("x", 1) } },
+      options = { limiter = { kind = "fixed", initial = 2 } } }
+    burst(w, 4)
+    assert.same({ a = 2, b = 2 }, w.sent)
+    assert.equal(1.0, w:now())
+  end)
+
+  it("keeps an idle target open to those who ask for it while others wait for a full one", function()
+    local w = world.new { script = { a = { good("x", 5) }, b = { good("x", 1) } },
+      options = { limiter = { kind = "fixed", initial = 1 } } }
+    local at = {}
+    w.loop.run(function()
+      for _ = 1, 3 do w.loop.spawn(function() w:chat { target = "a" } end) end
+      w.loop.sleep(0.1)
+      w:chat { target = "b" }
+      at.b = w:now()
+    end)
+    assert.is_true(at.b < 1.2)
+  end)
+
+  it("shares a limit between targets of one account, not between accounts", function()
+    local w = world.new { script = { a = { good("x", 1) }, b = { good("x", 1) } },
+      targets = { a = { account = "one" }, b = { account = "one" } },
+      options = { limiter = { kind = "fixed", initial = 2 } } }
+    burst(w, 4)
+    assert.equal(2, w.most_open)
+  end)
+
+  it("does not open on busy answers while the target answers others", function()
+    local w = world.new { options = { retry = false, limiter = false },
+      script = { a = function(_, n) return n % 10 == 0 and good("x", 0.01) or status(503, nil, "", 0.01) end } }
+    for _ = 1, 100 do w:chat() end
+    assert.equal("closed", w.client:status().targets[1].state)
+  end)
+
+  it("opens on busy answers and nothing else", function()
+    local w = world.new { options = { retry = false, limiter = false },
+      script = { a = { status(503, nil, "", 0.01) } } }
+    for _ = 1, 25 do w:chat { deadline = 1 } end
+    assert.equal("open", w.client:status().targets[1].state)
+  end)
+
+  it("with on_open = 'fail' counts every busy and goes straight to the fallback", function()
+    local w = world.new { options = { retry = false, limiter = false, breaker = { on_open = "fail" },
+      fallback = "系统繁忙,请稍后再试" },
+      script = { a = function(_, n) return n % 2 == 0 and good("x", 0.01) or status(503, nil, "", 0.01) end } }
+    for _ = 1, 20 do w:chat() end
+    assert.equal("open", w.client:status().targets[1].state)
+    local at, sent = w:now(), #w.log
+    local reply = w:chat()
+    assert.equal("fallback", reply.source)
+    assert.equal("open", reply.failure.code)
+    assert.equal(at, w:now())
+    assert.equal(sent, #w.log)
+  end)
+
+  it("says nothing of the target when the caller's own deadline was short", function()
+    local w = world.new { script = { a = { good("x", 10) } }, options = { breaker = { min_calls = 1 } } }
+    local _, message, code = w:chat { deadline = 1 }
+    assert.equal("timeout", code)
+    assert.matches("^a: total: ", message)
+    assert.equal("closed", w.client:status().targets[1].state)
+    w:assert_clean()
+  end)
+
+  it("counts the client's own total clock against the target", function()
+    local w = world.new { script = { a = { good("x", 10) } },
+      options = { breaker = { min_calls = 1 }, clocks = { total = 1 }, retry = false } }
+    assert.equal("timeout", select(3, w:chat()))
+    assert.equal("open", w.client:status().targets[1].state)
+  end)
+
+  it("lets everybody go when the client is closed", function()
+    local w = world.new { script = { a = { good("x", 10) } }, options = { limiter = { kind = "fixed", initial = 1 } } }
+    local codes = {}
+    w.loop.run(function()
+      for i = 1, 3 do
+        w.loop.spawn(function() codes[i] = select(3, w:chat()) end)
+      end
+      w.loop.sleep(1)
+      w.client:close()
+      w.client:close()
+    end)
+    assert.same({ "closed", "closed", "closed" }, codes)
+    assert.equal("closed", select(3, w:chat()))
+    w:assert_clean()
+  end)
+end)

@@ -1,0 +1,183 @@
+local world = require "spec.support.world"
+
+local good, status = world.good, world.status
+
+-- Seconds between the requests of a world.
+local function gaps(w)
+  local out = {}
+  for i = 2, #w.log do out[i - 1] = w.log[i].at - w.log[i - 1].at end
+  return out
+end
+
+describe("the retry stage", function()
+  it("answers at the first try without waiting", function()
+    local w = world.new { script = { a = { good "hi" } } }
+    local reply = w:chat()
+    assert.equal("hi", reply.text)
+    assert.equal("upstream", reply.source)
+    assert.equal(1, reply.tries)
+    assert.equal(1, #w.log)
+    w:assert_clean()
+  end)
+
+  it("waits 1, 2, 4, 8 s and up to a tenth more, five tries in all, then gives the last failure", function()
+    local w = world.new { script = { a = { status(503) } } }
+    local reply, message, code, detail = w:chat()
+    assert.is_nil(reply)
+    assert.equal("busy", code)
+    assert.matches("^a: ", message)
+    assert.equal(5, detail.tries)
+    assert.equal(503, detail.status)
+    assert.equal("a", detail.target)
+    assert.equal(5, #w.log)
+    for i, least in ipairs { 1, 2, 4, 8 } do
+      local gap = gaps(w)[i] - 0.1 -- the server takes 0.1 s
+      assert.is_true(gap >= least - 1e-9 and gap <= least * 1.1 + 1e-6, ("gap %d: %f"):format(i, gap))
+    end
+    w:assert_clean()
+  end)
+
+  it("takes the first good answer", function()
+    local w = world.new { script = { a = { status(503), status(502), good() } } }
+    local reply = w:chat()
+    assert.equal(3, reply.tries)
+    assert.equal(3, #w.log)
+    w:assert_clean()
+  end)
+
+  it("never repeats what is the caller's fault", function()
+    for _, s in ipairs { 400, 404, 413, 422 } do
+      local w = world.new { script = { a = { status(s) }, b = { good() } } }
+      local _, _, code = w:chat()
+      assert.equal("invalid", code, s)
+      assert.equal(1, #w.log)
+      w:assert_clean()
+    end
+  end)
+
+  it("goes elsewhere with a refused key or an empty account, and stays away from them", function()
+    for s, code in pairs { [401] = "auth", [402] = "quota" } do
+      local w = world.new { script = { a = { status(s) }, b = { good() } } }
+      assert.equal("b", w:chat().target)
+      assert.equal("b", w:chat().target)
+      assert.equal(1, w.sent.a, code)
+      w:assert_clean()
+      local alone = world.new { script = { a = { status(s) } } }
+      assert.equal(code, select(3, alone:chat()))
+      assert.equal(code, select(3, alone:chat()))
+      assert.equal(1, #alone.log)
+      assert.equal(0.1, alone:now()) -- what time cannot cure is not waited for
+    end
+  end)
+
+  it("comes back to a target that was only busy when another one refuses the key", function()
+    local w = world.new { script = { a = { status(503), good() }, b = { status(401) } } }
+    local reply = w:chat()
+    assert.equal("a", reply.target)
+    assert.equal(3, reply.tries)
+    assert.same({ a = 2, b = 1 }, w.sent)
+    w:assert_clean()
+  end)
+
+  it("tries a key again after it was set aside", function()
+    local w = world.new { script = { a = { status(401), good() } } }
+    assert.equal("auth", select(3, w:chat()))
+    w.loop.run(function() w.loop.sleep(301) end)
+    assert.equal("a", w:chat().target)
+  end)
+
+  it("obeys Retry-After, with chance on top and never below", function()
+    for seed = 1, 10 do
+      local w = world.new { script = { a = { status(429, { ["retry-after"] = "7" }), good() } } }
+      assert.is_truthy(w:chat())
+      local gap = gaps(w)[1] - 0.1
+      assert.is_true(gap >= 7 and gap <= 7.7 + 1e-6, ("%d: %f"):format(seed, gap))
+    end
+  end)
+
+  it("moves on instead of waiting for a target that wants to rest", function()
+    local w = world.new { script = { a = { status(503, { ["retry-after"] = "60" }), good() }, b = { good() } } }
+    assert.equal("b", w:chat().target)
+    assert.equal("b", w:chat().target) -- all callers heed it
+    assert.equal(1, w.sent.a)
+    w.loop.run(function() w.loop.sleep(60) end)
+    assert.equal("a", w:chat().target)
+  end)
+
+  it("fails at once when the server asks for more than max_wait, and says how much", function()
+    local w = world.new { script = { a = { status(429, { ["retry-after"] = "600" }) } } }
+    local _, message, code, detail = w:chat()
+    assert.equal("limited", code)
+    assert.equal(600, detail.retry_after)
+    assert.matches("600 s", message)
+    assert.equal(1, #w.log)
+    assert.is_true(w:now() < 1)
+  end)
+
+  it("does not begin a wait that the deadline would cut", function()
+    local w = world.new { script = { a = { status(503) } } }
+    local _, message, code = w:chat { deadline = 2.5 }
+    assert.equal("busy", code)
+    assert.matches("deadline", message)
+    assert.equal(2, #w.log)
+    assert.is_true(w:now() < 2.5)
+  end)
+
+  it("obeys x-should-retry both ways", function()
+    local w = world.new { script = { a = { status(503, { ["x-should-retry"] = "false" }), good() } } }
+    assert.equal("busy", select(3, w:chat()))
+    assert.equal(1, #w.log)
+    w = world.new { script = { a = { status(400, { ["x-should-retry"] = "true" }), good() } } }
+    assert.equal(2, w:chat().tries)
+  end)
+
+  it("makes one free move to another account, and pays for all else", function()
+    local w = world.new { script = { a = { status(503) }, b = { good() } },
+      options = { budget = { tokens = 0 } } }
+    assert.equal("b", w:chat().target)
+    assert.is_true(w:now() < 0.3) -- no pause before a move
+    local poor = world.new { script = { a = { status(503) }, b = { status(503) }, c = { good() } },
+      options = { budget = { tokens = 0 } } }
+    local _, message, code, detail = poor:chat()
+    assert.equal("busy", code)
+    assert.matches("budget", message)
+    assert.is_true(detail.budget)
+    assert.equal(2, #poor.log)
+    poor:assert_clean()
+  end)
+
+  it("counts two targets of one account as one", function()
+    local w = world.new { script = { a = { status(503) }, b = { good() } },
+      targets = { a = { account = "x" }, b = { account = "x" } }, options = { budget = { tokens = 0 } } }
+    assert.equal("busy", select(3, w:chat()))
+    assert.equal(1, #w.log)
+  end)
+
+  it("gives a permit's tokens back when the retry was good", function()
+    local w = world.new { script = { a = { status(500), good() } } }
+    w:chat()
+    assert.equal(500, w.client:status().budget.tokens)
+    w = world.new { script = { a = { status(500) } } }
+    w:chat()
+    assert.equal(500 - 4 * 14, w.client:status().budget.tokens)
+    w:assert_clean()
+  end)
+
+  it("can be switched off", function()
+    local w = world.new { script = { a = { status(503), good() } }, options = { retry = false } }
+    assert.equal("busy", select(3, w:chat()))
+    assert.equal(1, #w.log)
+  end)
+
+  it("gives everything back when the task is cancelled in a pause, a wait or a try", function()
+    for _, after in ipairs { 0.05, 0.5, 1.15 } do
+      local w = world.new { script = { a = { status(503) } } }
+      w.loop.run(function()
+        local task = w.loop.spawn(function() w:chat() end)
+        w.loop.sleep(after)
+        w.loop.cancel(task)
+      end)
+      w:assert_clean()
+    end
+  end)
+end)
