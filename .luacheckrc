@@ -1,0 +1,5 @@
+std = "min"
+max_line_length = 100
+exclude_files = { "build", "node_modules", "spec/support/busyd/server" }
+files["spec"] = { std = "min+busted" }
+files["tools"] = { std = "lua54" }

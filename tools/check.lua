@@ -1,0 +1,191 @@
+-- check.lua: the rules of the house that a script can see. Run from the top: lua5.4 tools/check.lua
+--
+--   layers       base <- parts <- engine <- lua; lua.h, curl, sockets only where they belong
+--   lengths      lines, functions, files
+--   names        a part has its C, binding, Lua face and spec
+--   docs         every option of a schema stands in the README; public functions have docstrings
+
+local faults = 0
+
+local function fault(...)
+  faults = faults + 1
+  print(("check: " .. ...):format(select(2, ...)))
+end
+
+local function list(command)
+  local out, pipe = {}, assert(io.popen(command))
+  for line in pipe:lines() do out[#out + 1] = line end
+  pipe:close()
+  return out
+end
+
+local function lines_of(path)
+  local out = {}
+  for line in io.lines(path) do out[#out + 1] = line end
+  return out
+end
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "a"
+  file:close()
+  return text
+end
+
+local c_files = list "find csrc -name '*.[ch]' | sort"
+local lua_files = list "find lua spec tools bench examples bin -name '*.lua' 2>/dev/null | sort"
+
+-- {== Lengths =============================================================
+
+local MOST_COLUMNS, MOST_LINES, MOST_HEADER, MOST_FUNCTION = 100, 600, 120, 60
+
+local function columns(line)
+  return utf8.len(line) or #line
+end
+
+local function check_lines(path, lines)
+  for i, line in ipairs(lines) do
+    if columns(line) > MOST_COLUMNS then fault("%s:%d: %d columns", path, i, columns(line)) end
+    if line:find "%s$" then fault("%s:%d: blanks at the end", path, i) end
+    if line:find "\t" and not path:find "Makefile" then fault("%s:%d: a tab", path, i) end
+  end
+  local most = path:find "%.h$" and MOST_HEADER or MOST_LINES
+  if #lines > most then fault("%s: %d lines, more than %d", path, #lines, most) end
+end
+
+local function check_functions(path, lines, opens, closes)
+  local start
+  for i, line in ipairs(lines) do
+    if not start and opens(line) then start = i end
+    if start and line:find(closes) then
+      if i - start + 1 > MOST_FUNCTION then
+        fault("%s:%d: a function of %d lines", path, start, i - start + 1)
+      end
+      start = nil
+    end
+  end
+end
+
+local function opens_c(line) return line:find "^[%a_].*%) {$" end
+local function opens_lua(line)
+  return line:find "^local function" or line:find "^function" or line:find "^return function"
+end
+
+for _, path in ipairs(c_files) do
+  local lines = lines_of(path)
+  check_lines(path, lines)
+  check_functions(path, lines, opens_c, "^}")
+end
+for _, path in ipairs(lua_files) do
+  local lines = lines_of(path)
+  check_lines(path, lines)
+  check_functions(path, lines, opens_lua, "^end")
+end
+
+-- }========================================================================
+
+-- {== Layers ==============================================================
+
+local rank = { base = 1, parts = 2, engine = 3, lua = 4 }
+
+for _, path in ipairs(c_files) do
+  local layer = path:match "^csrc/(%a+)/"
+  for i, line in ipairs(lines_of(path)) do
+    local other = line:match '#include "(%a+)/'
+    if other and rank[other] > rank[layer] then fault("%s:%d: %s uses %s", path, i, layer, other) end
+    local system = line:match "#include <(.-)>"
+    if system then
+      if (system == "lua.h" or system == "lauxlib.h") and layer ~= "lua" then
+        fault("%s:%d: Lua outside of csrc/lua", path, i)
+      elseif (system:find "^curl/" or system:find "socket" or system == "pthread.h"
+          or system == "sys/epoll.h") and layer ~= "engine" then
+        fault("%s:%d: <%s> outside of csrc/engine", path, i, system)
+      end
+    end
+  end
+end
+
+-- What a Lua module of ours may require: lower layers only.
+local layer_of = {
+  init = 9, cli = 9, client = 8, flow = 7, stages = 6,
+}
+local function lua_layer(name)
+  return layer_of[name:match "^[%w_]+" or ""] or 1
+end
+
+for _, path in ipairs(list "find lua/unbusy -name '*.lua' | sort") do
+  local name = path:match "^lua/unbusy/(.*)%.lua$"
+  local mine = lua_layer(name)
+  for i, line in ipairs(lines_of(path)) do
+    for other in line:gmatch 'require%s*%(?%s*"unbusy%.([%w_.]+)"' do
+      local theirs = lua_layer((other:gsub("%.", "/")))
+      if theirs > mine then fault("%s:%d: requires unbusy.%s, which stands above it", path, i, other) end
+    end
+    if line:find "%f[%w_]ngx%." and not name:find "^loops/nginx" and not name:find "^gateway" then
+      fault("%s:%d: ngx outside of loops/nginx.lua and gateway/", path, i)
+    end
+  end
+end
+
+-- }========================================================================
+
+-- {== Names and documentation =============================================
+
+local function exists(path)
+  local file = io.open(path)
+  if file then file:close() end
+  return file ~= nil
+end
+
+for _, path in ipairs(list "ls csrc/lua/lua_*.c") do
+  local part = path:match "lua_(.+)%.c$"
+  if part ~= "core" and part ~= "util" and part ~= "engine" then
+    for _, wanted in ipairs { ("csrc/parts/%s.c"):format(part), ("lua/unbusy/%s.lua"):format(part),
+      ("spec/%s_spec.lua"):format(part) } do
+      if not exists(wanted) then fault("%s: %s is missing", path, wanted) end
+    end
+  end
+end
+
+-- A public function (of a module's own table) has a comment above it.
+for _, path in ipairs(list "find lua/unbusy -name '*.lua' | sort") do
+  local lines = lines_of(path)
+  local module = read(path):match "\nreturn ([%w_]+)\n$"
+  for i, line in ipairs(lines) do
+    local owner, name = line:match "^function ([%w_]+)[.:]([%w_]+)"
+    if owner and owner == module and not name:find "^__" and not (lines[i - 1] or ""):find "^%-%-" then
+      fault("%s:%d: %s.%s has no docstring", path, i, owner, name)
+    end
+  end
+end
+
+local function check_options(schema, readme, where)
+  for name, field in pairs(schema) do
+    if not field.doc and not field.fields then fault("%s.%s has no doc", where, name) end
+    if not readme:find("`" .. name .. "`", 1, true) then
+      fault("README.md: option %s.%s is not described", where, name)
+    end
+    local inner = field.fields or field.each and field.each.fields
+    if inner then check_options(inner, readme, where .. "." .. name) end
+  end
+end
+
+local ok, config = pcall(require, "unbusy.config")
+if ok and exists "README.md" then
+  local readme = read "README.md"
+  check_options(config.client, readme, "new")
+  check_options(config.call, readme, "call")
+  for word in pairs(require "unbusy.codes") do
+    if not readme:find("`" .. word .. "`", 1, true) then fault("README.md: code '%s' is not described", word) end
+  end
+elseif not ok then
+  fault("unbusy.config does not load: %s", (tostring(config):gsub("\n.*", "")))
+end
+
+-- }========================================================================
+
+if faults > 0 then
+  print(("check: %d faults"):format(faults))
+  os.exit(1)
+end
+print "check: the house is in order"

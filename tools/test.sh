@@ -1,0 +1,103 @@
+#!/bin/sh
+# test.sh SUITE…: runs suites, shows what each prints, and closes with "N passed, N failed".
+#   unit        every spec on Lua 5.4 and LuaJIT
+#   sanitize    the same specs against a core built with ASan and UBSan
+#   clang       the C sources compile under clang without a warning
+#   check       layers, lengths, linter, documentation
+#   rock        the rockspec builds and installs, offline
+#   third       a mock server from npm, answered through our client
+set -u
+cd "$(dirname "$0")/.."
+
+passed=0
+failed=0
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# Add the counts of a busted run, whose last summary line looks like
+# "7 successes / 0 failures / 0 errors / 0 pending : 0.12 seconds".
+count_busted() {
+  line=$(grep -E '^[0-9]+ success(es)? / [0-9]+ failures? / [0-9]+ errors?' "$log" | tail -1)
+  if [ -z "$line" ]; then
+    failed=$((failed + 1))
+    echo "no summary: the run ended early"
+    return
+  fi
+  set -- $(echo "$line" | tr -c '0-9' ' ')
+  passed=$((passed + $1))
+  failed=$((failed + $2 + $3))
+}
+
+# one COMMAND…: counts as one test.
+one() {
+  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $*"; fi
+}
+
+busted_with() { # LUA CORE_DIR [spec…]
+  lua=$1 core=$2
+  shift 2
+  env LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;./?/init.lua;;" LUA_CPATH="$core/?.so;;" \
+    "$lua" /usr/bin/busted --output=plainTerminal --pattern=_spec "${@:-spec}" 2>&1 | tee "$log"
+  count_busted
+}
+
+unit() {
+  for lua in lua5.4 luajit; do
+    echo "== specs on $lua"
+    busted_with $lua "build/$lua"
+  done
+}
+
+sanitize() {
+  preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+  for lua in lua5.4 luajit; do
+    echo "== specs on $lua under ASan and UBSan"
+    make -s BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" \
+      EXTRA_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+      EXTRA_LDFLAGS="-fsanitize=address,undefined" $lua || { failed=$((failed + 1)); continue; }
+    ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1 LD_PRELOAD=$preload \
+      busted_with $lua "build/asan/$lua"
+  done
+}
+
+clang_build() {
+  echo "== clang"
+  one make -s CC=clang BUILD=build/clang
+}
+
+check() {
+  echo "== check"
+  one make -s check
+}
+
+rock() {
+  echo "== rock"
+  one sh spec/support/rock.sh
+}
+
+third() {
+  echo "== third-party mock"
+  if sh spec/support/third_party.sh install; then
+    env UNBUSY_THIRD_PARTY=1 sh -c : && busted_third
+  else
+    failed=$((failed + 1))
+  fi
+}
+
+busted_third() {
+  env LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;./?/init.lua;;" LUA_CPATH="build/lua5.4/?.so;;" \
+    lua5.4 /usr/bin/busted --output=plainTerminal --pattern=_third spec 2>&1 | tee "$log"
+  count_busted
+}
+
+for suite in "$@"; do
+  case $suite in
+    unit|sanitize|check|rock|third) $suite ;;
+    clang) clang_build ;;
+    *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
+  esac
+done
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
