@@ -58,10 +58,16 @@ describe("the client", function()
     assert.is_true(reply.usage.completion_tokens > 0)
   end)
 
+  -- Some servers number the calls of a whole answer as those of a stream.
+  local function without_index(reply)
+    for _, tool in ipairs(reply.tool_calls) do tool.index = nil end
+    return reply
+  end
+
   it("gives the same answer whole and streamed", function()
     up:programme { answer = { reasoning = "hm", tokens = 5, tool_calls = { { id = "t", name = "f" } } } }
     local client = new()
-    local whole = client:chat(question())
+    local whole = without_index(client:chat(question()))
     local streamed = client:stream(question()):reply()
     local assembled = client:chat(question(), { upstream_stream = true })
     for _, other in ipairs { streamed, assembled } do
@@ -324,7 +330,7 @@ describe("the client", function()
     file:write(script)
     file:close()
     os.execute(("DEEPSEEK_API_KEY=secret BACKUP_API_KEY=other %s %s %s"):format(
-      _VERSION == "Lua 5.4" and "lua5.4" or "luajit", path, up.url .. "/v1"))
+      os.getenv "UNBUSY_LUA" or _VERSION == "Lua 5.4" and "lua5.4" or "luajit", path, up.url .. "/v1"))
     os.remove(path)
     local log = up:log()
     assert.is_nil(log[1].headers.authorization)

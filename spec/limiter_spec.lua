@@ -215,6 +215,7 @@ describe("limiter", function()
 
     it("cut by `ratio` again when no more were dropped in between than it takes away", function()
       local t = timed {}
+      t.start() -- goes on
       t.stop(t.start(2), "fail") -- 20 -> 18, and one more
       t.forward(0.1)
       t.stop(t.start(), "fail")
@@ -324,10 +325,10 @@ describe("limiter", function()
       local tickets = t.start(10)
       t.stop({ tickets[1] }, "fail") -- limit 9: nine in flight and one rests
       assert.is_nil(t.l:retry_after()) -- its end is not enough
-      t.stop({ tickets[2] }, "neutral")
-      near(2, t.l:retry_after())
       t.forward(0.5)
-      t.stop({ tickets[3] }, "fail")
+      t.stop({ tickets[2] }, "fail")
+      near(2, t.l:retry_after()) -- eight in flight: the second must be back too
+      t.stop({ tickets[3] }, "neutral")
       near(1.5, t.l:retry_after())
     end)
 
@@ -617,6 +618,33 @@ describe("limiter", function()
       t.l:restore()
       t.stop(t.start(2), "fail")
       near(0.5, t.l:retry_after())
+    end)
+
+    it("waits for both when it takes both", function()
+      local t = timed { initial = 20 }
+      t.start(4)
+      t.stop(t.start(), "ok", 0.5)
+      local tickets = t.start(2)
+      t.l:freeze()
+      t.l:restore()
+      t.stop(tickets, "fail") -- rest until 0.5; at 2 s there are five for four in flight
+      near(2, t.l:retry_after())
+      t.forward(1.75)
+      t.l:report(t.l:allow() or 0, "fail")
+      near(0.25, t.l:retry_after())
+    end)
+
+    it("holds no drops from before against it", function()
+      local t = timed {}
+      t.start()
+      t.stop(t.start(10), "fail")
+      t.l:freeze()
+      t.forward(1)
+      t.l:restore()
+      t.forward(0.1)
+      t.stop(t.start(), "fail")
+      t.forward(8)
+      near(18, t.l:limit())
     end)
 
     it("forgives the calls from before, which may still be dropped", function()
@@ -1045,7 +1073,7 @@ describe("limiter", function()
           if random(50) == 1 then us = us - random(100000) end
           if random(100) == 1 then us = us + random(30) * 1000000 end
           m.now = us
-          if random(m.frozen and 2 or 100) > 1 then return end
+          if random(m.frozen and 2 or 30) > 1 then return end
           if m.frozen then
             assert(l:restore() and not l:restore())
             m.restore()

@@ -92,7 +92,9 @@ for _, path in ipairs(c_files) do
   local layer = path:match "^csrc/(%a+)/"
   for i, line in ipairs(lines_of(path)) do
     local other = line:match '#include "(%a+)/'
-    if other and rank[other] > rank[layer] then fault("%s:%d: %s uses %s", path, i, layer, other) end
+    if other and rank[other] > rank[layer] then
+      fault("%s:%d: %s uses %s", path, i, layer, other)
+    end
     local system = line:match "#include <(.-)>"
     if system then
       if (system == "lua.h" or system == "lauxlib.h") and layer ~= "lua" then
@@ -119,7 +121,7 @@ for _, path in ipairs(list "find lua/unbusy -name '*.lua' | sort") do
   for i, line in ipairs(lines_of(path)) do
     for other in line:gmatch 'require%s*%(?%s*"unbusy%.([%w_.]+)"' do
       local theirs = lua_layer((other:gsub("%.", "/")))
-      if theirs > mine then fault("%s:%d: requires unbusy.%s, which stands above it", path, i, other) end
+      if theirs > mine then fault("%s:%d: requires unbusy.%s, from above", path, i, other) end
     end
     if line:find "%f[%w_]ngx%." and not name:find "^loops/nginx" and not name:find "^gateway" then
       fault("%s:%d: ngx outside of loops/nginx.lua and gateway/", path, i)
@@ -153,7 +155,8 @@ for _, path in ipairs(list "find lua/unbusy -name '*.lua' | sort") do
   local module = read(path):match "\nreturn ([%w_]+)\n$"
   for i, line in ipairs(lines) do
     local owner, name = line:match "^function ([%w_]+)[.:]([%w_]+)"
-    if owner and owner == module and not name:find "^__" and not (lines[i - 1] or ""):find "^%-%-" then
+    local told = (lines[i - 1] or ""):find "^%-%-" or name and name:find "^__"
+    if owner and owner == module and not told then
       fault("%s:%d: %s.%s has no docstring", path, i, owner, name)
     end
   end
@@ -176,7 +179,9 @@ if ok and exists "README.md" then
   check_options(config.client, readme, "new")
   check_options(config.call, readme, "call")
   for word in pairs(require "unbusy.codes") do
-    if not readme:find("`" .. word .. "`", 1, true) then fault("README.md: code '%s' is not described", word) end
+    if not readme:find("`" .. word .. "`", 1, true) then
+      fault("README.md: code '%s' is not described", word)
+    end
   end
 elseif not ok then
   fault("unbusy.config does not load: %s", (tostring(config):gsub("\n.*", "")))

@@ -33,11 +33,12 @@ one() {
   if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $*"; fi
 }
 
-busted_with() { # LUA CORE_DIR [spec…]
-  lua=$1 core=$2
+# UNBUSY_LUA tells the specs what can run our core in a process of its own.
+busted_with() { # HOST CORE_DIR [spec…]
+  host=$1 core=$2
   shift 2
   env LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;./?/init.lua;;" LUA_CPATH="$core/?.so;;" \
-    "$lua" /usr/bin/busted --output=plainTerminal --pattern=_spec "${@:-spec}" 2>&1 | tee "$log"
+    UNBUSY_LUA="$host" "$host" /usr/bin/busted --output=plainTerminal --pattern=_spec "${@:-spec}" 2>&1 | tee "$log"
   count_busted
 }
 
@@ -48,15 +49,23 @@ unit() {
   done
 }
 
+sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
+
+# Build the core, and a host that runs Lua, with the sanitizers.
+sanitized_build() { # LUA
+  make -s BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" \
+    EXTRA_CFLAGS="$sanitizers" EXTRA_LDFLAGS="$sanitizers" "$1" &&
+  gcc -g $sanitizers $(pkg-config --cflags "$1") -o "build/asan/$1/host" spec/support/host.c \
+    $(pkg-config --libs "$1")
+}
+
 sanitize() {
-  preload="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
   for lua in lua5.4 luajit; do
     echo "== specs on $lua under ASan and UBSan"
-    make -s BUILD=build/asan OPT="-O1 -g -fno-omit-frame-pointer" \
-      EXTRA_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
-      EXTRA_LDFLAGS="-fsanitize=address,undefined" $lua || { failed=$((failed + 1)); continue; }
-    ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1 LD_PRELOAD=$preload \
-      busted_with $lua "build/asan/$lua"
+    sanitized_build $lua || { failed=$((failed + 1)); continue; }
+    export ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1
+    busted_with "build/asan/$lua/host" "build/asan/$lua"
+    unset ASAN_OPTIONS UNBUSY_SANITIZED
   done
 }
 

@@ -30,11 +30,6 @@ size_t ub_limiter_size (const ub_limiter_config *config) {
   return sizeof(ub_limiter) + config->max * sizeof(int64_t) + ub_slots_size(config->max);
 }
 
-/* The whole second that 'us' lies in; also right before zero. */
-static int64_t second_of (int64_t us) {
-  return us / UB_SECOND_US - (us % UB_SECOND_US < 0);
-}
-
 static double *history_at (ub_limiter *l, int64_t second) {
   return &l->history[(uint64_t)second % UB_LIMITER_HISTORY];
 }
@@ -56,7 +51,7 @@ void ub_limiter_init (ub_limiter *l, const ub_limiter_config *config, int64_t no
   l->trip_at = now_us;
   l->cut_at = l->ramp_at = LONG_AGO;
   l->frozen = 0;
-  l->second = second_of(now_us);
+  l->second = now_us / UB_SECOND_US;
   for (i = 0; i < UB_LIMITER_HISTORY; i++)
     l->history[i] = l->limit;
   l->drops = l->refused = 0;
@@ -140,7 +135,7 @@ int64_t ub_limiter_retry_after (ub_limiter *l, int64_t now_us) {
 
 /* Fill in the seconds since the last change; what a freeze drags along is no history. */
 static void remember (ub_limiter *l, int64_t now) {
-  int64_t second = second_of(now);
+  int64_t second = now / UB_SECOND_US;
   if (second - l->second > UB_LIMITER_HISTORY)
     l->second = second - UB_LIMITER_HISTORY;
   while (l->second < second)
@@ -245,7 +240,7 @@ int ub_limiter_freeze (ub_limiter *l, int64_t window_us, int64_t now_us) {
   remember(l, now_us);
   oldest = l->second - (UB_LIMITER_HISTORY - 1);
   window_us = window_us > 0 ? window_us : 0;
-  second = second_of(now_us - window_us);
+  second = (now_us - window_us) / UB_SECOND_US;
   second = second > oldest ? second : oldest;
   l->held = window_us == 0 ? l->limit : *history_at(l, second);
   while (second <= l->second)

@@ -16,16 +16,19 @@ backoff.schema = {
   kind = { type = "string", default = "exponential",
     one_of = { "exponential", "full", "equal", "decorrelated", "constant", "linear" },
     doc = "how the delays grow and where chance comes in" },
-  base = { type = "number", default = 1, min = 0, max = 1e6, unit = "s", doc = "delay before the first retry" },
-  factor = { type = "number", default = 2, min = 1, max = 1e6, doc = "growth from one retry to the next" },
-  cap = { type = "number", default = 30, min = 0, max = 1e9, unit = "s", doc = "longest delay, chance apart" },
+  base = { type = "number", default = 1, min = 0, max = 1e6, unit = "s",
+    doc = "delay before the first retry" },
+  factor = { type = "number", default = 2, min = 1, max = 1e6,
+    doc = "growth from one retry to the next" },
+  cap = { type = "number", default = 30, min = 0, max = 1e9, unit = "s",
+    doc = "longest delay, chance apart" },
   jitter = { type = "number", default = 0.1, min = 0, max = 1,
     doc = "share of the delay that chance may add (exponential, constant, linear)" },
   seed = { type = "whole", doc = "repeats a run; by default from the system's entropy" },
 }
 
---- Makes a backoff. `b:delay(n, previous) -> seconds`: `n` is 1 before the first retry; `previous` is
---- the delay before this one, which only `decorrelated` takes note of.
+--- Makes a backoff. `b:delay(n, previous) -> seconds`: `n` is 1 before the first retry;
+--- `previous` is the delay before this one, which only `decorrelated` takes note of.
 ---@param given table? see `backoff.schema`
 ---@return userdata b
 function backoff.new(given)

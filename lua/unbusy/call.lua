@@ -1,8 +1,8 @@
 --- One call of a client, from the request to its end.
 --
 -- A call carries the request, its deadline, the loop it runs in, its tries, and what it holds (a
--- place at a target, an exchange, a turn in the waiting line). Whatever way it ends, `call:finish` gives
--- all of that back.
+-- place at a target, an exchange, a turn in the waiting line). Whatever way it ends,
+-- `call:finish` gives all of that back.
 local call = {}
 call.__index = call
 

@@ -34,7 +34,8 @@ end
 local function build_targets(self, o, clock)
   local accounts, targets = {}, {}
   local shared = {
-    breaker = part_options(o.breaker, clock), on_open = o.breaker and o.breaker.on_open, now = self.now,
+    breaker = part_options(o.breaker, clock), on_open = o.breaker and o.breaker.on_open,
+    now = self.now,
     changed = function(t, old, new) self:state_changed(t, old, new) end,
     released = function() self.queue:serve(self.now()) end,
   }
@@ -191,6 +192,7 @@ end
 
 -- {== Looking and ending ==================================================
 
+--- A breaker of ours has changed its state: the watcher is told.
 function client:state_changed(t, old, new)
   if not self.on_event then return end
   local event = { type = "state", target = t.name, from = old, to = new, at = self.now() }

@@ -1,7 +1,8 @@
 --- Parts with a clock of the caller's own.
 --
 -- A part's methods read the monotonic clock themselves when no time is given; that is the fast
--- way, and then the part is the C object itself. With `clock =` (a function giving seconds) the object is
+-- way, and then the part is the C object itself. With `clock =` (a function giving seconds) the
+-- object is
 -- wrapped: each method in `arity` gets the clock's time behind its arguments.
 local clocked = {}
 

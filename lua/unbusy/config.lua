@@ -25,7 +25,7 @@ end
 config.clocks = {
   connect = seconds(5, "for the name, the connection and TLS"),
   headers = seconds(30, "from sending to the answer's header (streams)"),
-  start = seconds(60, "from sending to the first byte of answer; keep-alives do not count (streams)"),
+  start = seconds(60, "from sending to the first byte of answer, keep-alives apart (streams)"),
   token = seconds(30, "between two bytes of answer (streams)"),
   total = seconds(300, "for the whole call: waiting, tries and pauses"),
 }
@@ -37,24 +37,31 @@ for name, field in pairs(config.clocks) do
 end
 
 config.price = {
-  input = { type = "number", required = true, min = 0, doc = "for 1,000,000 tokens of the request" },
+  input = { type = "number", required = true, min = 0,
+    doc = "for 1,000,000 tokens of the request" },
   cached = { type = "number", min = 0, doc = "for those that hit the provider's cache; as input" },
-  output = { type = "number", required = true, min = 0, doc = "for 1,000,000 tokens of the answer" },
+  output = { type = "number", required = true, min = 0,
+    doc = "for 1,000,000 tokens of the answer" },
 }
 
 config.target = {
   name = { type = "string", required = true, doc = "in messages, metrics and `call.target`" },
   url = { type = "string", required = true, doc = "what the SDKs call the base URL" },
-  key = { type = "string", doc = "sent as bearer token; by default <NAME>_API_KEY of the environment" },
+  key = { type = "string",
+    doc = "sent as bearer token; by default <NAME>_API_KEY of the environment" },
   keys = { type = "list", each = { type = "string" }, doc = "several keys of one account" },
   account = { type = "string", doc = "what the provider limits; the name by default" },
   priority = { type = "whole", default = 1, min = 1, max = 1000, doc = "lower is asked first" },
-  weight = { type = "number", min = 0, max = 1e6, doc = "share among targets of one priority; 1 when others have one" },
-  models = { type = "table", default = {}, doc = "asked name = name here; `default` when none is asked, `[\"*\"]` for any other" },
-  provider = { type = "string", one_of = providers.names, doc = "how it speaks; found by the host" },
+  weight = { type = "number", min = 0, max = 1e6,
+    doc = "share among targets of one priority; 1 when others have one" },
+  models = { type = "table", default = {},
+    doc = "asked name = name here; `default` when none is asked, `[\"*\"]` for any other" },
+  provider = { type = "string", one_of = providers.names,
+    doc = "how it speaks; found by the host" },
   price = { type = "table", fields = config.price, optional = true, doc = "for `reply.cost`" },
   limits = { type = "table", optional = true, doc = "bounds of this target", fields = {
-    body = { type = "whole", min = 1, max = 2 ^ 40, unit = "bytes", doc = "largest answer, expanded; 64 MiB" },
+    body = { type = "whole", min = 1, max = 2 ^ 40, unit = "bytes",
+      doc = "largest answer, expanded; 64 MiB" },
   } },
   headers = { type = "table", default = {}, doc = "more request headers, name = value" },
   tls = { type = "table", optional = true, doc = "how the server is verified", fields = {
@@ -65,39 +72,50 @@ config.target = {
     verify = { type = "boolean", default = true, doc = "false accepts any server: for tests only" },
     http2 = { type = "boolean", default = true, doc = "offer HTTP/2" },
   } },
-  proxy = { type = "string|boolean", doc = "URL of a proxy; false for none; by default the environment's" },
+  proxy = { type = "string|boolean",
+    doc = "URL of a proxy; false for none; by default the environment's" },
 }
 
 config.client = {
   targets = { type = "list", required = true, min = 1, max = 1000, doc = "where a call may go",
     each = { type = "table", fields = config.target } },
   retry = { type = "table|boolean", doc = "second tries", fields = like(backoff.schema, {
-    attempts = { type = "whole", default = 5, min = 1, max = 100, doc = "tries in all, the first included" },
-    max_wait = { type = "number", default = 120, min = 0, max = 1e6, unit = "s", doc = "longest wait a server may ask for" },
+    attempts = { type = "whole", default = 5, min = 1, max = 100,
+      doc = "tries in all, the first included" },
+    max_wait = { type = "number", default = 120, min = 0, max = 1e6, unit = "s",
+      doc = "longest wait a server may ask for" },
   }) },
   breaker = { type = "table|boolean", doc = "one per target", fields = like(breaker.schema, {
     on_open = { type = "string", default = "wait", one_of = { "wait", "fail" },
       doc = "`fail`: every busy counts, and an open breaker ends the call at once" },
   }) },
-  limiter = { type = "table|boolean", doc = "one per account and model", fields = like(limiter.schema) },
-  budget = { type = "table|boolean", doc = "of second tries, for the client", fields = like(budget.schema) },
+  limiter = { type = "table|boolean",
+    doc = "one per account and model", fields = like(limiter.schema) },
+  budget = { type = "table|boolean",
+    doc = "of second tries, for the client", fields = like(budget.schema) },
   queue = { type = "table", doc = "where calls wait for a place", fields = {
     size = { type = "whole", default = 1000, min = 0, max = 1e6, doc = "calls that may wait" },
-    max_wait = { type = "number", default = 30, min = 0, max = 1e6, unit = "s", doc = "longest wait for a place" },
+    max_wait = { type = "number", default = 30, min = 0, max = 1e6, unit = "s",
+      doc = "longest wait for a place" },
   } },
   clocks = { type = "table", fields = config.clocks, doc = "limits of time" },
   upstream_stream = { type = "boolean", default = false,
     doc = "ask for streams and assemble them, so that queue and start show" },
   fallback = { type = "string|table", doc = "the last resort: a text, or `{ text =, status = }`" },
-  loop = { type = "string|table", doc = "`tasks`, or a table of verbs; picked at each call by default" },
-  on_event = { type = "function", doc = "sees every try, wait, refusal, retry, cut and change of state" },
+  loop = { type = "string|table",
+    doc = "`tasks`, or a table of verbs; picked at each call by default" },
+  on_event = { type = "function",
+    doc = "sees every try, wait, refusal, retry, cut and change of state" },
 }
 
 config.call = {
-  deadline = { type = "number", above = 0, max = 1e7, unit = "s", doc = "for the whole call, from now" },
-  priority = { type = "string", one_of = { "interactive", "normal", "batch" }, default = "normal", doc = "place in the waiting line" },
+  deadline = { type = "number", above = 0, max = 1e7, unit = "s",
+    doc = "for the whole call, from now" },
+  priority = { type = "string", one_of = { "interactive", "normal", "batch" }, default = "normal",
+    doc = "place in the waiting line" },
   target = { type = "string", doc = "this target only" },
-  clocks = { type = "table", fields = call_clocks, optional = true, doc = "other clocks for this call; `start` then applies to any call" },
+  clocks = { type = "table", fields = call_clocks, optional = true,
+    doc = "other clocks for this call; `start` then applies to any call" },
   upstream_stream = { type = "boolean", doc = "for this call" },
 }
 
@@ -145,7 +163,9 @@ local function fill_keys(t, where, level)
 end
 
 local function fill_target(t, where, level)
-  if t.name == "" or #t.name > 64 then error(where .. ".name: 1 to 64 characters expected", level + 1) end
+  if t.name == "" or #t.name > 64 then
+    error(where .. ".name: 1 to 64 characters expected", level + 1)
+  end
   check_text(t.name, where .. ".name", level + 1)
   check_text(t.url, where .. ".url", level + 1)
   if not t.url:match "^https?://[^/]+" then
@@ -192,18 +212,31 @@ local function load_file(path, level)
   return given
 end
 
+-- What one field alone cannot show (min above max, say): make the part once, and let it complain.
+local function try_part(part, given, level)
+  if not given then return end
+  local own = {}
+  for field in pairs(part.schema) do own[field] = given[field] end
+  local ok, message = pcall(part.new, own)
+  if not ok then error("unbusy: " .. message:gsub("^.-:%d+: ", ""), level + 1) end
+end
+
 --- Checks a client's options and fills them in; raises at the line of the caller's caller.
 ---@param given table|string options, or the path of a Lua file that returns them
 function config.read(given)
   local level = 3
   if type(given) == "string" then given = load_file(given, level) end
   if type(given) ~= "table" then
-    error(("unbusy: a table of options or a file's path expected, got a %s"):format(type(given)), level)
+    error("unbusy: a table of options or a file's path expected, got a " .. type(given), level)
   end
   local o = options.check(config.client, plain(given), "unbusy", level + 1)
   fill_targets(o.targets, level)
+  try_part(breaker, o.breaker, level)
+  try_part(limiter, o.limiter, level)
   if type(o.fallback) == "string" then o.fallback = { text = o.fallback } end
-  if o.fallback then o.fallback = options.check(fallback, o.fallback, "unbusy: fallback", level + 1) end
+  if o.fallback then
+    o.fallback = options.check(fallback, o.fallback, "unbusy: fallback", level + 1)
+  end
   return o
 end
 

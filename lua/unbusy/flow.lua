@@ -1,6 +1,7 @@
 --- The order of the stages, and nothing else.
 --
--- A stage is `function(call, next) -> reply | nil, message, code, detail`; the last one has no next.
+-- A stage is `function(call, next) -> reply | nil, message, code, detail`; the last one has no
+-- next.
 local flow = {}
 
 --- The stages of every call, outermost first.

@@ -1,8 +1,12 @@
 --- unbusy keeps an application answering when its LLM API says "server busy".
 --
 --     local unbusy = require "unbusy"
---     local client = unbusy.new { targets = { { name = "deepseek", url = "https://api.deepseek.com" } } }
---     local reply, message, code = client:chat { messages = { { role = "user", content = "天气如何" } } }
+--     local client = unbusy.new {
+--       targets = { { name = "deepseek", url = "https://api.deepseek.com" } },
+--     }
+--     local reply, message, code = client:chat {
+--       messages = { { role = "user", content = "天气如何" } },
+--     }
 local client = require "unbusy.client"
 local json = require "unbusy.json"
 local tasks = require "unbusy.loops.tasks"

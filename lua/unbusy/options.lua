@@ -6,8 +6,9 @@
 --
 -- `type` is one word or several joined by "|": number, whole (a whole number), string, boolean,
 -- table, function, list, any. `min` and `max` bound a number or a list's length. `above`
--- bounds a number from below, the bound itself left out. `one_of` lists the words of a string. `fields` is the schema
--- of a table; `each` is the field that every item of a list obeys. `required = true` does what it says.
+-- bounds a number from below, the bound itself left out. `one_of` lists the words of a string.
+-- `fields` is the schema of a table; `each` is the field that every item of a list obeys.
+-- `required = true` does what it says.
 local options = {}
 
 local is = {
@@ -82,7 +83,9 @@ local function check_list(field, value, where)
   local out, n = {}, 0
   for k in pairs(value) do
     n = n + 1
-    if type(k) ~= "number" then return nil, ("%s: a list expected, got key '%s'"):format(where, tostring(k)) end
+    if type(k) ~= "number" then
+      return nil, ("%s: a list expected, got key '%s'"):format(where, tostring(k))
+    end
   end
   if n ~= #value then return nil, ("%s: a list without holes expected"):format(where) end
   local wrong = bounds(field, n, where, "a list of length")
@@ -101,7 +104,8 @@ end
 function options.field(field, value, where)
   if value == nil then
     if field.required then return nil, where .. " is missing" end
-    if field.fields and not field.optional and field.default == nil then value = {} else return field.default end
+    if not field.fields or field.optional or field.default ~= nil then return field.default end
+    value = {}
   end
   local word = matches(value, field.type)
   if not word then

@@ -112,7 +112,8 @@ local function refused(waiter, code, message)
     return nil, "no time was left to ask for a place", "timeout", { phase = "queue" }
   end
   return nil, ("%s: %s"):format(refusal.target.name, message or refusal.message),
-    code or refusal.code, { target = refusal.target.name, phase = "queue", retry_after = refusal.retry_after }
+    code or refusal.code,
+    { target = refusal.target.name, phase = "queue", retry_after = refusal.retry_after }
 end
 
 -- Is there no use in waiting?
@@ -120,7 +121,7 @@ local function hopeless(self, waiter, now)
   local refusal = waiter.refusal
   if not refusal then return refused(waiter) end
   if not curable[refusal.code] or not self.waits then return refused(waiter) end
-  if refusal.retry_after and now + refusal.retry_after > waiter.limit then return refused(waiter) end
+  if now + (refusal.retry_after or 0) > waiter.limit then return refused(waiter) end
   if self.count > self.size then
     self.shed = self.shed + 1
     return refused(waiter, "full", ("the waiting line is full (%d)"):format(self.size))
@@ -134,8 +135,8 @@ local function wait_for_place(self, call, waiter)
     local _, message, code, detail = hopeless(self, waiter, now)
     if code then return nil, message, code, detail end
     if now >= limit then
-      if now >= call.deadline then return refused(waiter, "timeout", "no place came free in time") end
-      return refused(waiter)
+      if now < call.deadline then return refused(waiter) end
+      return refused(waiter, "timeout", "no place came free in time")
     end
     if not waiter.event then
       waiter.event = loop.event()

@@ -1,9 +1,10 @@
 --- What a call gives back.
 --
--- Fields: `source` ("upstream", "fallback", …), `text`, `reasoning`, `tool_calls`, `body` (decoded),
--- `status`, `headers`, `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `failure` (of a fallback: what went
--- wrong), `times` = { queued =, start =, total = } in seconds: waiting for a place, from sending the last
--- try to its first byte of answer, and the whole call.
+-- Fields: `source` ("upstream", "fallback", …), `text`, `reasoning`, `tool_calls`, `body`
+-- (decoded), `status`, `headers`, `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`,
+-- `failure` (of a fallback: what went wrong), `times` = { queued =, start =, total = } in
+-- seconds: waiting for a place, from sending the last try to its first byte of answer, and the
+-- whole call.
 local cost = require "unbusy.cost"
 local shape = require "unbusy.shape"
 
@@ -52,7 +53,8 @@ end
 
 --- A text of our own, in the shape of an answer; as pieces when the call asked for a stream.
 function reply.of_text(call, text, status)
-  local self = new(call, { source = "fallback", status = status, headers = {}, times = times(call) })
+  local self = new(call,
+    { source = "fallback", status = status, headers = {}, times = times(call) })
   if call.streaming then
     local source = require "unbusy.source"
     self.pieces = source.of_list(shape.pieces(call.kind, call.model, text),

@@ -2,8 +2,8 @@
 --
 --     exchange ──bytes──► sse ──events──► assembler ──pieces──► read()
 --
--- `read(deadline)` gives a piece; nothing at the good end; or nil, message, code, detail. "late" as the code
--- means that the deadline came first, and reading may go on.
+-- `read(deadline)` gives a piece; nothing at the good end; or nil, message, code, detail. "late"
+-- as the code means that the deadline came first, and reading may go on.
 local news = require "unbusy.news"
 local sse = require "unbusy.sse"
 

@@ -2,8 +2,9 @@
 --
 --     for piece in stream:pieces() do io.write(piece.text or "") end
 --
--- A piece has some of: `text`, `reasoning`, `tool_calls` (fragments, by index), `finish`, `usage`, and `data`, the
--- event's JSON as it came. A stream that is cut never just ends: `read` gives a failure, `pieces` raises.
+-- A piece has some of: `text`, `reasoning`, `tool_calls` (fragments, by index), `finish`,
+-- `usage`, and `data`, the event's JSON as it came. A stream that is cut never just ends: `read`
+-- gives a failure, `pieces` raises.
 local collect = require "unbusy.collect"
 local loops = require "unbusy.loops"
 local token_clock = require "unbusy.token_clock"
@@ -86,7 +87,9 @@ function stream:reply()
     if code then return nil, message, code, detail end
     if not piece then break end
   end
-  if self.closed then return nil, "the stream was closed before its end", "closed", self.call:detail() end
+  if self.closed then
+    return nil, "the stream was closed before its end", "closed", self.call:detail()
+  end
   return self.answer
 end
 

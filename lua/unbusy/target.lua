@@ -46,7 +46,8 @@ end
 --- Makes a target.
 ---@param given table its checked options, with `keys` filled in
 ---@param account table see `target.account`
----@param shared table { breaker = options|false, on_open =, now =, changed =, released = } of the client
+---@param shared table of the client: { breaker = options|false, on_open =, now =, changed =,
+--- released = }
 function target.new(given, account, shared)
   local self = setmetatable({
     name = given.name, url = given.url, account_name = given.account, weight = given.weight,
@@ -80,6 +81,7 @@ function target:model(asked)
   return models[asked] or models["*"] or asked
 end
 
+--- The limiter of this target's account for a model; nil where limiters are off.
 function target:limiter(model)
   return account_limiter(self.account, model or "")
 end
@@ -156,7 +158,7 @@ function place:finish(code, blameless)
   report_breaker(self, not code and "ok" or blameless and "neutral" or kind.breaker, self.seconds)
   if self.limiter_ticket then
     local word = not code and "ok" or blameless and "neutral" or kind.limiter
-    self.limiter:report(self.limiter_ticket, word)
+    self.limiter:report(self.limiter_ticket, word, self.seconds)
   end
   self.released()
 end
@@ -204,7 +206,7 @@ function target:is_free(model, now)
   if not self:key(now) or self.broke_until > now or self.rest_until > now then return false end
   if self.breaker and self.breaker:state() ~= "closed" then return false end
   local l = self:limiter(model)
-  return not l or l:in_flight() + 1 <= l:limit()
+  return not l or l:retry_after() == 0
 end
 
 --- The server asked to be left alone for so long: all callers heed it.

@@ -18,7 +18,8 @@ function token_clock:read(pieces)
   local piece, message, code, detail = pieces:read(limit)
   if code == "late" then
     if limit == call.deadline then
-      return nil, "the deadline came before the end", "timeout", { phase = "total", blameless = call.short }
+      return nil, "the deadline came before the end", "timeout",
+        { phase = "total", blameless = call.short }
     end
     return nil, ("nothing more for %.3g s"):format(call.clocks.token), "cut", { phase = "token" }
   end

@@ -18,7 +18,8 @@ local loop_of = setmetatable({}, { __mode = "k" }) -- scheduler -> its loop
 -- The verbs of a loop over one scheduler.
 local function new_loop()
   local s = scheduler.new { now = core.now, idle = wire.idle }
-  local loop = { name = "tasks", now = core.now, event = scheduler.event, cancel = scheduler.cancel }
+  local loop = { name = "tasks", now = core.now }
+  loop.event, loop.cancel = scheduler.event, scheduler.cancel
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end

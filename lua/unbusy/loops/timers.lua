@@ -1,11 +1,12 @@
 --- Deadlines in order: a binary heap of { at, order, task } entries.
 --
 -- An entry that is no longer wanted is marked `dead` and passed over when it comes to the top; the
--- heap is rebuilt when more than half of it is dead, so that a task that waits a million times under
--- one far deadline does not leave a million entries behind.
+-- heap is rebuilt when more than half of it is dead, so that a task that waits a million times
+-- under one far deadline does not leave a million entries behind.
 local timers = {}
 timers.__index = timers
 
+--- No deadlines yet.
 function timers.new()
   return setmetatable({ count = 0, dead = 0, order = 0 }, timers)
 end
@@ -69,6 +70,7 @@ function timers:add(at, task)
   return entry
 end
 
+--- The deadline of `entry` is no longer wanted.
 function timers:cancel(entry)
   entry.dead, entry.task = true, nil
   self.dead = self.dead + 1

@@ -1,11 +1,13 @@
 --- Simulated time: the same tasks, and a clock that jumps to the next deadline.
 --
 --     local loop = virtual.new { serve = function(request, answer, loop) … end }
---     local reply = loop.run(function() return client:chat(…) end)   -- the client has `loop = loop`
+--     local client = unbusy.new { loop = loop, targets = … }
+--     local reply = loop.run(function() return client:chat(…) end)
 --
--- There is no network: each request is handed to `serve`, which runs as a task of its own, may sleep, and
--- answers by `answer:head(status, headers)`, `answer:data(bytes)` and `answer:finish(code, message)`; what
--- it does not finish is finished when it returns. `answer.closed` says that the caller has gone.
+-- There is no network: each request is handed to `serve`, which runs as a task of its own, may
+-- sleep, and answers by `answer:head(status, headers)`, `answer:data(bytes)` and
+-- `answer:finish(code, message)`; what it does not finish is finished when it returns.
+-- `answer.closed` says that the caller has gone.
 local scheduler = require "unbusy.loops.scheduler"
 
 local virtual = {}
@@ -78,7 +80,8 @@ function virtual.new(given)
     return true
   end
   local s = scheduler.new { now = function() return time end, idle = idle }
-  local loop = { name = "virtual", now = s.now, event = scheduler.event, cancel = scheduler.cancel }
+  local loop = { name = "virtual", now = s.now }
+  loop.event, loop.cancel = scheduler.event, scheduler.cancel
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end

@@ -1,9 +1,9 @@
 --- This process's engine, and who waits for which of its transfers.
 --
 -- An exchange is one request under way: `event` is set when it has news, `take()` gives the news
--- piece by piece (see `e:take` of the core), `close()` ends it. There is one engine per process, made
--- when first needed; after a fork the child gets one of its own, and exchanges of the parent's
--- answer `"end", "closed"` there.
+-- piece by piece (see `e:take` of the core), `close()` ends it. There is one engine per process,
+-- made when first needed; after a fork the child gets one of its own, and exchanges of the
+-- parent's answer `"end", "closed"` there.
 local core = require "unbusy.core"
 
 local wire = {}
@@ -38,7 +38,7 @@ local function own_engine()
 end
 
 --- Starts a request. `event` is set whenever there is news.
----@param request table { url, method, headers = {"Name: value", …}, body, connect, window, most, … }
+---@param request table { url, method, headers = {"Name: value", …}, body, connect, most, … }
 ---@param event table anything with `set()`
 ---@return table? exchange, string? message, string? code
 function wire.open(request, event)

@@ -18,7 +18,8 @@ return function(call, next)
   local place, message, code, detail = call.client.queue:enter(call, call.candidates)
   if not place then
     if code == "open" or code == "full" then
-      call:emit("refused", { code = code, target = detail.target, retry_after = detail.retry_after })
+      call:emit("refused",
+        { code = code, target = detail.target, retry_after = detail.retry_after })
     end
     return nil, message, code, detail
   end

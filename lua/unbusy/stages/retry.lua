@@ -82,10 +82,14 @@ end
 local function take_permit(call, code)
   local budget = call.client.budget
   if not budget then return true end
-  local permit, message, why = budget:take(codes[code].busy and "throttle" or "retry")
-  if not permit then return nil, message, why end
-  call.permit = { close = function() budget:give(permit, "fail") end,
-    good = function() budget:give(permit, "ok") end }
+  local permit = budget:take(codes[code].busy and "throttle" or "retry")
+  if not permit then return false end
+  local tries = #call.tries
+  local function give(good)
+    -- What was never sent has cost nobody anything.
+    budget:give(permit, (good or #call.tries == tries) and "ok" or "fail")
+  end
+  call.permit = { close = function() give(false) end, good = function() give(true) end }
   call:hold(call.permit)
   return true
 end
@@ -95,7 +99,7 @@ local function give_permit(call, good)
   if not permit then return end
   call.permit = nil
   call:release(permit)
-  if good then permit.good() else permit:close() end
+  if good then permit.good() else permit.close() end
 end
 
 local function with_reason(message, reason)
@@ -108,9 +112,9 @@ local function prepare(call, code, detail)
   if not what then return false, seconds end
   if what == "move" then
     call.moved = true
-  else
-    local ok, _, why = take_permit(call, code)
-    if not ok then return false, "the retry budget is spent", why end
+  elseif not take_permit(call, code) then
+    detail.budget = true
+    return false, "the retry budget is spent"
   end
   call:emit("retry", { number = #call.tries + 1, attempts = call.client.retry.attempts,
     seconds = seconds, code = code, target = detail.target })
@@ -125,11 +129,8 @@ local function attempt(call, next)
     give_permit(call, reply ~= nil)
     if reply then return reply end
     if #call.tries == before then return nil, message, code, detail end -- refused by ourselves
-    local again, reason, why = prepare(call, code, detail)
-    if not again then
-      detail.budget = why ~= nil or nil
-      return nil, with_reason(message, reason), code, detail
-    end
+    local again, reason = prepare(call, code, detail)
+    if not again then return nil, with_reason(message, reason), code, detail end
   end
 end
 

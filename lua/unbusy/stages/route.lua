@@ -3,7 +3,8 @@
 -- Fewer tries of this call first (a retry goes elsewhere), then the lower `priority`, then by
 -- weight, smoothly, or in the order of the configuration where no target has a weight.
 
--- Smooth weighted round robin: every target gains its weight, the highest is taken and pays the sum.
+-- Smooth weighted round robin: every target gains its weight, the highest is taken and pays the
+-- sum.
 local function weighted_first(targets)
   local sum, best = 0, nil
   for _, t in ipairs(targets) do

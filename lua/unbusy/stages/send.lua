@@ -1,8 +1,9 @@
 --- One try: sends the request to the place that was given and judges what comes back.
 --
 -- A stream comes back at its first byte of answer: until then every stage above may still go
--- elsewhere. Five clocks run: connect (in the engine), headers and start (from sending; keep-alives and
--- blank lines re-arm nothing), token (between bytes of answer), and the call's own deadline over all.
+-- elsewhere. Five clocks run: connect (in the engine), headers and start (from sending;
+-- keep-alives and blank lines re-arm nothing), token (between bytes of answer), and the call's
+-- own deadline over all.
 local json = require "unbusy.json"
 local news = require "unbusy.news"
 local reply = require "unbusy.reply"
@@ -37,7 +38,7 @@ local function header_lines(target, key, streaming)
   lines[#lines + 1] = "content-type: application/json"
   lines[#lines + 1] = streaming and "accept: text/event-stream" or "accept: application/json"
   lines[#lines + 1] = "user-agent: unbusy"
-  for name, value in pairs(target.extra_headers or {}) do lines[#lines + 1] = name .. ": " .. value end
+  for name, value in pairs(target.extra_headers) do lines[#lines + 1] = name .. ": " .. value end
   return lines
 end
 
@@ -117,7 +118,9 @@ local function await_head(call, try, x, clock)
   local limit, name = limit_of(call, try, clock)
   local kind, a, b, c = news.await(call.loop, x, limit)
   if kind == "late" then return too_late(call, try, name) end
-  if kind == "end" then return failed(call, try, b or "no answer", a or "upstream", { phase = c.phase }) end
+  if kind == "end" then
+    return failed(call, try, b or "no answer", a or "upstream", { phase = c.phase })
+  end
   try.status, try.phase = a, nil
   return { status = a, headers = b }
 end
@@ -139,7 +142,8 @@ local function read_body(call, try, x, clock)
   local parts, begun = {}, false
   while true do
     local kind, a, b, c = news.await(call.loop, x, limit)
-    if kind == "late" or not begun and call.loop.now() >= limit then return too_late(call, try, name) end
+    local over = kind == "late" or not begun and call.loop.now() >= limit
+    if over then return too_late(call, try, name) end
     if kind == "end" then
       if a then return failed(call, try, b, a, { phase = c.phase }) end
       return table.concat(parts)
@@ -165,7 +169,10 @@ local function judge(call, try, x, head, clock)
   answer, message, code, detail =
     call.place.target.provider.read(call.kind, head.status, head.headers, text)
   if answer then return answer end
-  return failed(call, try, message, code, note_wait(detail or {}, head.headers, text))
+  if code == "empty" and try.keep_alives > 0 then
+    code, message = "busy", "nothing but keep-alives, then the end"
+  end
+  return failed(call, try, message, code, note_wait(detail, head.headers, text))
 end
 
 local function is_event_stream(head)
