@@ -65,7 +65,7 @@ check:
 LUA ?= lua5.4
 env:
 	@echo 'export LUA_PATH="$(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(CURDIR)/?.lua;$(CURDIR)/?/init.lua;;"'
-	@echo 'export LUA_CPATH="$(CURDIR)/$(BUILD)/$(LUA)/?.so;;"'
+	@echo 'export LUA_CPATH="$(abspath $(BUILD))/$(LUA)/?.so;;"'
 
 # {== Installing ===============================================================
 

@@ -7,6 +7,7 @@ local core = require "unbusy.core"
 local flow = require "unbusy.flow"
 local loops = require "unbusy.loops"
 local options = require "unbusy.options"
+local permits = require "unbusy.permits"
 local queue = require "unbusy.queue"
 local stream = require "unbusy.stream"
 local target = require "unbusy.target"
@@ -29,6 +30,11 @@ local function build_retry(given)
   if not given then return { attempts = 1, max_wait = 0, jitter = 0 } end
   return { attempts = given.attempts, max_wait = given.max_wait, jitter = given.jitter,
     chance = math.random, backoff = backoff.new(part_options(given)) }
+end
+
+local function build_permits(self, given)
+  if not given then return nil end
+  return permits.new(self.budget, { retry = given.retry_cost, throttle = given.throttle_cost })
 end
 
 local function build_targets(self, o, clock)
@@ -59,6 +65,7 @@ function client.new(given)
     on_event = o.on_event, event_faults = 0, upstream_stream = o.upstream_stream,
     calls = {}, counts = { calls = 0, answered = 0, failed = 0 }, flow = flow.default(),
   }, client)
+  self.permits = build_permits(self, o.budget)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait,
     waits = not (o.breaker and o.breaker.on_open == "fail") }
   self.targets = build_targets(self, o, loop and loop.now)

@@ -33,4 +33,12 @@ unbusy.run = tasks.run
 --- Begins a task that runs `f(...)` beside the others; `task:join()` waits for what it gives.
 unbusy.spawn = tasks.spawn
 
+--- Sleeps for so many seconds; other tasks go on meanwhile.
+function unbusy.sleep(seconds)
+  if type(seconds) ~= "number" or seconds ~= seconds then
+    error("sleep: seconds expected, got a " .. type(seconds), 2)
+  end
+  return tasks.enter(function(loop) loop.sleep(seconds) end)
+end
+
 return unbusy

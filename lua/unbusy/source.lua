@@ -16,10 +16,11 @@ local GRACE = 0.05 -- seconds that the end of the bytes may lag behind the last 
 ---@param loop table
 ---@param x table exchange
 ---@param assembler table of the target's provider
+---@return table pieces; its `on_keep_alive(count)`, when set, hears of comments as they come
 function source.new(loop, x, assembler)
   return setmetatable({
     loop = loop, exchange = x, assembler = assembler, parser = sse.new {},
-    first = 1, last = 0, pieces = {},
+    first = 1, last = 0, pieces = {}, comments = 0,
   }, source)
 end
 
@@ -47,9 +48,19 @@ local function fail(self, message, code, detail)
   self.failure = { message, code, detail or {} }
 end
 
+-- Tell who listens that keep-alives have come.
+local function note_comments(self)
+  local count = self.parser:comments()
+  if count > self.comments then
+    self.comments = count
+    if self.on_keep_alive then self.on_keep_alive(count) end
+  end
+end
+
 local function take_bytes(self, bytes)
   local events, message, code = self.parser:feed(bytes)
   if not events then return fail(self, message, code) end
+  note_comments(self)
   for _, event in ipairs(events) do
     local piece, why, how, detail = self.assembler:feed(event)
     if piece then push(self, piece) end
@@ -75,14 +86,11 @@ end
 -- The last event has come, and the end of the bytes must be close behind it: read that too, so that
 -- the connection can serve again.
 local function await_end(self)
-  local limit, kind = self.loop.now() + GRACE, nil
-  repeat kind = news.await(self.loop, self.exchange, limit) until kind == "end" or kind == "late"
+  local limit = self.loop.now() + GRACE
+  repeat
+    local kind = news.await(self.loop, self.exchange, limit)
+  until kind == "end" or kind == "late"
   conclude(self)
-end
-
---- Keep-alive comments so far.
-function source:keep_alives()
-  return self.parser and self.parser:comments() or 0
 end
 
 local function has_nothing(self)

@@ -19,7 +19,8 @@ end
 
 describe("the admit stage", function()
   it("keeps to the limit and serves in the order of arrival", function()
-    local w = world.new { script = { a = { good("x", 1) } }, options = { limiter = { kind = "fixed", initial = 3 } } }
+    local w = world.new { script = { a = { good("x", 1) } },
+      options = { limiter = { kind = "fixed", initial = 3 } } }
     local ended = burst(w, 10)
     assert.equal(3, w.most_open)
     for i, e in ipairs(ended) do
@@ -33,7 +34,8 @@ describe("the admit stage", function()
   end)
 
   it("lets the more urgent go first", function()
-    local w = world.new { script = { a = { good("x", 1) } }, options = { limiter = { kind = "fixed", initial = 1 } } }
+    local w = world.new { script = { a = { good("x", 1) } },
+      options = { limiter = { kind = "fixed", initial = 1 } } }
     local order = {}
     w.loop.run(function()
       for _, p in ipairs { "normal", "batch", "normal", "interactive" } do
@@ -47,7 +49,8 @@ describe("the admit stage", function()
   end)
 
   it("keeps a retrying call's turn", function()
-    local w = world.new { options = { limiter = { kind = "fixed", initial = 1 }, retry = { base = 0.5, jitter = 0 } },
+    local w = world.new {
+      options = { limiter = { kind = "fixed", initial = 1 }, retry = { base = 0.5, jitter = 0 } },
       script = { a = function(_, n) return n == 1 and status(500) or good("x", 1) end } }
     local ended = burst(w, 4)
     assert.equal(2, ended[1].n)
@@ -58,7 +61,8 @@ describe("the admit stage", function()
   it("waits through an open breaker, probes once, and then lets the others in", function()
     local down = true
     local w
-    w = world.new { options = { retry = { attempts = 1 }, breaker = { min_calls = 5, open_for = 5 } },
+    w = world.new {
+      options = { retry = { attempts = 1 }, breaker = { min_calls = 5, open_for = 5 } },
       script = { a = function() return down and status(500) or good("x", 0.5) end } }
     local ended = burst(w, 5)
     assert.equal("upstream", ended[1].code)
@@ -77,7 +81,8 @@ describe("the admit stage", function()
   end)
 
   it("fails at once when the wait would outlast the deadline", function()
-    local w = world.new { options = { retry = { attempts = 1 }, breaker = { min_calls = 5, open_for = 20 } },
+    local w = world.new {
+      options = { retry = { attempts = 1 }, breaker = { min_calls = 5, open_for = 20 } },
       script = { a = { status(500) } } }
     burst(w, 5)
     local at = w:now()
@@ -92,7 +97,8 @@ describe("the admit stage", function()
   end)
 
   it("fails at the deadline when no place came free", function()
-    local w = world.new { script = { a = { good("x", 100) } }, options = { limiter = { kind = "fixed", initial = 1 } } }
+    local w = world.new { script = { a = { good("x", 100) } },
+      options = { limiter = { kind = "fixed", initial = 1 } } }
     local ended = burst(w, 2, { deadline = 7 })
     for _, e in ipairs(ended) do
       assert.equal("timeout", e.code)
@@ -130,7 +136,8 @@ describe("the admit stage", function()
     assert.equal(1.0, w:now())
   end)
 
-  it("keeps an idle target open to those who ask for it while others wait for a full one", function()
+  it("keeps an idle target open to those who ask for it while others wait for a full one",
+  function()
     local w = world.new { script = { a = { good("x", 5) }, b = { good("x", 1) } },
       options = { limiter = { kind = "fixed", initial = 1 } } }
     local at = {}
@@ -153,7 +160,9 @@ describe("the admit stage", function()
 
   it("does not open on busy answers while the target answers others", function()
     local w = world.new { options = { retry = false, limiter = false },
-      script = { a = function(_, n) return n % 10 == 0 and good("x", 0.01) or status(503, nil, "", 0.01) end } }
+      script = { a = function(_, n)
+        return n % 10 == 0 and good("x", 0.01) or status(503, nil, "", 0.01)
+      end } }
     for _ = 1, 100 do w:chat() end
     assert.equal("closed", w.client:status().targets[1].state)
   end)
@@ -166,9 +175,12 @@ describe("the admit stage", function()
   end)
 
   it("with on_open = 'fail' counts every busy and goes straight to the fallback", function()
-    local w = world.new { options = { retry = false, limiter = false, breaker = { on_open = "fail" },
-      fallback = "系统繁忙,请稍后再试" },
-      script = { a = function(_, n) return n % 2 == 0 and good("x", 0.01) or status(503, nil, "", 0.01) end } }
+    local w = world.new {
+      options = { retry = false, limiter = false, breaker = { on_open = "fail" },
+        fallback = "系统繁忙,请稍后再试" },
+      script = { a = function(_, n)
+        return n % 2 == 0 and good("x", 0.01) or status(503, nil, "", 0.01)
+      end } }
     for _ = 1, 20 do w:chat() end
     assert.equal("open", w.client:status().targets[1].state)
     local at, sent = w:now(), #w.log
@@ -180,7 +192,8 @@ describe("the admit stage", function()
   end)
 
   it("says nothing of the target when the caller's own deadline was short", function()
-    local w = world.new { script = { a = { good("x", 10) } }, options = { breaker = { min_calls = 1 } } }
+    local w = world.new { script = { a = { good("x", 10) } },
+      options = { breaker = { min_calls = 1 } } }
     local _, message, code = w:chat { deadline = 1 }
     assert.equal("timeout", code)
     assert.matches("^a: total: ", message)
@@ -196,7 +209,8 @@ describe("the admit stage", function()
   end)
 
   it("lets everybody go when the client is closed", function()
-    local w = world.new { script = { a = { good("x", 10) } }, options = { limiter = { kind = "fixed", initial = 1 } } }
+    local w = world.new { script = { a = { good("x", 10) } },
+      options = { limiter = { kind = "fixed", initial = 1 } } }
     local codes = {}
     w.loop.run(function()
       for i = 1, 3 do

@@ -20,7 +20,8 @@ describe("the retry stage", function()
     w:assert_clean()
   end)
 
-  it("waits 1, 2, 4, 8 s and up to a tenth more, five tries in all, then gives the last failure", function()
+  it("waits 1, 2, 4, 8 s and up to a tenth more, five tries in all, then gives the last failure",
+  function()
     local w = world.new { script = { a = { status(503) } } }
     local reply, message, code, detail = w:chat()
     assert.is_nil(reply)
@@ -32,7 +33,8 @@ describe("the retry stage", function()
     assert.equal(5, #w.log)
     for i, least in ipairs { 1, 2, 4, 8 } do
       local gap = gaps(w)[i] - 0.1 -- the server takes 0.1 s
-      assert.is_true(gap >= least - 1e-9 and gap <= least * 1.1 + 1e-6, ("gap %d: %f"):format(i, gap))
+      assert.is_true(gap >= least - 1e-9 and gap <= least * 1.1 + 1e-6,
+        ("gap %d: %f"):format(i, gap))
     end
     w:assert_clean()
   end)
@@ -96,7 +98,8 @@ describe("the retry stage", function()
   end)
 
   it("moves on instead of waiting for a target that wants to rest", function()
-    local w = world.new { script = { a = { status(503, { ["retry-after"] = "60" }), good() }, b = { good() } } }
+    local w = world.new { script = {
+      a = { status(503, { ["retry-after"] = "60" }), good() }, b = { good() } } }
     assert.equal("b", w:chat().target)
     assert.equal("b", w:chat().target) -- all callers heed it
     assert.equal(1, w.sent.a)
@@ -124,7 +127,8 @@ describe("the retry stage", function()
   end)
 
   it("obeys x-should-retry both ways", function()
-    local w = world.new { script = { a = { status(503, { ["x-should-retry"] = "false" }), good() } } }
+    local w = world.new { script = {
+      a = { status(503, { ["x-should-retry"] = "false" }), good() } } }
     assert.equal("busy", select(3, w:chat()))
     assert.equal(1, #w.log)
     w = world.new { script = { a = { status(400, { ["x-should-retry"] = "true" }), good() } } }
@@ -148,7 +152,8 @@ describe("the retry stage", function()
 
   it("counts two targets of one account as one", function()
     local w = world.new { script = { a = { status(503) }, b = { good() } },
-      targets = { a = { account = "x" }, b = { account = "x" } }, options = { budget = { tokens = 0 } } }
+      targets = { a = { account = "x" }, b = { account = "x" } },
+      options = { budget = { tokens = 0 } } }
     assert.equal("busy", select(3, w:chat()))
     assert.equal(1, #w.log)
   end)
@@ -160,6 +165,66 @@ describe("the retry stage", function()
     w = world.new { script = { a = { status(500) } } }
     w:chat()
     assert.equal(500 - 4 * 14, w.client:status().budget.tokens)
+    w:assert_clean()
+  end)
+
+  it("waits for a permit while others try again, and loses nobody", function()
+    local w = world.new { options = { limiter = false, retry = { jitter = 0 } },
+      script = { a = function(_, n) return n <= 10 and status(503) or good() end } }
+    local answered, most = 0, 0
+    w.loop.run(function()
+      for _ = 1, 10 do
+        w.loop.spawn(function() if w:chat() then answered = answered + 1 end end)
+      end
+      for _ = 1, 100 do
+        w.loop.sleep(0.05)
+        most = math.max(most, w.client:status().budget.permits)
+      end
+    end)
+    assert.equal(10, answered)
+    assert.equal(3, most)
+    w:assert_clean()
+  end)
+
+  it("ends calls that wait for a permit when the tokens are spent", function()
+    local w = world.new { script = { a = { status(503) } }, options = { limiter = false,
+      breaker = false, budget = { tokens = 20 } } }
+    local ended = {}
+    w.loop.run(function()
+      for i = 1, 10 do
+        w.loop.spawn(function()
+          local _, message, code = w:chat()
+          ended[i] = { message = message, code = code }
+        end)
+      end
+    end)
+    assert.equal(14, #w.log) -- ten first tries, and four at 5 tokens each
+    for _, e in ipairs(ended) do assert.equal("busy", e.code) end
+    w:assert_clean()
+  end)
+
+  it("gives up its turn when it is cancelled or closed while it waits for a permit", function()
+    local w = world.new { options = { limiter = false, budget = { floor = 1, ratio = 0 } },
+      script = { a = function(_, n) return n <= 3 and status(503) or good() end } }
+    local answered = 0
+    w.loop.run(function()
+      local waiting = {}
+      for i = 1, 3 do
+        waiting[i] = w.loop.spawn(function() if w:chat() then answered = answered + 1 end end)
+      end
+      w.loop.sleep(0.5)
+      w.loop.cancel(waiting[2])
+    end)
+    assert.equal(2, answered)
+    w:assert_clean()
+    w = world.new { options = { limiter = false, budget = { floor = 1, ratio = 0 } },
+      script = { a = { status(503) } } }
+    w.loop.run(function()
+      for _ = 1, 3 do w.loop.spawn(function() w:chat() end) end
+      w.loop.sleep(0.5)
+      w.client:close()
+    end)
+    assert.is_true(w:now() < 3)
     w:assert_clean()
   end)
 

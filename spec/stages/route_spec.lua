@@ -26,7 +26,8 @@ describe("the route stage", function()
   end)
 
   it("counts a target without a weight as 1 beside others that have one", function()
-    local w = world.new { script = { a = { good() }, b = { good() } }, targets = { a = { weight = 3 } } }
+    local w = world.new { script = { a = { good() }, b = { good() } },
+      targets = { a = { weight = 3 } } }
     assert.same({ a = 6, b = 2 }, ask(w, 8))
   end)
 
@@ -47,7 +48,8 @@ describe("the route stage", function()
   end)
 
   it("retries elsewhere first, and comes back when all have been tried", function()
-    local w = world.new { script = { a = { status(500) }, b = { status(500) }, c = { status(500) } } }
+    local w = world.new { script = {
+      a = { status(500) }, b = { status(500) }, c = { status(500) } } }
     w:chat()
     local order = {}
     for i, entry in ipairs(w.log) do order[i] = entry.host end

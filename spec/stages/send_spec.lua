@@ -21,8 +21,10 @@ describe("the send stage", function()
   describe("sends", function()
     it("the caller's body with the target's model and key, and nothing else of ours", function()
       local w = world.new { script = { a = { good() } },
-        targets = { a = { models = { default = "small", big = "huge-1", ["*"] = "any" }, headers = { ["X-Team"] = "t1" } } } }
-      local asked = { model = "big", messages = { { role = "user", content = "hi" } }, made_up = { 1, 2 } }
+        targets = { a = { models = { default = "small", big = "huge-1", ["*"] = "any" },
+          headers = { ["X-Team"] = "t1" } } } }
+      local asked = { model = "big", messages = { { role = "user", content = "hi" } },
+        made_up = { 1, 2 } }
       w.client:chat(asked)
       w.client:chat { messages = asked.messages }
       w.client:chat { model = "other", messages = asked.messages }
@@ -49,17 +51,20 @@ describe("the send stage", function()
     end)
 
     it("embeddings and completions", function()
-      local w = plain { status = 200, body = '{"data":[{"index":0,"embedding":[0.5]}],"usage":{"prompt_tokens":2,"total_tokens":2}}' }
+      local w = plain { status = 200, body = '{"data":[{"index":0,"embedding":[0.5]}],'
+        .. '"usage":{"prompt_tokens":2,"total_tokens":2}}' }
       assert.equal(0.5, w.client:embed({ input = "x" }).body.data[1].embedding[1])
       assert.matches("/embeddings$", w.log[1].request.url)
-      w = plain { status = 200, body = '{"choices":[{"index":0,"text":"yes","finish_reason":"stop"}]}' }
+      w = plain { status = 200,
+        body = '{"choices":[{"index":0,"text":"yes","finish_reason":"stop"}]}' }
       assert.equal("yes", w.client:complete({ prompt = "x" }).text)
       assert.matches("/completions$", w.log[1].request.url)
     end)
 
     it("nothing when the body cannot be written", function()
       local w = plain(good())
-      local reply, message, code = w.client:chat { messages = { { role = "user", content = print } } }
+      local reply, message, code = w.client:chat {
+        messages = { { role = "user", content = print } } }
       assert.is_nil(reply)
       assert.equal("invalid", code)
       assert.matches("messages", message)
@@ -117,6 +122,13 @@ describe("the send stage", function()
       assert.equal(10, w:now())
     end)
 
+    it("and a server that only sent keep-alives before it closed was busy", function()
+      local w = plain { status = 200, steps = { { 1, "\n" }, { 1, " \n" } } }
+      local _, message, code = w:chat()
+      assert.equal("busy", code)
+      assert.equal("a: nothing but keep-alives, then the end", message)
+    end)
+
     it("headers", function()
       local w = plain({ status = 200, after = 100 }, { retry = false, clocks = { headers = 8 } })
       local _, message, code, detail = w:stream()
@@ -135,11 +147,13 @@ describe("the send stage", function()
       assert.equal("busy", code)
       assert.equal("a: start: nothing but keep-alives for 20 s", message)
       assert.equal(20, w:now())
+      assert.equal(19, #w:seen "keep_alive") -- as they come, for whoever shows the wait
       w:assert_clean()
     end)
 
     it("token: re-armed by bytes of answer, not by keep-alives", function()
-      local steps = { { 0.1, world.chunk { content = "one " } }, { 25, world.chunk { content = "two " } } }
+      local steps = { { 0.1, world.chunk { content = "one " } },
+        { 25, world.chunk { content = "two " } } }
       for _ = 1, 100 do steps[#steps + 1] = { 1, world.KEEP_ALIVE } end
       local w = plain(world.streamed(steps), { retry = false, clocks = { token = 30 } })
       local stream = w:stream()
@@ -153,7 +167,8 @@ describe("the send stage", function()
     end)
 
     it("token: a slow reader is not the server's fault", function()
-      local w = plain(world.words({ "a", "b", "c" }, 20), { retry = false, clocks = { token = 30 } })
+      local w = plain(world.words({ "a", "b", "c" }, 20),
+        { retry = false, clocks = { token = 30 } })
       w.loop.run(function()
         local stream = w:stream()
         local text = {}
@@ -167,7 +182,8 @@ describe("the send stage", function()
     end)
 
     it("total: over a stream as well", function()
-      local w = plain(world.words({ "a", "b", "c", "d" }, 20), { retry = false, clocks = { total = 50 } })
+      local w = plain(world.words({ "a", "b", "c", "d" }, 20),
+        { retry = false, clocks = { total = 50 } })
       local text, message, code = drain(w:stream())
       assert.equal("ab", text)
       assert.equal("timeout", code)
@@ -205,7 +221,8 @@ describe("the send stage", function()
 
     it("may change the target until then", function()
       local w = world.new { script = {
-        a = { world.streamed({ { 0, world.chunk { role = "assistant" } }, { 1, 'data: {"error":{"code":"server_is_overloaded"}}\n\n' } }) },
+        a = { world.streamed({ { 0, world.chunk { role = "assistant" } },
+          { 1, 'data: {"error":{"code":"server_is_overloaded"}}\n\n' } }) },
         b = { world.words { "x", "y" } } } }
       local stream = assert(w:stream())
       assert.equal("b", stream.target)
@@ -217,8 +234,10 @@ describe("the send stage", function()
     it("and never afterwards: a cut is a cut", function()
       local cuts = {
         ending = world.streamed { { 0, world.chunk { content = "half" } } },
-        broken = world.streamed({ { 0, world.chunk { content = "half" } } }, { fail = "cut", message = "gone" }),
-        error = world.streamed { { 0, world.chunk { content = "half" } }, { 0, 'data: {"error":{"message":"x"}}\n\n' } },
+        broken = world.streamed({ { 0, world.chunk { content = "half" } } },
+          { fail = "cut", message = "gone" }),
+        error = world.streamed { { 0, world.chunk { content = "half" } },
+          { 0, 'data: {"error":{"message":"x"}}\n\n' } },
         resource = world.streamed { { 0, world.chunk { content = "half" } },
           { 0, world.chunk({}, "insufficient_system_resource") }, { 0, world.DONE } },
         json = world.streamed { { 0, world.chunk { content = "half" } }, { 0, "data: {oops\n\n" } },
@@ -253,7 +272,9 @@ describe("the send stage", function()
         collect = function(w) w:stream() collectgarbage() collectgarbage() end,
       }
       if _VERSION == "Lua 5.4" then
-        closers.leave = function(w) for _ in w:stream():pieces() do break end end -- luacheck: ignore
+        closers.leave = function(w)
+          for _ in w:stream():pieces() do break end -- luacheck: ignore
+        end
       end
       for name, f in pairs(closers) do
         local w = plain(world.words({ "a", "b", "c" }, 1))
@@ -313,8 +334,10 @@ describe("the send stage", function()
   end)
 
   it("shows neither key nor prompt in messages and events", function()
-    local w = world.new { script = { a = { world.status(401, {}, '{"error":{"message":"bad key key-of-a"}}') } } }
-    local _, message, _, detail = w.client:chat { messages = { { role = "user", content = "my secret" } } }
+    local w = world.new { script = {
+      a = { world.status(401, {}, '{"error":{"message":"bad key key-of-a"}}') } } }
+    local _, message, _, detail = w.client:chat {
+      messages = { { role = "user", content = "my secret" } } }
     local seen = { message }
     local function collect(t)
       for k, v in pairs(t) do

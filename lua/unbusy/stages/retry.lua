@@ -80,17 +80,12 @@ end
 
 -- A permit of the budget for a paid try; true when there is no budget.
 local function take_permit(call, code)
-  local budget = call.client.budget
-  if not budget then return true end
-  local permit = budget:take(codes[code].busy and "throttle" or "retry")
+  local permits = call.client.permits
+  if not permits then return true end
+  local permit = permits:take(call, codes[code].busy and "throttle" or "retry")
   if not permit then return false end
-  local tries = #call.tries
-  local function give(good)
-    -- What was never sent has cost nobody anything.
-    budget:give(permit, (good or #call.tries == tries) and "ok" or "fail")
-  end
-  call.permit = { close = function() give(false) end, good = function() give(true) end }
-  call:hold(call.permit)
+  call.permit = permit
+  call:hold(permit)
   return true
 end
 
@@ -99,7 +94,7 @@ local function give_permit(call, good)
   if not permit then return end
   call.permit = nil
   call:release(permit)
-  if good then permit.good() else permit.close() end
+  permit.give(good)
 end
 
 local function with_reason(message, reason)

@@ -125,8 +125,9 @@ local function await_head(call, try, x, clock)
   return { status = a, headers = b }
 end
 
-local function note_blank(call, try)
-  try.keep_alives = try.keep_alives + 1
+-- The server keeps the connection, and that is all it does.
+local function note_keep_alive(call, try, count)
+  try.keep_alives = count
   call:emit("keep_alive", { target = try.target, number = try.number,
     seconds = call.loop.now() - try.began })
 end
@@ -156,7 +157,7 @@ local function read_body(call, try, x, clock)
     elseif begun then
       parts[#parts + 1] = a
     else
-      note_blank(call, try)
+      note_keep_alive(call, try, try.keep_alives + 1)
     end
   end
 end
@@ -193,12 +194,13 @@ end
 local function await_start(call, try, pieces)
   local limit, clock = limit_of(call, try, "start")
   local seen = {}
+  pieces.on_keep_alive = function(count) note_keep_alive(call, try, count) end
   repeat
     local piece, message, code, detail = pieces:read(limit)
-    try.keep_alives = pieces:keep_alives()
     if code then return failed_piece(call, try, message, code, detail, clock) end
     seen[#seen + 1] = piece
   until not piece or piece.started
+  pieces.on_keep_alive = nil
   pieces:unread(seen)
   note_start(call, try)
   return true

@@ -1,0 +1,58 @@
+--- The three standard streams: what is a terminal, and writing so that failures are seen.
+--
+-- A failed write to standard output ends the command by raising `{ status =, message = }`, which
+-- `unbusy.cli` turns into the exit status: there is nothing sensible left to do.
+local terminal = {}
+
+local SIGPIPE_STATUS = 141 -- as the shell shows a process that SIGPIPE ended
+
+-- Runs a shell line; whether it ended well.
+local function succeeds(line)
+  local ok = os.execute(line)
+  return ok == true or ok == 0
+end
+
+--- Whether descriptor 0 or 1 is a terminal.
+---@param descriptor integer
+function terminal.is_terminal(descriptor)
+  return succeeds(("test -t %d"):format(descriptor))
+end
+
+--- The columns of the terminal that standard error is; nil when it is none, or one that cannot go
+--- back to the start of a line and erase it.
+---@return integer?
+function terminal.columns()
+  if os.getenv "TERM" == "dumb" then return nil end
+  local pipe = io.popen "stty size <&2 2>/dev/null"
+  local columns = pipe and (pipe:read "*a"):match "^%d+ (%d+)"
+  if pipe then pipe:close() end
+  columns = tonumber(columns)
+  if columns == 0 then return 80 end -- a terminal that does not know
+  return columns
+end
+
+--- A text without what a terminal would obey, line ends and tabs apart: an answer is not trusted.
+---@param text string
+---@return string
+function terminal.clean(text)
+  text = text:gsub("[%z\1-\8\11-\31\127]", "")
+  return (text:gsub("\194[\128-\159]", ""))
+end
+
+--- Writes to standard output at once.
+---@param text string
+function terminal.write(text)
+  local ok, message = io.stdout:write(text)
+  if ok then ok, message = io.stdout:flush() end
+  if ok then return end
+  if message:find "[Bb]roken pipe" then error({ status = SIGPIPE_STATUS }, 0) end
+  error({ status = 1, message = "standard output: " .. message }, 0)
+end
+
+--- A message for the person: one line on standard error.
+---@param message string
+function terminal.say(message)
+  io.stderr:write("unbusy: ", (terminal.clean(message):gsub("\n", " ")), "\n")
+end
+
+return terminal

@@ -1,0 +1,85 @@
+--- Nothing may be left behind by a test.
+--
+--     describe("…", function()
+--       guard.watch()
+--
+-- After each test the garbage is collected, the idle engine closed, and what is open counted: C
+-- blocks, engines, transfers and descriptors of the core, tasks of every scheduler, and the
+-- descriptors of this process. A test that leaves more than it found fails, and says what.
+local core = require "unbusy.core"
+local scheduler = require "unbusy.loops.scheduler"
+local wire = require "unbusy.loops.wire"
+
+local guard = {}
+
+local function collect()
+  collectgarbage() -- twice: finalizers of the first round let go of more
+  collectgarbage()
+end
+
+-- Descriptor -> what it is, of this process: the shell that lists them gets copies of its own.
+local function descriptors()
+  local open = {}
+  local list = io.popen "ls -l /proc/$PPID/fd"
+  for line in list:lines() do
+    local fd, what = line:match "(%d+) %-> (.*)$"
+    if fd then open[fd] = what end
+  end
+  list:close()
+  return open
+end
+
+local function count(t)
+  local n = 0
+  for _ in pairs(t) do n = n + 1 end
+  return n
+end
+
+--- What is open now, after a collection.
+function guard.look()
+  collect()
+  wire.close_idle()
+  local seen = core.stats()
+  seen.tasks = scheduler.live()
+  seen.exchanges = wire.active()
+  seen.files = descriptors()
+  return seen
+end
+
+local function new_files(before, now)
+  local out = {}
+  for fd, what in pairs(now) do
+    if not before[fd] then out[#out + 1] = fd .. " -> " .. what end
+  end
+  table.sort(out)
+  return table.concat(out, ", ")
+end
+
+local KINDS = { "transfers", "engines", "descriptors", "blocks", "tasks", "exchanges" }
+
+--- What has been left since `before`: a sentence, or nil.
+function guard.left(before)
+  local now, out = guard.look(), {}
+  for _, kind in ipairs(KINDS) do
+    if now[kind] > before[kind] then
+      out[#out + 1] = ("%s: %d, were %d"):format(kind, now[kind], before[kind])
+    end
+  end
+  if now.tasks < before.tasks then out[#out + 1] = "fewer tasks than before" end
+  if count(now.files) > count(before.files) then
+    out[#out + 1] = "open files: " .. new_files(before.files, now.files)
+  end
+  return out[1] and "left behind: " .. table.concat(out, "; ")
+end
+
+--- Watches every test of the block in which it is called.
+function guard.watch()
+  local before
+  before_each(function() before = guard.look() end)
+  after_each(function()
+    local left = guard.left(before)
+    if left then error(left, 0) end
+  end)
+end
+
+return guard
