@@ -9,7 +9,7 @@ local function question(text)
 end
 
 describe("the client", function()
-  guard.watch()
+  guard.watch(before_each, after_each)
   local up
 
   setup(function() up = busyd.start { tls = true } end)
@@ -65,13 +65,15 @@ describe("the client", function()
   end
 
   it("gives the same answer whole and streamed", function()
-    up:programme { answer = { reasoning = "hm", tokens = 5, tool_calls = { { id = "t", name = "f" } } } }
+    up:programme { answer = { reasoning = "hm", tokens = 5,
+      tool_calls = { { id = "t", name = "f" } } } }
     local client = new()
     local whole = without_index(client:chat(question()))
     local streamed = client:stream(question()):reply()
     local assembled = client:chat(question(), { upstream_stream = true })
     for _, other in ipairs { streamed, assembled } do
-      for _, field in ipairs { "text", "reasoning", "finish_reason", "tool_calls", "usage", "model" } do
+      for _, field in ipairs { "text", "reasoning", "finish_reason", "tool_calls", "usage",
+          "model" } do
         assert.same(whole[field], other[field], field)
       end
       assert.same(whole.body.choices, other.body.choices)
@@ -80,9 +82,9 @@ describe("the client", function()
 
   it("waits out a busy server, by every sign of it", function()
     local client = new { retry = { base = 0.01 } }
-    for _, preset in ipairs { "busy_503", "busy_text_cn", "overloaded_body", "rate_limited", "slow_down",
-      "overloaded_529", "insufficient_system_resource", "no_choices", "empty_200", "malformed_json", "reset",
-      "close", "cut_body", "garbage", "server_500", "timeout_504" } do
+    for _, preset in ipairs { "busy_503", "busy_text_cn", "overloaded_body", "rate_limited",
+      "slow_down", "overloaded_529", "insufficient_system_resource", "no_choices", "empty_200",
+      "malformed_json", "reset", "close", "cut_body", "garbage", "server_500", "timeout_504" } do
       up:programme { script = { { preset = preset } }, reset = true }
       local reply, message = client:chat(question(preset))
       assert.is_truthy(reply, preset .. ": " .. tostring(message))
@@ -190,7 +192,8 @@ describe("the client", function()
   end)
 
   it("does not follow a redirect with the key", function()
-    up:programme { script = { { preset = "redirect", location = up.url .. "/v1/chat/completions" } } }
+    up:programme { script = {
+      { preset = "redirect", location = up.url .. "/v1/chat/completions" } } }
     local _, message, code = new({ retry = false }):chat(question())
     assert.equal("upstream", code)
     assert.matches("redirect", message)
@@ -275,11 +278,16 @@ describe("the client", function()
       refuses("http:// or https://", unbusy.new, { targets = { { name = "a", url = "ftp://x" } } })
       refuses("'a' is taken", unbusy.new, { targets = { good.targets[1], good.targets[1] } })
       refuses("did you mean 'retry'", unbusy.new, { targets = good.targets, retrys = {} })
-      refuses("did you mean 'attempts'", unbusy.new, { targets = good.targets, retry = { attempt = 2 } })
-      refuses("breaker%.window: number expected", unbusy.new, { targets = good.targets, breaker = { window = "x" } })
-      refuses("did you mean 'deepseek'", unbusy.new, { targets = { { name = "a", url = "http://x", provider = "deepsek" } } })
-      refuses("control characters", unbusy.new, { targets = { { name = "a", url = "http://x", key = "a\r\nb: c" } } })
-      refuses("control characters", unbusy.new, { targets = { { name = "a", url = "http://x\n" } } })
+      refuses("did you mean 'attempts'", unbusy.new,
+        { targets = good.targets, retry = { attempt = 2 } })
+      refuses("breaker%.window: number expected", unbusy.new,
+        { targets = good.targets, breaker = { window = "x" } })
+      refuses("did you mean 'deepseek'", unbusy.new,
+        { targets = { { name = "a", url = "http://x", provider = "deepsek" } } })
+      refuses("control characters", unbusy.new,
+        { targets = { { name = "a", url = "http://x", key = "a\r\nb: c" } } })
+      refuses("control characters", unbusy.new,
+        { targets = { { name = "a", url = "http://x\n" } } })
       refuses("control characters", unbusy.new,
         { targets = { { name = "a", url = "http://x", headers = { a = "b\nc" } } } })
       refuses("cannot open", unbusy.new, "/nowhere/at/all.lua")

@@ -1,11 +1,12 @@
--- Every fault the busy upstream knows, mixed, over real HTTP: no answer may be lost, doubled, torn or
--- given to the wrong caller, and every call must end exactly once.
+-- Every fault the busy upstream knows, mixed, over real HTTP: no answer may be lost, doubled, torn
+-- or given to the wrong caller, and every call must end exactly once.
 local busyd = require "spec.support.busyd"
 local guard = require "spec.support.leak_guard"
 local target = require "unbusy.target"
 local unbusy = require "unbusy"
 
-local CALLS = tonumber(os.getenv "UNBUSY_FAULT_CALLS") or (os.getenv "UNBUSY_SANITIZED" and 2000) or 10000
+local CALLS = tonumber(os.getenv "UNBUSY_FAULT_CALLS")
+  or (os.getenv "UNBUSY_SANITIZED" and 2000) or 10000
 local AT_ONCE = 64
 
 -- preset -> fields; each meets 1 % of the requests.
@@ -16,8 +17,10 @@ local presets = {
   should_retry = {}, redirect = { location = "http://127.0.0.1:1/" }, echo_key = {}, empty_200 = {},
   no_choices = {}, insufficient_system_resource = {}, malformed_json = {}, deep_json = {},
   error_in_stream = {}, event_error = {}, no_finish = {}, no_done = {},
-  blank_lines = { seconds = 0.05, every = 0.01 }, keepalive_comments = { seconds = 0.05, every = 0.01 },
-  stall_headers = { seconds = 0.05 }, role_then_stall = { seconds = 0.05 }, stall_stream = { seconds = 0.05 },
+  blank_lines = { seconds = 0.05, every = 0.01 },
+  keepalive_comments = { seconds = 0.05, every = 0.01 },
+  stall_headers = { seconds = 0.05 }, role_then_stall = { seconds = 0.05 },
+  stall_stream = { seconds = 0.05 },
   cut_stream = {}, reset_stream = {}, cut_body = {}, cut_headers = {}, close = {}, reset = {},
   garbage = {}, endless_header = { bytes = 400000 }, gzip = {}, gzip_bomb = { bytes = 8388608 },
   many_events = { n = 200 }, huge_event = { bytes = 100000 }, split_event = {}, crlf_stream = {},
@@ -37,7 +40,8 @@ end
 local function new_client(up)
   local targets = {}
   for i, name in ipairs { "one", "two" } do -- two accounts, one server
-    targets[i] = { name = name, url = up.url .. "/v1", key = "key-" .. name, limits = { body = 1048576 } }
+    targets[i] = { name = name, url = up.url .. "/v1", key = "key-" .. name,
+      limits = { body = 1048576 } }
   end
   return unbusy.new {
     targets = targets, retry = { base = 0.001, cap = 0.01, attempts = 8 },
@@ -70,14 +74,16 @@ local function ask(client, question, streamed)
     assert.is_string(code)
     return code
   end
-  assert.is_true(is_right(reply.text, question), ("wrong answer to %s: %s"):format(question, (reply.text or "nil"):sub(1, 80)))
+  assert.is_true(is_right(reply.text, question),
+    ("wrong answer to %s: %s"):format(question, (reply.text or "nil"):sub(1, 80)))
   return "good"
 end
 
 describe("a mix of every fault", function()
-  guard.watch()
+  guard.watch(before_each, after_each)
 
-  it(("ends each of %d calls once, with its own whole answer or a clear failure"):format(CALLS), function()
+  it(("ends each of %d calls once, with its own whole answer or a clear failure"):format(CALLS),
+  function()
     local up = busyd.start { workers = 2, programme = { faults = faults(), latency = 0.001 } }
     local aside = target.SET_ASIDE
     target.SET_ASIDE = 0 -- refused keys come back at once, or nothing would be left to mix

@@ -1,10 +1,9 @@
 /*
 ** engine.h: HTTP transfers without threads, locks or waiting.
 **
-** An engine is a libcurl multi handle behind one descriptor, an epoll with a
-** timer in it. Whoever hosts us waits until that descriptor is readable and
-** then steps the engine; nothing here ever waits by itself but
-** 'ub_engine_wait'.
+** An engine is a libcurl multi handle behind one descriptor (epoll and a timer).
+** The host waits until that is readable, then steps the engine; nothing here ever
+** waits by itself but 'ub_engine_wait'.
 **
 **   submit ──► libcurl ◄── step          callbacks only append to a transfer
 **                 │                      and put it on the ready list
@@ -13,12 +12,10 @@
 **
 ** A transfer's news come in order: HEAD once, DATA any number of times, END
 ** once; taking END frees the transfer. Up to 'window_bytes' (and one read of
-** libcurl) wait in a transfer; beyond that it is paused, and goes on when its
-** data have been taken.
+** libcurl) wait in it; beyond that it is paused until its data have been taken.
 **
-** An engine belongs to the process that opened it. In a forked child every
-** call answers UB_ECLOSED, and closing only gives the descriptors back: the
-** connections are the parent's.
+** An engine and its connections belong to the process that opened it: in a forked
+** child every call answers UB_ECLOSED, and closing only gives the descriptors back.
 */
 #ifndef UB_ENGINE_H
 #define UB_ENGINE_H
@@ -40,8 +37,7 @@ typedef struct ub_request {
   const char *proxy;           /* NULL: from the environment; "": none */
   const char *ca_file;         /* NULL: SSL_CERT_FILE, or the system's */
   const char *ca_path;         /* NULL: SSL_CERT_DIR, or the system's */
-  const char *cert_file;       /* client certificate and key, PEM */
-  const char *key_file;
+  const char *cert_file, *key_file;  /* client certificate and key, PEM */
   int insecure;                /* do not verify the server */
   int http1;                   /* do not offer HTTP/2 */
 } ub_request;
@@ -55,8 +51,7 @@ typedef enum ub_news_kind {
 
 typedef struct ub_news {
   ub_news_kind kind;
-  int status;
-  int err;
+  int status, err;
   const char *phase;    /* "connect", "headers" or "body" */
   const char *message;  /* what libcurl or we found; no secrets in it */
   const char *bytes;    /* valid until the next 'ub_engine_take' */
@@ -84,9 +79,8 @@ int ub_engine_owned (const ub_engine *e);
 int ub_engine_fd (const ub_engine *e);
 
 /*
-** Start a request. UB_OK and '*id' (under 2^53, never 0), or UB_EINVALID
-** (a URL or option that libcurl refuses), UB_ENOMEM, UB_ECLOSED; then nothing
-** has been started.
+** Start a request. UB_OK and '*id' (under 2^53, never 0); or nothing is started:
+** UB_EINVALID (a URL or option that libcurl refuses), UB_ENOMEM, UB_ECLOSED.
 */
 int ub_engine_submit (ub_engine *e, const ub_request *request, uint64_t *id);
 
@@ -111,16 +105,16 @@ int64_t ub_engine_active (const ub_engine *e);
 /* What is open in this process, over all engines. */
 ub_engine_totals ub_engine_count (void);
 
-/*
-** The next "name: value" line of a header block. '*at' starts at 0; 0 is
-** returned at the end. Lines without a colon are passed over; blanks around
-** the value are left out; folded lines are joined to nothing (RFC 9112 5.2).
-*/
 typedef struct ub_header {
   const char *name, *value;
   size_t name_length, value_length;
 } ub_header;
 
+/*
+** The next "name: value" line of a header block; 0 at the end. '*at' starts at
+** 0. Lines without a colon are passed over, blanks around the value left out,
+** folded lines joined to nothing (RFC 9112 5.2).
+*/
 int ub_header_next (const char *block, size_t length, size_t *at, ub_header *header);
 
 #endif

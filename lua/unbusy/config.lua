@@ -105,7 +105,7 @@ config.client = {
   loop = { type = "string|table",
     doc = "`tasks`, or a table of verbs; picked at each call by default" },
   on_event = { type = "function",
-    doc = "sees every try, wait, refusal, retry, cut and change of state" },
+    doc = "sees every try, wait, refusal, retry, cut and change of state; must not wait" },
 }
 
 config.call = {

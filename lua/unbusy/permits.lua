@@ -1,8 +1,8 @@
 --- Permits for second tries, and the line of those who wait for one.
 --
--- A budget says no for two reasons. Its tokens are spent: too much has failed, and the call ends. Or
--- all permits are out: others are trying again just now, and one comes back soon. That is a refusal
--- of our own, so the call waits, first come first served; it costs the server nothing.
+-- A budget says no for two reasons. Its tokens are spent: too much has failed, and the call ends.
+-- Or all permits are out: others are trying again just now, and one comes back soon. That is a
+-- refusal of our own, so the call waits, first come first served; it costs the server nothing.
 local permits = {}
 permits.__index = permits
 

@@ -81,11 +81,7 @@ local function try(waiter, now, refusals)
   return false
 end
 
---- Lets in whoever can be let in, in order. Called when a place comes back, and by waiters whose
---- time has come.
-function queue:serve(now)
-  if self.serving or self.count == 0 then return end
-  self.serving = true -- a place given back while asking serves nobody twice
+local function pass(self, now)
   local refusals, i = {}, 1
   while i <= self.count do
     local waiter = self[i]
@@ -95,6 +91,18 @@ function queue:serve(now)
     else
       i = i + 1
     end
+  end
+end
+
+--- Lets in whoever can be let in, in order. Called when a place comes back, and by waiters whose
+--- time has come. A place that comes back meanwhile is offered in a pass of its own.
+function queue:serve(now)
+  self.again = true
+  if self.serving then return end
+  self.serving = true
+  while self.again and self.count > 0 do
+    self.again = false
+    pass(self, now)
   end
   self.serving = false
 end

@@ -1,7 +1,7 @@
 --- Nothing may be left behind by a test.
 --
 --     describe("…", function()
---       guard.watch()
+--       guard.watch(before_each, after_each)
 --
 -- After each test the garbage is collected, the idle engine closed, and what is open counted: C
 -- blocks, engines, transfers and descriptors of the core, tasks of every scheduler, and the
@@ -72,8 +72,8 @@ function guard.left(before)
   return out[1] and "left behind: " .. table.concat(out, "; ")
 end
 
---- Watches every test of the block in which it is called.
-function guard.watch()
+--- Watches every test of the block in which it is called, by that block's own two functions.
+function guard.watch(before_each, after_each)
   local before
   before_each(function() before = guard.look() end)
   after_each(function()

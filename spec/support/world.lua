@@ -1,10 +1,11 @@
 --- A client in virtual time, with scripted servers: for specs of the stages.
 --
 --     local w = world.new { script = { a = { { status = 503 }, world.good "hello" } } }
---     local reply = w:chat()               -- target "a" at http://a.test; each request takes its next answer
+--     local reply = w:chat()  -- target "a" at http://a.test; each request takes its next answer
 --
--- An answer: { status =, headers =, body =, after = seconds, stream = { {after, data}, … }, fail = code, message = }.
--- The last answer of a script repeats. A script may be a function(request, n) -> answer.
+-- An answer: { status =, headers =, body =, after = seconds, stream = { {after, data}, … },
+-- fail = code, message = }. The last answer of a script repeats. A script may be a
+-- function(request, n) -> answer.
 local json = require "unbusy.json"
 local unbusy = require "unbusy"
 local virtual = require "unbusy.loops.virtual"
@@ -38,7 +39,8 @@ world.KEEP_ALIVE = ": keep-alive\n\n"
 
 --- A streamed answer: a list of { after = seconds, bytes }.
 function world.streamed(steps, more)
-  local answer = { status = 200, headers = { ["content-type"] = "text/event-stream" }, steps = steps }
+  local answer = { status = 200, headers = { ["content-type"] = "text/event-stream" },
+    steps = steps }
   for k, v in pairs(more or {}) do answer[k] = v end
   return answer
 end
@@ -54,7 +56,9 @@ end
 
 local function play(answer, x, loop)
   loop.sleep(answer.after or 0.1)
-  if answer.status then x:head(answer.status, answer.headers or { ["content-type"] = "application/json" }) end
+  if answer.status then
+    x:head(answer.status, answer.headers or { ["content-type"] = "application/json" })
+  end
   for _, step in ipairs(answer.steps or {}) do
     if step[1] > 0 then loop.sleep(step[1]) end
     if x.closed then return end
@@ -98,7 +102,8 @@ function world.new(given)
     script = given.script, sent = {}, log = {}, events = {}, open = 0, most_open = 0,
   }, world)
   self.loop = virtual.new { serve = serve(self) }
-  local o = { loop = self.loop, targets = {}, on_event = function(e) self.events[#self.events + 1] = e end }
+  local o = { loop = self.loop, targets = {},
+    on_event = function(e) self.events[#self.events + 1] = e end }
   for k, v in pairs(given.options or {}) do o[k] = v end
   for i, name in ipairs(given.order or hosts(given.script)) do
     local t = { name = name, url = ("http://%s.test/v1"):format(name), key = "key-of-" .. name }

@@ -9,6 +9,7 @@
 -- outside could ever wake a task again.
 --
 -- A task is cancelled by an error raised where it waits; the error is `scheduler.cancelled`.
+local collect = require "unbusy.collect"
 local timers = require "unbusy.loops.timers"
 
 local scheduler = {}
@@ -216,6 +217,7 @@ end
 
 --- One turn: let the outside world move, wake who is due, run who is ready.
 function scheduler:turn()
+  collect.pause()
   local seconds = patience(self)
   if not self.idle(seconds) and seconds == nil then
     error("every task waits and nothing is left that could wake one", 0)
@@ -224,12 +226,24 @@ function scheduler:turn()
   run_ready(self)
 end
 
+-- Runs `work(self, task)`; finalizers that fire meanwhile wait for the next turn.
+local function at_work(work, self, task)
+  collect.hold()
+  local ok, message = pcall(work, self, task)
+  collect.release()
+  if not ok then error(message, 0) end
+end
+
+local function until_done(self, task)
+  while not task.done do self:turn() end
+end
+
 --- Runs `f(...)` as a task until it has ended, and gives what it gives. Other tasks of this
 --- scheduler move meanwhile, and stay where they are afterwards.
 function scheduler:run_one(f, ...)
   local task = self:spawn(f, ...)
   task.joined = true
-  while not task.done do self:turn() end
+  at_work(until_done, self, task)
   return outcome(task)
 end
 
@@ -238,10 +252,7 @@ local function cancel_all(self)
   while self.open > 0 do self:turn() end
 end
 
---- Runs `f(...)` as a task until it and every other task of this scheduler have ended, and gives
---- what it gives. An error that nobody joined ends all other tasks and is raised.
-function scheduler:run_all(f, ...)
-  local task = self:spawn(f, ...)
+local function until_all_done(self, task)
   while self.open > 0 do
     self:turn()
     local fault = self.fault
@@ -251,6 +262,13 @@ function scheduler:run_all(f, ...)
       error(fault.results[1], 0)
     end
   end
+end
+
+--- Runs `f(...)` as a task until it and every other task of this scheduler have ended, and gives
+--- what it gives. An error that nobody joined ends all other tasks and is raised.
+function scheduler:run_all(f, ...)
+  local task = self:spawn(f, ...)
+  at_work(until_all_done, self, task)
   return outcome(task)
 end
 
