@@ -87,9 +87,12 @@ local function check_list(field, value, where)
       return nil, ("%s: a list expected, got key '%s'"):format(where, tostring(k))
     end
   end
-  if n ~= #value then return nil, ("%s: a list without holes expected"):format(where) end
+  for i = 1, n do -- `#value` may lie when there is a hole
+    if value[i] == nil then return nil, ("%s: a list without holes expected"):format(where) end
+  end
   local wrong = bounds(field, n, where, "a list of length")
   if wrong then return nil, wrong end
+  if not field.each then return value end
   for i = 1, n do
     local item, message = options.field(field.each, value[i], ("%s[%d]"):format(where, i))
     if message then return nil, message end
@@ -121,7 +124,7 @@ function options.field(field, value, where)
     local near = options.nearest(value, field.one_of)
     return nil, ("%s: one of %s expected%s"):format(where, table.concat(field.one_of, ", "),
       near and (", did you mean '%s'?"):format(near) or "")
-  elseif word == "list" and field.each then
+  elseif word == "list" then
     return check_list(field, value, where)
   elseif word == "table" and field.fields then
     return check_fields(field.fields, value, where .. ".")

@@ -41,7 +41,7 @@ local function fail(self, message, code, detail)
   detail = call:detail(detail)
   self.broken = { message, code, detail }
   call:emit("cut", { target = self.target, code = code, message = message })
-  finish(self, detail.blameless and "cancelled" or code)
+  finish(self, detail.verdict == "neutral" and "cancelled" or code)
   return nil, message, code, detail
 end
 

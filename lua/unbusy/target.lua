@@ -142,12 +142,21 @@ function place:started(seconds)
   report_breaker(self, "ok", seconds)
 end
 
---- The try is over. `code` is nil for a good answer, else how it failed; `blameless` says that the
---- failure says nothing about the target (the caller's own short deadline). Twice is once.
-function place:finish(code, blameless)
+-- What is reported where it is not the code's own meaning (see `unbusy.codes`).
+local verdicts = {
+  ok = { limiter = "ok", breaker = "ok" },
+  busy = codes.busy,
+  neutral = codes.cancelled,
+  -- Nothing came in the time the caller gave: the breaker's business when nobody else is answered.
+  silent = { limiter = "neutral", breaker = "busy" },
+}
+
+--- The try is over. `code` is nil for a good answer, else how it failed; `verdict` ("busy", "neutral",
+--- "silent") is what it says about the target where the code says something else. Twice is once.
+function place:finish(code, verdict)
   if self.finished then return end
   self.finished = true
-  local t, kind = self.target, code and codes[code]
+  local t, word = self.target, verdicts[verdict] or code and codes[code] or verdicts.ok
   local now = t.now()
   if code == "auth" then set_key_aside(self.key, now) end
   if code == "quota" then t.broke_until = now + target.SET_ASIDE end
@@ -155,10 +164,9 @@ function place:finish(code, blameless)
     t.breaker:record(self.breaker_ticket, "fail")
     note_state(t)
   end
-  report_breaker(self, not code and "ok" or blameless and "neutral" or kind.breaker, self.seconds)
+  report_breaker(self, word.breaker, self.seconds)
   if self.limiter_ticket then
-    local word = not code and "ok" or blameless and "neutral" or kind.limiter
-    self.limiter:report(self.limiter_ticket, word, self.seconds)
+    self.limiter:report(self.limiter_ticket, word.limiter, self.seconds)
   end
   self.released()
 end

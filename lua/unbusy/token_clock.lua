@@ -19,7 +19,7 @@ function token_clock:read(pieces)
   if code == "late" then
     if limit == call.deadline then
       return nil, "the deadline came before the end", "timeout",
-        { phase = "total", blameless = call.short }
+        { phase = "total", verdict = call.short and "neutral" or nil }
     end
     return nil, ("nothing more for %.3g s"):format(call.clocks.token), "cut", { phase = "token" }
   end

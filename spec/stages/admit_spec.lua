@@ -201,6 +201,29 @@ describe("the admit stage", function()
     w:assert_clean()
   end)
 
+  it("opens all the same when nobody is answered in the time that the callers give", function()
+    local w = world.new { script = { a = { good("x", 1000) }, b = { good() } },
+      options = { limiter = { kind = "fixed", initial = 100 } } }
+    local codes, other = {}, nil
+    w.loop.run(function()
+      for i = 1, 20 do
+        w.loop.spawn(function() codes[i] = select(3, w:chat { deadline = 20, target = "a" }) end)
+      end
+      w.loop.sleep(21)
+      other = w:chat()
+    end)
+    assert.equal("timeout", codes[20])
+    assert.equal("open", w:seen("state")[1].to)
+    assert.equal("b", other.target) -- and the others go elsewhere
+  end)
+
+  it("stays closed while some are answered in the time that the callers give", function()
+    local w = world.new { options = { limiter = { kind = "fixed", initial = 100 } },
+      script = { a = function(_, n) return n % 4 == 0 and good("x", 15) or good("x", 1000) end } }
+    burst(w, 40, { deadline = 20 })
+    assert.equal("closed", w.client:status().targets[1].state)
+  end)
+
   it("counts the client's own total clock against the target", function()
     local w = world.new { script = { a = { good("x", 10) } },
       options = { breaker = { min_calls = 1 }, clocks = { total = 1 }, retry = false } }

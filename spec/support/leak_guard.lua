@@ -20,7 +20,7 @@ end
 -- Descriptor -> what it is, of this process: the shell that lists them gets copies of its own.
 local function descriptors()
   local open = {}
-  local list = io.popen "ls -l /proc/$PPID/fd"
+  local list = io.popen "ls -l /proc/$PPID/fd 2>/dev/null"
   for line in list:lines() do
     local fd, what = line:match "(%d+) %-> (.*)$"
     if fd then open[fd] = what end

@@ -31,7 +31,7 @@ return function(call, next)
     reply:on_end(function(_, how) place:finish(how) end)
   else
     note_rest(call, place, code, detail)
-    place:finish(detail and detail.verdict or code, detail and detail.blameless)
+    place:finish(code, detail and detail.verdict)
   end
   call:release(place)
   return reply, message, code, detail

@@ -11,6 +11,7 @@ local retry_after = require "unbusy.retry_after"
 local source = require "unbusy.source"
 local tokens = require "unbusy.token_clock"
 
+local SHORT = 5 -- seconds; a deadline that leaves a try less is the caller's affair alone
 local MOST_BYTES = 64 * 1024 * 1024 -- of an expanded answer, unless the target says otherwise
 
 -- {== The request =========================================================
@@ -92,7 +93,9 @@ local function too_late(call, try, clock)
     detail.verdict = "busy"
     if clock == "start" then code = "busy" end
   end
-  detail.blameless = clock == "total" and call.short and try.keep_alives == 0 or nil
+  if clock == "total" and call.short and try.keep_alives == 0 then
+    detail.verdict = waited < SHORT and "neutral" or "silent"
+  end
   return failed(call, try, message, code, detail)
 end
 
