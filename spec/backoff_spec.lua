@@ -14,7 +14,8 @@ describe("backoff", function()
     for seed = 1, 50 do
       local got = delays(backoff.new { seed = seed }, 7)
       for i, least in ipairs { 1, 2, 4, 8, 16, 30, 30 } do
-        assert.is_true(got[i] >= least and got[i] <= least * 1.1, ("retry %d: %f"):format(i, got[i]))
+        assert.is_true(got[i] >= least and got[i] <= least * 1.1,
+          ("retry %d: %f"):format(i, got[i]))
       end
     end
   end)
@@ -30,7 +31,9 @@ describe("backoff", function()
       exponential = function(n) local d = math.min(2 ^ (n - 1), 30) return d, d * 1.1 end,
       full = function(n) return 0, math.min(2 ^ (n - 1), 30) end,
       equal = function(n) local d = math.min(2 ^ (n - 1), 30) return d / 2, d end,
-      decorrelated = function(_, previous) return 1, math.min(30, 3 * math.max(1, previous or 0)) end,
+      decorrelated = function(_, previous)
+        return 1, math.min(30, 3 * math.max(1, previous or 0))
+      end,
       constant = function() return 1, 1.1 end,
       linear = function(n) local d = math.min(n, 30) return d, d * 1.1 end,
     }

@@ -338,7 +338,8 @@ describe("the client", function()
     file:write(script)
     file:close()
     os.execute(("DEEPSEEK_API_KEY=secret BACKUP_API_KEY=other %s %s %s"):format(
-      os.getenv "UNBUSY_LUA" or _VERSION == "Lua 5.4" and "lua5.4" or "luajit", path, up.url .. "/v1"))
+      os.getenv "UNBUSY_LUA" or _VERSION == "Lua 5.4" and "lua5.4" or "luajit", path,
+      up.url .. "/v1"))
     os.remove(path)
     local log = up:log()
     assert.is_nil(log[1].headers.authorization)

@@ -17,13 +17,13 @@ local function collect()
   collectgarbage()
 end
 
--- Descriptor -> what it is, of this process: the shell that lists them gets copies of its own.
+-- Descriptor -> what it is, of this process. Pipes are left out: one of them is the listing's own.
 local function descriptors()
   local open = {}
   local list = io.popen "ls -l /proc/$PPID/fd 2>/dev/null"
   for line in list:lines() do
     local fd, what = line:match "(%d+) %-> (.*)$"
-    if fd then open[fd] = what end
+    if fd and not what:find "^pipe:" then open[fd] = what end
   end
   list:close()
   return open

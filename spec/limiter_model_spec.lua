@@ -1,0 +1,186 @@
+local limiter = require "unbusy.limiter"
+
+describe("limiter", function()
+  -- The rules once more, in the plainest way: lists of all tickets, rests and changes.
+  describe("and a naive model", function()
+    local function model(o, now)
+      local m = { limit = o.initial, quiet = 0, good = 50, edge = o.initial, grown = 0,
+        trip_at = now, out = {}, used = 0, rests = {}, drops = 0, refused = 0, missed = 0,
+        changes = {} }
+
+      function m.trip()
+        return math.floor(m.smooth and math.max(10000, math.min(1e7, m.smooth)) or 100000)
+      end
+      function m.in_force(at)
+        if m.frozen or not m.restored then return m.limit end
+        local step = math.max(0, math.floor(((at or m.now) - m.restored) / 2e6))
+        return math.max(o.min, m.limit * (({ 0.1, 0.25, 0.5 })[step + 1] or 1))
+      end
+      function m.resting()
+        while m.rests[1] and m.now - m.rests[1] >= m.trip() do table.remove(m.rests, 1) end
+        return #m.rests
+      end
+      function m.room(at)
+        local rests = 0
+        for _, drop in ipairs(m.rests) do
+          if at - drop < m.trip() then rests = rests + 1 end
+        end
+        return m.used + rests + 1 <= math.floor(m.in_force(at))
+      end
+      -- The first of the moments at which time changes something, where there is room.
+      function m.retry_after()
+        local best
+        local function try(at)
+          if at >= m.now and m.room(at) and not (best and best <= at) then best = at end
+        end
+        try(m.now)
+        for _, drop in ipairs(m.rests) do try(drop + m.trip()) end
+        for step = 1, 3 do try((m.restored or m.now) + step * 2e6) end
+        return best and best - m.now
+      end
+      function m.has_edge() return m.good < 50 and m.edge >= 1 end
+      function m.slow() m.growth, m.quiet = math.min(1, m.limit / 2), -1 end
+      function m.move(limit)
+        m.limit = limit
+        local at = m.changes[#m.changes] and math.max(m.changes[#m.changes].at, m.now) or m.now
+        m.changes[#m.changes + 1] = { at = at, limit = limit }
+      end
+      function m.held_at(at)
+        local limit = o.initial
+        for _, change in ipairs(m.changes) do
+          if change.at < at then limit = change.limit end
+        end
+        return limit
+      end
+      function m.ok(took)
+        local sample = math.min(took, 1e7)
+        m.smooth = m.smooth and m.smooth + (sample - m.smooth) / 8 or sample
+        if m.frozen then return end
+        m.good = m.good + 1
+        if 2 * m.used < m.limit then return end
+        if m.now - m.trip_at >= m.trip() then
+          m.trip_at, m.grown, m.quiet = m.now, 0, m.quiet + 1
+          if m.quiet == 3 then m.quiet, m.growth = 0, math.min(2 * m.growth, m.limit / 2) end
+        end
+        local top = m.has_edge() and math.max(m.limit, m.edge) or o.max
+        local more = math.max(0, math.min(m.growth / m.limit, m.growth - m.grown))
+        more = math.min(more, top - m.limit)
+        m.grown = m.grown + more
+        m.move(m.limit + more)
+      end
+      function m.fail(issued)
+        m.drops = m.drops + 1
+        if m.frozen then return end
+        m.rests[#m.rests + 1] = m.now
+        m.edge = m.good < 50 and math.min(m.edge, m.used - 1) or m.used - 1
+        if not m.cut_at or issued > m.cut_at and m.now - m.cut_at >= m.trip() then
+          local low = m.limit * o.ratio
+          local recent = m.cut_at and m.now - m.cut_at < 3 * m.trip()
+          if m.has_edge() and m.missed > m.limit - low and recent then
+            low = math.min(low, math.max(m.limit / 2, m.edge))
+          end
+          m.move(math.max(low, o.min))
+          m.cut_at, m.missed = m.now, 0
+        else
+          m.missed = m.missed + 1
+        end
+        m.good = 0
+        m.slow()
+      end
+      function m.freeze(window)
+        local from = math.floor((m.now - window) / 1e6) * 1e6
+        m.held = window <= 0 and m.limit or m.held_at(from)
+        while m.changes[1] and m.changes[#m.changes].at >= from do table.remove(m.changes) end
+        m.changes[#m.changes + 1] = { at = from - 1, limit = m.held }
+        m.frozen, m.rests, m.missed = true, {}, 0
+      end
+      function m.restore()
+        m.frozen, m.limit, m.cut_at, m.restored = false, m.held, m.now, m.now
+        m.slow()
+      end
+      m.slow()
+      m.quiet = 0
+      return m
+    end
+
+    local function compare(seed, us, o)
+      local state = seed
+      local function random(n)
+        state = state * 16807 % 2147483647
+        return state % n + 1
+      end
+      local ever, flying, rough = {}, {}, false
+      local l = limiter.new { initial = o.initial, min = o.min, max = o.max, ratio = o.ratio,
+        clock = function() return us / 1e6 end }
+      local m = model(o, us)
+      local function allow()
+        local may = m.used + m.resting() + 1 <= math.floor(m.in_force())
+        local ticket = l:allow()
+        assert(may == (ticket ~= nil))
+        if not may then m.refused = m.refused + 1 return end
+        m.out[ticket], m.used, ever[#ever + 1] = us, m.used + 1, ticket
+        flying[#flying + 1] = ticket
+      end
+      local function report(word)
+        local ticket = ever[math.max(1, #ever + 1 - random(10))] -- perhaps reported before
+        if flying[1] and random(10) > 1 then ticket = table.remove(flying, random(#flying)) end
+        local issued = m.out[ticket or 0]
+        local took = random(4) > 1 and random(300000) or nil
+        assert(l:report(ticket or 1, word, took and took / 1e6) == (issued ~= nil))
+        if not issued then return end
+        if word == "ok" then m.ok(took or math.max(0, us - issued)) end
+        if word == "fail" then m.fail(issued) end
+        m.out[ticket], m.used = nil, m.used - 1
+      end
+      local function ok() return report "ok" end
+      local steps = { allow, allow, allow, allow, allow, allow, ok, ok, ok, ok, ok,
+        function() report "neutral" end,
+        function()
+          if rough and random(3) == 1 then
+            for _ = 1, random(8) do report "fail" end
+          end
+        end,
+        function() us = us + random(200000) end, function() us = us + random(20000) end,
+        function()
+          if random(50) == 1 then us = us - random(100000) end
+          if random(100) == 1 then us = us + random(30) * 1000000 end
+          m.now = us
+          if random(m.frozen and 2 or 30) > 1 then return end
+          if m.frozen then
+            assert(l:restore() and not l:restore())
+            m.restore()
+          else
+            local window = random(20) * 500000
+            assert(l:freeze(window / 1e6) and not l:freeze(window / 1e6))
+            m.freeze(window)
+          end
+        end }
+      local function same_wait()
+        local got, expected = l:retry_after(), m.retry_after()
+        return got == expected or got and expected and math.abs(got * 1e6 - expected) < 1.5
+      end
+      local least, most = math.huge, 0
+      for step = 1, 10000 do
+        m.now, rough = us, step % 2000 > 1000
+        steps[random(#steps)]()
+        m.now = us
+        local s = l:stats()
+        if math.abs(s.limit - m.in_force()) > 1e-9 * m.in_force() or s.in_flight ~= m.used
+          or s.resting ~= m.resting() or s.drops ~= m.drops or s.refused ~= m.refused
+          or math.abs(s.round_trip * 1e6 - m.trip()) > 1.5 or not same_wait() then
+          error(("seed %d, step %d: limit %f and %f, in flight %d and %d, resting %d and %d, "
+            .. "trip %f and %f"):format(seed, step, s.limit, m.in_force(), s.in_flight, m.used,
+            s.resting, m.resting(), s.round_trip, m.trip() / 1e6))
+        end
+        least, most = math.min(least, m.limit), math.max(most, m.limit)
+      end
+      return least, most
+    end
+
+    it("agree over 20,000 random steps", function()
+      local least, most = compare(1, 5e9, { initial = 20, min = 2, max = 40, ratio = 0.9 })
+      assert.is_true(least < 15 and most > 21, ("%f %f"):format(least, most))
+      compare(2, -3e9, { initial = 5, min = 1, max = 1000, ratio = 0.5 })
+    end)
+  end)
+end)

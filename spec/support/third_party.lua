@@ -1,0 +1,161 @@
+--- Starts and steers the mock server from npm (see third_party.sh, which installs it).
+--
+--     local server = third_party.start()
+--     server.url, server.key                     -- for a target
+--     server:chaos("a test", { dropRate = 0.2 }) -- faults for requests with "x-test-id: a test"
+--     server:journal "a test"                    -- what it has received from them
+--     server:stop()
+local cjson = require "cjson"
+
+local third_party = {}
+
+local root = (debug.getinfo(1, "S").source:match "^@(.*)spec/support/" or "")
+local PATIENCE = 20 -- seconds that Node.js may take to start
+
+local Server = {}
+Server.__index = Server
+
+local function quote(s)
+  return "'" .. tostring(s):gsub("'", "'\\''") .. "'"
+end
+
+local function output_of(command)
+  local pipe = assert(io.popen(command, "r"))
+  local out = pipe:read "*a"
+  pipe:close()
+  return (out:gsub("%s+$", ""))
+end
+
+local function read(path)
+  local file = io.open(path, "rb")
+  if not file then return "" end
+  local content = file:read "*a"
+  file:close()
+  return content
+end
+
+local function write(path, content)
+  local file = assert(io.open(path, "wb"))
+  file:write(content)
+  file:close()
+end
+
+-- What the server says goes to a file: nobody empties a pipe while the tests run.
+local function launch(self)
+  local command = "AIMOCK_API_KEYS=%s exec sh %s start %s >%s 2>&1"
+  self.pipe = assert(io.popen(command:format(quote(self.key),
+    quote(root .. "spec/support/third_party.sh"),
+    quote(root .. "spec/support/third_party/fixtures.json"), quote(self.dir .. "/log")), "w"))
+end
+
+-- It has said where it listens: true. It never will: false.
+local function wait_until_up(self)
+  local deadline = os.time() + PATIENCE
+  repeat
+    local log = read(self.dir .. "/log")
+    self.pid = log:match "^(%d+)\n"
+    self.url = log:match "listening on (http://127%.0%.0%.1:%d+)\n"
+    if self.url then return true end
+    os.execute "sleep 0.02"
+  until os.time() > deadline or log:find "\n%s+at " or log:find "third_party.sh: "
+  return false
+end
+
+--- Starts a server on a free port of 127.0.0.1; returns when it answers. It takes requests with
+--- its key only, and is gone when this process is.
+---@return table server url, key, pid, and the methods below; raises with what the server said
+function third_party.start()
+  local dir = output_of("mktemp -d " .. quote(root .. "build/third_party") .. "/run.XXXXXX")
+  local self = setmetatable({ dir = dir, key = "sk-third-party-0123456789" }, Server)
+  launch(self)
+  if not wait_until_up(self) then
+    local log = read(dir .. "/log")
+    self:stop()
+    error("third_party: the server did not start: " .. log, 2)
+  end
+  return self
+end
+
+--- Ends it, waits until it is gone and removes its files. May be called twice.
+function Server:stop()
+  if not self.pipe then return end
+  if self.pid then os.execute("kill -KILL " .. self.pid .. " 2>/dev/null") end
+  self.pipe:close()
+  self.pipe = nil
+  os.execute("rm -rf " .. quote(self.dir))
+end
+
+-- One control request with the curl tool; gives the body.
+local function control(self, method, path, body, test)
+  local command = "curl -q -s -S --fail-with-body --noproxy '*' --max-time 30 -X " .. method ..
+    " -H " .. quote("Authorization: Bearer " .. self.key)
+  if test then command = command .. " -H " .. quote("X-Test-Id: " .. test) end
+  if body then
+    local file = self.dir .. "/request.json"
+    write(file, cjson.encode(body))
+    command = command .. " -H 'Content-Type: application/json' --data-binary @" .. quote(file)
+  end
+  local out = output_of(command .. " " .. quote(self.url .. path) .. " 2>&1; echo; echo $?")
+  local reply, status = out:match "^(.-)\n?(%d+)$"
+  if status ~= "0" then error(("third_party: %s %s: %s"):format(method, path, reply), 3) end
+  return reply
+end
+
+--- Faults from now on, for one test's requests, in place of those set before.
+---@param test string
+---@param rates table dropRate (500), malformedRate, rateLimitRate (429), disconnectRate: 0 to 1,
+---drawn in this order, each only where none before it hit
+function Server:chaos(test, rates)
+  control(self, "POST", "/__aimock/chaos", rates, test)
+end
+
+--- No more faults for that test.
+function Server:calm(test)
+  control(self, "DELETE", "/__aimock/chaos", nil, test)
+end
+
+--- Adds answers, as in fixtures.json.
+function Server:add(fixtures)
+  control(self, "POST", "/__aimock/fixtures", { fixtures = fixtures })
+end
+
+--- The requests of one test, oldest first: method, path, headers, body, and `response` with
+--- `status` (0 when the connection was broken off) and `chaosAction`.
+---@return table[]
+function Server:journal(test)
+  local query = test:gsub("[^%w]", function(c) return ("%%%02X"):format(c:byte()) end)
+  return cjson.decode(control(self, "GET", "/__aimock/journal?testId=" .. query))
+end
+
+--- One of its counters: the labels as they are written = the count.
+---@return table
+function Server:metric(name)
+  local counts = {}
+  for line in control(self, "GET", "/metrics"):gmatch "[^\n]+" do
+    local found, labels, value = line:match "^([%w_]+){(.-)} (%d+)$"
+    if found == name then counts[labels] = tonumber(value) end
+  end
+  return counts
+end
+
+-- The numbers of its sockets, as a set.
+local function sockets_of(pid)
+  local inodes = {}
+  for inode in output_of("ls -l /proc/" .. pid .. "/fd"):gmatch "socket:%[(%d+)%]" do
+    inodes[inode] = true
+  end
+  return inodes
+end
+
+--- Where it listens: addresses as the kernel writes them ("0100007F:1F90" is 127.0.0.1:8080).
+---@return string[]
+function Server:listening()
+  local mine, found = sockets_of(self.pid), {}
+  for line in (read "/proc/net/tcp" .. read "/proc/net/tcp6"):gmatch "[^\n]+" do
+    local address, inode = line:match "^%s*%d+: (%x+:%x+) %x+:%x+ 0A %S+ %S+ %S+ +%d+ +%d+ (%d+)"
+    if address and mine[inode] then found[#found + 1] = address end
+  end
+  return found
+end
+
+return third_party
