@@ -68,6 +68,7 @@ end
 
 local function opens_c(line) return line:find "^[%a_].*%) {$" end
 local function opens_lua(line)
+  if line:find " end$" then return false end -- all of it stands on one line
   return line:find "^local function" or line:find "^function" or line:find "^return function"
 end
 

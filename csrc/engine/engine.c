@@ -34,6 +34,8 @@
 #define ROUNDS 32           /* of work before others get their turn */
 #define IDLE_EASY 64        /* handles kept for the next request */
 #define IDLE_CONNECTIONS 512L
+#define AGAIN_LEAST 1000    /* microseconds; see 'ask_deadline' */
+#define AGAIN_MOST 64000
 #define NEVER INT64_MAX
 
 typedef struct place {
@@ -47,6 +49,7 @@ struct ub_engine {
   pid_t pid;
   int64_t due_us;      /* when libcurl wants to be called; NEVER */
   int64_t armed_us;    /* what the timer is set to; NEVER */
+  int64_t again_us;    /* the next wait when libcurl was called too early */
   int due_changed;     /* libcurl named a deadline since this was cleared */
   int guard_pipe;      /* TLS was used: OpenSSL may raise SIGPIPE */
   ub_transfer *ready, *last_ready;
@@ -207,13 +210,28 @@ static void arm (ub_engine *e) {
   e->armed_us = us;
 }
 
+/* libcurl named no new deadline: either we were too early for its own clock,
+** or there is none any more and it did not say so. It is asked ever more seldom. */
+static void ask_deadline (ub_engine *e) {
+  long ms = -1;
+  curl_multi_timeout(e->multi, &ms);
+  if (ms < 0) {
+    e->due_us = NEVER;
+    return;
+  }
+  e->due_us = ub_clock_us() + (ms * 1000 > e->again_us ? ms * 1000 : e->again_us);
+  e->again_us = e->again_us < AGAIN_MOST ? e->again_us * 2 : AGAIN_MOST;
+}
+
 /* Tell libcurl that its deadline has passed. */
 static void time_out (ub_engine *e) {
   int running;
   e->due_changed = 0;
   curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-  if (!e->due_changed)  /* too early for libcurl's own clock: ask again soon */
-    e->due_us = ub_clock_us() + 1000;
+  if (e->due_changed)
+    e->again_us = AGAIN_LEAST;
+  else
+    ask_deadline(e);
 }
 
 static void settle (ub_engine *e) {
@@ -344,6 +362,7 @@ ub_engine *ub_engine_open (int *err) {
   e->pid = getpid();
   e->due_us = e->armed_us = NEVER;
   e->free_place = UINT32_MAX;
+  e->again_us = AGAIN_LEAST;
   ub_buf_init(&e->handed);
   totals.engines++;
   *err = open_descriptors(e);
@@ -498,15 +517,24 @@ uint64_t ub_engine_next (ub_engine *e) {
   return t->id;
 }
 
-/* All taken from a paused transfer: let it go on. It may deliver at once. */
+/* All taken from a paused transfer: let it go on. It may deliver at once, and
+** what is refused then ends it: libcurl only says so here. */
 static void resume (ub_engine *e, ub_transfer *t) {
   pipe_guard guard;
+  CURLcode result;
   t->paused = 0;
+  if (t->ended)
+    return;
   guard_begin(e, &guard);
   t->resuming = 1;
-  curl_easy_pause(t->easy, CURLPAUSE_CONT);
+  result = curl_easy_pause(t->easy, CURLPAUSE_CONT);
   t->resuming = 0;
   settle(e);
+  if (result != CURLE_OK && !t->ended) {
+    curl_multi_remove_handle(e->multi, t->easy);
+    ub_transfer_end(t, result);
+    settle(e);
+  }
   guard_end(&guard);
 }
 

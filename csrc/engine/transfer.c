@@ -3,7 +3,7 @@
 */
 #include "engine/transfer.h"
 
-#include <stdio.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -151,6 +151,11 @@ static void set_callbacks (ub_transfer *t, CURLcode *err) {
   SET(CURLOPT_SOCKOPTFUNCTION, on_socket);
 }
 
+static long connect_ms (const ub_request *r) {
+  int64_t ms = r->connect_us / 1000 + (r->connect_us % 1000 > 0);
+  return ms > 0 && ms < INT_MAX ? (long)ms : INT_MAX;  /* 0 would be libcurl's own 300 s */
+}
+
 static void set_request (ub_transfer *t, const ub_request *r, CURLcode *err) {
   SET(CURLOPT_URL, r->url);
   SET(CURLOPT_PROTOCOLS_STR, "http,https");
@@ -171,8 +176,10 @@ static void set_request (ub_transfer *t, const ub_request *r, CURLcode *err) {
   if (strcmp(r->method, "HEAD") == 0)
     SET(CURLOPT_NOBODY, 1L);
   SET(CURLOPT_HTTPHEADER, t->lines);
-  if (r->connect_us > 0)
-    SET(CURLOPT_CONNECTTIMEOUT_MS, (long)((r->connect_us + 999) / 1000));
+  SET(CURLOPT_CONNECTTIMEOUT_MS, connect_ms(r));
+#if LIBCURL_VERSION_NUM >= 0x075700
+  SET(CURLOPT_QUICK_EXIT, 1L);  /* do not wait for the system's resolver when it ends */
+#endif
   if (r->proxy != NULL)
     SET(CURLOPT_PROXY, r->proxy);
 }

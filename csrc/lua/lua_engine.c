@@ -1,6 +1,8 @@
 /*
 ** lua_engine.c: the binding of engine.h.
 */
+#include <string.h>
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "engine/engine.h"
@@ -50,6 +52,26 @@ static const char *optstring (lua_State *L, const char *name, size_t *length) {
   return s;
 }
 
+/* A field that counts bytes, or 'otherwise' when it is nil. */
+static uint64_t optbytes (lua_State *L, const char *name, double otherwise) {
+  double n = ub_optfieldnumber(L, 2, name, otherwise);
+  if (!(n >= 0))
+    luaL_error(L, "request: '%s' is no number of bytes", name);
+  return n < 9007199254740992.0 ? (uint64_t)n : UINT64_MAX;  /* 2^53 and more: no limit */
+}
+
+/* The header line on top, which must be one line. */
+static const char *header_line (lua_State *L, int i) {
+  size_t length;
+  const char *line;
+  if (lua_type(L, -1) != LUA_TSTRING)
+    luaL_error(L, "request: header %d is no string", i);
+  line = lua_tolstring(L, -1, &length);
+  if (strcspn(line, "\r\n") != length)
+    luaL_error(L, "request: header %d is more than one line", i);
+  return line;
+}
+
 /* The list 'headers' as a NULL-ended array, in a userdata left on the stack. */
 static const char *const *header_lines (lua_State *L) {
   const char **lines;
@@ -60,9 +82,7 @@ static const char *const *header_lines (lua_State *L) {
   lines = ub_newuserdata(L, (count + 1) * sizeof *lines);
   for (i = 0; i < count; i++) {
     lua_rawgeti(L, -2, (int)i + 1);
-    if (lua_type(L, -1) != LUA_TSTRING)
-      luaL_error(L, "request: header %d is no string", (int)i + 1);
-    lines[i] = lua_tostring(L, -1);
+    lines[i] = header_line(L, (int)i + 1);
     lua_pop(L, 1);
   }
   lines[count] = NULL;
@@ -82,8 +102,10 @@ static void read_request (lua_State *L, ub_request *r) {
   r->cert_file = optstring(L, "cert_file", NULL);
   r->key_file = optstring(L, "key_file", NULL);
   r->connect_us = ub_optfieldus(L, 2, "connect", 0);
-  r->window_bytes = (size_t)ub_optfieldnumber(L, 2, "window", 65536);
-  r->most_bytes = (uint64_t)ub_optfieldnumber(L, 2, "most", 0);
+  r->window_bytes = (size_t)optbytes(L, "window", 65536);
+  if (r->window_bytes == 0)
+    luaL_error(L, "request: 'window' is 0: nothing could ever come");
+  r->most_bytes = optbytes(L, "most", 0);
   r->insecure = ub_fieldtrue(L, 2, "insecure");
   r->http1 = ub_fieldtrue(L, 2, "http1");
   r->headers = header_lines(L);
@@ -115,8 +137,8 @@ static int engine_step (lua_State *L) {
 /* e:wait(seconds or nil): until a step is due, a signal came, or the time is up */
 static int engine_wait (lua_State *L) {
   ub_engine *e = check(L);
-  int64_t us = lua_isnoneornil(L, 2) ? -1 : ub_checkus(L, 2);
-  ub_engine_wait(e, us < -1 ? 0 : us);
+  int64_t us = lua_isnoneornil(L, 2) ? 0 : ub_checkus(L, 2);
+  ub_engine_wait(e, lua_isnoneornil(L, 2) ? -1 : us > 0 ? us : 0);
   return 0;
 }
 

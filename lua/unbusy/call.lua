@@ -31,9 +31,9 @@ function call:begin(loop)
   local clocks = self.client.clocks
   self.loop, self.started = loop, loop.now()
   self.clocks = self.options.clocks or clocks
-  local own = self.options.deadline
-  self.short = own ~= nil and own < clocks.total -- the caller's own limit: no fault of a target's
-  self.deadline = self.started + math.min(own or self.clocks.total, self.clocks.total)
+  local seconds = math.min(self.options.deadline or self.clocks.total, self.clocks.total)
+  self.short = seconds < clocks.total -- the caller's own limit: no fault of a target's
+  self.deadline = self.started + seconds
   self.state = "running"
 end
 
@@ -58,6 +58,14 @@ function call:release(thing)
       return
     end
   end
+end
+
+--- Did the caller set this clock shorter than the client's own?
+---@param clock "total"|"headers"|"start"|"token"
+function call:shortened(clock)
+  if clock == "total" then return self.short end
+  local given = self.options.given_clocks
+  return given ~= nil and given[clock] ~= nil and given[clock] < self.client.clocks[clock]
 end
 
 --- Sleeps, unless the client is closed meanwhile.

@@ -67,7 +67,7 @@ function client.new(given)
   }, client)
   self.permits = build_permits(self, o.budget)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait,
-    waits = not (o.breaker and o.breaker.on_open == "fail") }
+    gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
   self.targets = build_targets(self, o, loop and loop.now)
   return self
 end

@@ -2,6 +2,7 @@
 local backoff = require "unbusy.backoff"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
+local json = require "unbusy.json"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
 local providers = require "unbusy.providers"
@@ -126,8 +127,9 @@ local fallback = {
 
 -- {== Targets =============================================================
 
+-- Of a URL that has passed `fill_target`: no user, query or fragment can hide another host in it.
 local function host_of(url)
-  return (url:match "^%a+://[^/@]*@([^/:]+)" or url:match "^%a+://([^/:]+)" or ""):lower()
+  return url:match("^%a+://([^/:]+)"):lower()
 end
 
 -- Keys of the environment that belong to one provider go to that provider's hosts and nowhere else.
@@ -168,8 +170,9 @@ local function fill_target(t, where, level)
   end
   check_text(t.name, where .. ".name", level + 1)
   check_text(t.url, where .. ".url", level + 1)
-  if not t.url:match "^https?://[^/]+" then
-    error(("%s.url: http:// or https:// and a host expected"):format(where), level + 1)
+  if not t.url:match "^https?://[^/:]+" or t.url:find "[%s?#@\\]" then
+    error(("%s.url: http:// or https://, a host and a path expected, and nothing else")
+      :format(where), level + 1)
   end
   check_pairs(t.models, where .. ".models", level + 1)
   check_pairs(t.headers, where .. ".headers", level + 1)
@@ -236,6 +239,9 @@ function config.read(given)
   if type(o.fallback) == "string" then o.fallback = { text = o.fallback } end
   if o.fallback then
     o.fallback = options.check(fallback, o.fallback, "unbusy: fallback", level + 1)
+    if not json.is_utf8(o.fallback.text) then
+      error("unbusy: fallback: a text in UTF-8 expected", level)
+    end
   end
   return o
 end

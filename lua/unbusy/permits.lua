@@ -22,8 +22,10 @@ local function wake_first(self)
   end
 end
 
-local function can_pay(self, kind)
-  return self.budget:stats().tokens >= self.costs[kind]
+-- Is a permit to be had by waiting: do the tokens suffice, and will one that is out come back?
+local function is_worth_waiting(self, kind)
+  local now = self.budget:stats()
+  return now.tokens >= self.costs[kind] and now.permits > 0
 end
 
 -- Waits for a permit to come back; false when the call's time is up.
@@ -62,7 +64,10 @@ end
 function permits:take(call, kind)
   local permit = self.budget:take(kind)
   while not permit do
-    if not can_pay(self, kind) or not wait_turn(self, call) then return nil end
+    if not is_worth_waiting(self, kind) or not wait_turn(self, call) then
+      wake_first(self) -- what has become hopeless for us may be so for the others
+      return nil
+    end
     permit = self.budget:take(kind)
   end
   return issue(self, call, permit)

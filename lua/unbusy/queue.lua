@@ -7,10 +7,11 @@
 local queue = {}
 queue.__index = queue
 
----@param given table { size =, max_wait = seconds }
+---@param given table { size =, max_wait = seconds, waits = boolean, gates = number of targets }
 function queue.new(given)
   return setmetatable({
     size = given.size, max_wait = given.max_wait, waits = given.waits,
+    gates = given.gates, models = {}, model_count = 0, look_at = math.huge,
     count = 0, most = 0, shed = 0, -- the list itself is the array part
   }, queue)
 end
@@ -18,6 +19,14 @@ end
 local function before(a, b)
   if a.priority ~= b.priority then return a.priority < b.priority end
   return a.order < b.order
+end
+
+-- How many different models are asked for: with the targets, how many gates there are.
+local function count_model(self, waiter, by)
+  local model = waiter.asked or ""
+  local count = (self.models[model] or 0) + by
+  if count == 0 or count == by then self.model_count = self.model_count + by end
+  self.models[model] = count > 0 and count or nil
 end
 
 local function insert(self, waiter)
@@ -28,6 +37,13 @@ local function insert(self, waiter)
   self[i + 1] = waiter
   self.count = self.count + 1
   self.most = math.max(self.most, self.count)
+  count_model(self, waiter, 1)
+end
+
+-- The first of the line looks at the clock for all of them: let it look again.
+local function poke_first(self)
+  local first = self[1]
+  if first and first.event then first.event:set() end
 end
 
 local function remove(self, waiter)
@@ -35,25 +51,26 @@ local function remove(self, waiter)
     if self[i] == waiter then
       table.remove(self, i)
       self.count = self.count - 1
+      count_model(self, waiter, -1)
+      if i == 1 then poke_first(self) end
       return
     end
   end
 end
 
 -- What is known of one gate during one pass: a refusal holds for all who ask after it.
-local function ask(target, model, now, refusals)
-  local by_model = refusals[target]
-  if not by_model then
-    by_model = {}
-    refusals[target] = by_model
-  end
-  local refusal = by_model[model or ""]
-  if refusal then return nil, refusal end
+local function ask(self, target, model, now)
+  local refusals = self.refusals
+  local by_model = refusals[target] or {}
+  refusals[target] = by_model
+  if by_model[model or ""] then return nil end
   local place, code, message, retry_after = target:admit(model, now)
   if place then return place end
-  refusal = { code = code, message = message, retry_after = retry_after, target = target }
-  by_model[model or ""] = refusal
-  return nil, refusal
+  by_model[model or ""] = { code = code, message = message, retry_after = retry_after,
+    target = target }
+  self.refused = self.refused + 1
+  self.look_at = math.min(self.look_at, now + (retry_after or math.huge))
+  return nil
 end
 
 local curable = { open = true, full = true }
@@ -61,41 +78,54 @@ local curable = { open = true, full = true }
 -- The refusal that ends first; one that time cannot cure only when there is no other.
 local function sooner(a, b)
   if not a then return b end
+  if not b then return a end
   if curable[a.code] ~= curable[b.code] then return curable[a.code] and a or b end
   if not a.retry_after or not b.retry_after then return a.retry_after and b or a end
   return a.retry_after <= b.retry_after and a or b
 end
 
--- Ask the gates for one waiter: true when it has its place, or the refusal that ends first.
-local function try(waiter, now, refusals)
+-- Why the last pass had nothing for this waiter; nil when its gates were not asked.
+local function refusal_of(self, waiter)
   local best
   for _, target in ipairs(waiter.targets) do
-    local place, refusal = ask(target, target:model(waiter.asked), now, refusals)
-    if place then
-      waiter.place = place
-      return true
-    end
-    best = sooner(best, refusal)
+    local by_model = self.refusals and self.refusals[target]
+    best = sooner(best, by_model and by_model[target:model(waiter.asked) or ""])
   end
-  waiter.refusal = best
+  return best
+end
+
+-- Ask the gates for one waiter: true when it has its place.
+local function try(self, waiter, now)
+  for _, target in ipairs(waiter.targets) do
+    waiter.place = ask(self, target, target:model(waiter.asked), now)
+    if waiter.place then return true end
+  end
   return false
 end
 
+-- May it still be let in? One that has just come is always asked for, however short its patience.
+local function is_eligible(waiter, now)
+  return now < waiter.deadline and (waiter.fresh or now < waiter.limit)
+end
+
+-- One walk along the line, as far as there are gates that have not refused.
 local function pass(self, now)
-  local refusals, i = {}, 1
-  while i <= self.count do
+  self.refusals, self.refused, self.look_at = {}, 0, math.huge
+  local i = 1
+  while i <= self.count and self.refused < self.gates * self.model_count do
     local waiter = self[i]
-    if now < waiter.limit and try(waiter, now, refusals) then
+    if is_eligible(waiter, now) and try(self, waiter, now) then
+      if waiter.event then waiter.event:set() end -- before those behind it are stirred
       remove(self, waiter)
-      if waiter.event then waiter.event:set() end
     else
       i = i + 1
     end
   end
 end
 
---- Lets in whoever can be let in, in order. Called when a place comes back, and by waiters whose
---- time has come. A place that comes back meanwhile is offered in a pass of its own.
+--- Lets in whoever can be let in, in order. Called when a place comes back, and when the first of
+--- the line finds that its time to look has come. A place that comes back meanwhile is offered in a
+--- pass of its own.
 function queue:serve(now)
   self.again = true
   if self.serving then return end
@@ -105,17 +135,17 @@ function queue:serve(now)
     pass(self, now)
   end
   self.serving = false
+  if self.count > 0 and self.look_at < (self[1].sleeps_until or 0) then poke_first(self) end
 end
 
--- Until when may this waiter sleep before it asks again?
-local function next_look(waiter, now)
-  local after = waiter.refusal.retry_after
-  if not after then return waiter.limit end
-  return math.min(waiter.limit, now + math.max(after, 0.001))
+-- Until when may this waiter sleep? The first looks again when a gate may open by itself.
+local function next_look(self, waiter, now)
+  if self[1] ~= waiter then return waiter.limit end
+  return math.min(waiter.limit, math.max(self.look_at, now + 0.001))
 end
 
-local function refused(waiter, code, message)
-  local refusal = waiter.refusal
+local function refused(self, waiter, code, message)
+  local refusal = refusal_of(self, waiter)
   if not refusal then -- the time was up before any gate was asked
     return nil, "no time was left to ask for a place", "timeout", { phase = "queue" }
   end
@@ -124,37 +154,54 @@ local function refused(waiter, code, message)
     { target = refusal.target.name, phase = "queue", retry_after = refusal.retry_after }
 end
 
--- Is there no use in waiting?
+-- Is there no use in waiting? Then the failure.
 local function hopeless(self, waiter, now)
-  local refusal = waiter.refusal
-  if not refusal then return refused(waiter) end
-  if not curable[refusal.code] or not self.waits then return refused(waiter) end
-  if now + (refusal.retry_after or 0) > waiter.limit then return refused(waiter) end
-  if self.count > self.size then
+  local refusal = refusal_of(self, waiter)
+  if not refusal or not curable[refusal.code] or not self.waits then
+    return refused(self, waiter)
+  elseif now + (refusal.retry_after or 0) > waiter.limit then
+    return refused(self, waiter)
+  elseif self.count > self.size then
     self.shed = self.shed + 1
-    return refused(waiter, "full", ("the waiting line is full (%d)"):format(self.size))
+    return refused(self, waiter, "full", ("the waiting line is full (%d)"):format(self.size))
   end
 end
 
+local function too_late(self, call, waiter, now)
+  if now < call.deadline then return refused(self, waiter) end
+  return refused(self, waiter, "timeout", "no place came free in time")
+end
+
+local function tell(self, call, waiter)
+  local refusal = refusal_of(self, waiter)
+  call:emit("queued", { target = refusal.target.name, code = refusal.code,
+    retry_after = refusal.retry_after, waiting = self.count })
+end
+
+-- Sleeps until something may have changed for this waiter.
+local function sleep(self, call, waiter, now)
+  waiter.event:clear()
+  waiter.sleeps_until = next_look(self, waiter, now)
+  call.loop.wait({ waiter.event }, waiter.sleeps_until)
+  now = call.loop.now()
+  if not waiter.place and self[1] == waiter and now >= self.look_at then self:serve(now) end
+end
+
 local function wait_for_place(self, call, waiter)
-  local loop, limit = call.loop, waiter.limit
+  local _, message, code, detail = hopeless(self, waiter, call.loop.now())
+  if code then return nil, message, code, detail end
+  waiter.event = call.loop.event()
+  tell(self, call, waiter)
   while not waiter.place do
-    local now = loop.now()
-    local _, message, code, detail = hopeless(self, waiter, now)
-    if code then return nil, message, code, detail end
-    if now >= limit then
-      if now < call.deadline then return refused(waiter) end
-      return refused(waiter, "timeout", "no place came free in time")
+    local now = call.loop.now()
+    if now >= waiter.limit then return too_late(self, call, waiter, now) end
+    sleep(self, call, waiter, now)
+    if self.closed then
+      if waiter.place then waiter.place:close() end
+      return nil, "the client is closed", "closed", {}
     end
-    if not waiter.event then
-      waiter.event = loop.event()
-      call:emit("queued", { target = waiter.refusal.target.name, code = waiter.refusal.code,
-        retry_after = waiter.refusal.retry_after, waiting = self.count })
-    end
-    waiter.event:clear()
-    loop.wait({ waiter.event }, next_look(waiter, now))
-    if self.closed then return nil, "the client is closed", "closed", {} end
-    if not waiter.place then self:serve(loop.now()) end
+    _, message, code, detail = hopeless(self, waiter, call.loop.now())
+    if code and not waiter.place then return nil, message, code, detail end
   end
   return waiter.place
 end
@@ -175,10 +222,12 @@ function queue:enter(call, targets)
   if self.closed then return nil, "the client is closed", "closed", {} end
   local now = call.loop.now()
   local waiter = { priority = call.priority, order = call.order, targets = targets,
-    asked = call.model, limit = math.min(call.deadline, now + self.max_wait) }
+    asked = call.model, deadline = call.deadline, fresh = true,
+    limit = math.min(call.deadline, now + self.max_wait) }
   insert(self, waiter)
   self:serve(now)
   if waiter.place then return waiter.place end
+  waiter.fresh = false
   local guard = leave(self, waiter)
   call:hold(guard)
   local place, message, code, detail = wait_for_place(self, call, waiter)

@@ -128,10 +128,10 @@ function source:answer()
   return self.whole or self.assembler:answer()
 end
 
---- Ends the exchange. May be called twice.
+--- Ends the exchange; whoever waits for a piece is told. May be called twice.
 function source:close()
   self.closed = true
-  if self.exchange then self.exchange:close() end
+  if self.exchange then self.exchange:abort() end
 end
 
 return source

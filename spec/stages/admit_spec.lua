@@ -225,8 +225,8 @@ describe("the admit stage", function()
   end)
 
   it("counts the client's own total clock against the target", function()
-    local w = world.new { script = { a = { good("x", 10) } },
-      options = { breaker = { min_calls = 1 }, clocks = { total = 1 }, retry = false } }
+    local w = world.new { script = { a = { good("x", 100) } },
+      options = { breaker = { min_calls = 1 }, clocks = { total = 10 }, retry = false } }
     assert.equal("timeout", select(3, w:chat()))
     assert.equal("open", w.client:status().targets[1].state)
   end)

@@ -17,15 +17,19 @@ local function collect()
   collectgarbage()
 end
 
--- Descriptor -> what it is, of this process. Pipes are left out: one of them is the listing's own.
+-- Descriptor -> what it is, of this process. The pipe from the shell that lists them is left out: one
+-- or both of its ends are open here at that moment.
 local function descriptors()
-  local open = {}
-  local list = io.popen "ls -l /proc/$PPID/fd 2>/dev/null"
+  local open, own = {}, nil
+  local list = io.popen "ls -l /proc/self/fd/1 /proc/$PPID/fd 2>/dev/null"
   for line in list:lines() do
-    local fd, what = line:match "(%d+) %-> (.*)$"
-    if fd and not what:find "^pipe:" then open[fd] = what end
+    local fd, what = line:match "(%S+) %-> (.*)$"
+    if fd == "/proc/self/fd/1" then own = what elseif fd then open[fd] = what end
   end
   list:close()
+  for fd, what in pairs(open) do
+    if what == own then open[fd] = nil end
+  end
   return open
 end
 
@@ -52,7 +56,7 @@ local function new_files(before, now)
     if not before[fd] then out[#out + 1] = fd .. " -> " .. what end
   end
   table.sort(out)
-  return table.concat(out, ", ")
+  return table.concat(out, ", ", 1, math.min(#out, 5)) .. (out[6] and ", …" or "")
 end
 
 local KINDS = { "transfers", "engines", "descriptors", "blocks", "tasks", "exchanges" }

@@ -22,8 +22,11 @@ local yield, running = coroutine.yield, coroutine.running
 --- Raised inside a task that is cancelled.
 scheduler.cancelled = setmetatable({}, { __tostring = function() return "cancelled" end })
 
--- coroutine -> task, for every task of every scheduler
-local task_of = setmetatable({}, { __mode = "k" })
+local STUCK = "every task waits and nothing is left that could wake one"
+
+-- coroutine -> task, for every task of every scheduler. Both weak: a task holds its coroutine, and
+-- LuaJIT would keep the pair for ever.
+local task_of = setmetatable({}, { __mode = "kv" })
 local live = 0 -- tasks begun and not yet ended
 
 --- The task that runs now, or nil outside of our tasks.
@@ -67,14 +70,20 @@ local function forget(ev, task)
   end
 end
 
--- Take a waiting task out of all it waits for, and let it run.
-local function wake(task, result)
+-- Take a waiting task out of all it waits for.
+local function leave(task)
   for _, ev in ipairs(task.events) do forget(ev, task) end
   if task.timer then
     task.scheduler.timers:cancel(task.timer)
     task.timer = nil
   end
-  task.events, task.result = nil, result
+  task.events = nil
+end
+
+-- Let a waiting task run.
+local function wake(task, result)
+  leave(task)
+  task.result = result
   make_ready(task.scheduler, task)
 end
 
@@ -95,12 +104,17 @@ end
 local task_methods = {}
 task_methods.__index = task_methods
 
+-- An error that nobody waits for: the first one counts.
+local function note_fault(self, task)
+  if not self.fault or self.fault.joined then self.fault = task end
+end
+
 local function finish(task, ok, ...)
   local self = task.scheduler
   live, self.open, self.tasks[task] = live - 1, self.open - 1, nil
   task.done, task.ok = true, ok
   task.results = { n = select("#", ...), ... }
-  if not ok and ... ~= scheduler.cancelled then self.fault = self.fault or task end
+  if not ok and ... ~= scheduler.cancelled and not task.joined then note_fault(self, task) end
   task.ended:set()
 end
 
@@ -130,6 +144,7 @@ end
 --- a task it only looks: the task must have ended.
 function task_methods:join()
   local here = scheduler.current()
+  if here then self.joined = true end -- before it fails: its error has somewhere to go
   while not self.done and here do here.scheduler:wait { self.ended } end
   if not self.done then error("join: the task has not ended, and this is no task", 2) end
   return outcome(self)
@@ -204,6 +219,9 @@ local function run_ready(self)
     self.first = i + 1
     local ok, message = resume(task.co)
     if not ok then error(message, 0) end -- our own fault: tasks run guarded
+    if not task.done and not task.events then
+      finish(task, false, "a task has yielded by itself, and nothing could wake it")
+    end
   end
   if self.first > self.last then self.first, self.last = 1, 0 end
 end
@@ -216,14 +234,20 @@ local function patience(self)
 end
 
 --- One turn: let the outside world move, wake who is due, run who is ready.
+---@return boolean moved false: every task waits and nothing is left that could wake one
 function scheduler:turn()
   collect.pause()
   local seconds = patience(self)
-  if not self.idle(seconds) and seconds == nil then
-    error("every task waits and nothing is left that could wake one", 0)
-  end
+  if not self.idle(seconds) and seconds == nil then return false end
   wake_due(self)
   run_ready(self)
+  return true
+end
+
+-- A cancelled task that waits again for what never comes is forgotten there.
+local function abandon(task)
+  leave(task)
+  finish(task, false, scheduler.cancelled)
 end
 
 -- Runs `work(self, task)`; finalizers that fire meanwhile wait for the next turn.
@@ -235,7 +259,14 @@ local function at_work(work, self, task)
 end
 
 local function until_done(self, task)
-  while not task.done do self:turn() end
+  local stuck = false
+  while not task.done do
+    if not self:turn() then
+      stuck = true
+      if task.cancelling then abandon(task) else scheduler.cancel(task) end
+    end
+  end
+  if stuck then error(STUCK, 0) end
 end
 
 --- Runs `f(...)` as a task until it has ended, and gives what it gives. Other tasks of this
@@ -249,19 +280,29 @@ end
 
 local function cancel_all(self)
   for task in pairs(self.tasks) do scheduler.cancel(task) end
-  while self.open > 0 do self:turn() end
+  while self.open > 0 do
+    if not self:turn() then abandon((next(self.tasks))) end
+  end
+  self.fault = nil -- what went wrong behind the first error is not told later
 end
 
-local function until_all_done(self, task)
+local function until_all_done(self)
   while self.open > 0 do
-    self:turn()
-    local fault = self.fault
+    local moved, fault = self:turn(), self.fault
     self.fault = nil
-    if fault and (fault == task or not fault.joined) then
+    if not moved then
+      cancel_all(self)
+      error(STUCK, 0)
+    elseif fault and not fault.joined then
       cancel_all(self)
       error(fault.results[1], 0)
     end
   end
+end
+
+--- Ends every task that has not ended yet.
+function scheduler:end_all()
+  at_work(cancel_all, self)
 end
 
 --- Runs `f(...)` as a task until it and every other task of this scheduler have ended, and gives

@@ -13,8 +13,6 @@ local wire = require "unbusy.loops.wire"
 
 local tasks = { name = "tasks" }
 
-local loop_of = setmetatable({}, { __mode = "k" }) -- scheduler -> its loop
-
 -- The verbs of a loop over one scheduler.
 local function new_loop()
   local s = scheduler.new { now = core.now, idle = wire.idle }
@@ -24,8 +22,7 @@ local function new_loop()
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end
   function loop.open(request) return wire.open(request, scheduler.event()) end
-  loop.scheduler = s
-  loop_of[s] = loop
+  loop.scheduler, s.loop = s, loop
   return loop
 end
 
@@ -36,12 +33,25 @@ local function is_main_thread()
   return co == nil or is_main == true
 end
 
+local function outcome(s, ok, ...)
+  s:end_all()
+  if not ok then error((...), 0) end
+  return ...
+end
+
+-- In a foreign coroutine: whatever the call leaves running would never move again, so it ends too.
+local function run_apart(f, ...)
+  local loop = new_loop()
+  local s = loop.scheduler
+  return outcome(s, pcall(s.run_one, s, f, loop, ...))
+end
+
 --- Runs `f(loop, ...)` wherever it is called, and gives what it gives.
 function tasks.enter(f, ...)
   local task = scheduler.current()
-  if task then return f(loop_of[task.scheduler], ...) end
-  local loop = is_main_thread() and main or new_loop()
-  return loop.scheduler:run_one(f, loop, ...)
+  if task then return f(task.scheduler.loop, ...) end
+  if not is_main_thread() then return run_apart(f, ...) end
+  return main.scheduler:run_one(f, main, ...)
 end
 
 --- Runs `f(...)` and everything it spawns, until all have ended; gives what `f` gives. In a task

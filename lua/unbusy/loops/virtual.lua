@@ -85,10 +85,17 @@ function virtual.new(given)
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end
-  function loop.run(f, ...) return s:run_all(f, ...) end
+  local function is_inside()
+    local task = scheduler.current()
+    return task and task.scheduler == s
+  end
+  function loop.run(f, ...)
+    if is_inside() then return f(...) end
+    return s:run_all(f, ...)
+  end
   function loop.open(request) return open(loop, given.serve, request) end
   function loop.enter(f, ...)
-    if scheduler.current() then return f(loop, ...) end
+    if is_inside() then return f(loop, ...) end
     return s:run_one(f, loop, ...)
   end
   return loop

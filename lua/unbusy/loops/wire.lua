@@ -53,20 +53,28 @@ function wire.open(request, event)
   return x
 end
 
---- Sets the events of all transfers that have news.
+--- Sets the events of all transfers that have news; true when there were some.
 function wire.dispatch()
-  local id = engine:next()
+  local id, any = engine:next(), false
   while id do
     local x = exchanges[id]
-    if x then x.event:set() end
+    if x then
+      x.event:set()
+      any = true
+    end
     id = engine:next()
   end
+  return any
 end
 
 --- Lets the engine work, waiting at most `seconds` (nil: as long as it takes) for something to
 --- do. Gives false when there is nothing it could wait for.
 function wire.idle(seconds)
-  if engine and not engine:owned() then abandon_parents() end
+  if engine and not engine:owned() then
+    abandon_parents()
+    return true
+  end
+  if engine and wire.dispatch() then seconds = 0 end -- a call between two steps brought news
   local active = engine and engine:active() > 0
   if seconds == nil and not active then return false end
   if seconds ~= 0 and not own_engine() then return false end

@@ -31,18 +31,29 @@ local function free_move(call, targets)
   return false
 end
 
+-- Does a target stand ready that this call has not tried?
 local function has_untried(call, targets)
-  local tried = tried_by(call, "target")
+  local tried, now = tried_by(call, "target"), call.loop.now()
   for _, t in ipairs(targets) do
-    if not tried[t.name] then return true end
+    if not tried[t.name] and t:is_free(t:model(call.model), now) then return true end
   end
   return false
 end
 
+-- A key was refused: has its target another one?
+local function has_other_key(call, code)
+  local failed = call.tries[#call.tries].target
+  for _, t in ipairs(call.client.targets) do
+    if t.name == failed then return code == "auth" and #t.keys > 1 and t:key(call.loop.now()) ~= nil end
+  end
+end
+
+local NO_WAIT = 0.1 -- seconds; a server that asks for less has not asked for a wait
+
 -- Seconds before the next try: what the server asks for, when nobody else can be asked, or our own.
 local function pause(call, detail, targets)
   local retry = call.client.retry
-  if detail.retry_after and #targets == 1 then
+  if #targets == 1 and (detail.retry_after or 0) >= NO_WAIT then
     return detail.retry_after * (1 + retry.jitter * retry.chance())
   end
   call.pause = retry.backoff:delay(#call.tries, call.pause)
@@ -52,7 +63,7 @@ end
 -- May there be another try at all? Gives the targets that are left, or nil and why not.
 local function allowed(call, code, detail)
   local kind, retry = codes[code], call.client.retry
-  local again = kind.retry
+  local again = kind.retry or has_other_key(call, code)
   if detail.should_retry ~= nil then again = detail.should_retry end
   if not again and not kind.elsewhere then return nil end
   if not again then call.ruled_out[call.tries[#call.tries].target] = true end
@@ -69,7 +80,7 @@ local function decide(call, code, detail)
   local targets, reason = allowed(call, code, detail)
   if not targets then return nil, reason end
   if free_move(call, targets) then return "move", 0 end
-  if has_untried(call, targets) then return "retry", 0 end
+  if has_untried(call, targets) or has_other_key(call, code) then return "retry", 0 end
   local seconds, most = pause(call, detail, targets), call.client.retry.max_wait
   if #targets == 1 and (detail.retry_after or 0) > most then
     return nil, ("the server asks for %.0f s, more than %.0f s"):format(detail.retry_after, most)
@@ -106,7 +117,7 @@ local function prepare(call, code, detail)
   local what, seconds = decide(call, code, detail)
   if not what then return false, seconds end
   if what == "move" then
-    call.moved = true
+    call.moved, call.moving = true, true
   elseif not take_permit(call, code) then
     detail.budget = true
     return false, "the retry budget is spent"

@@ -41,6 +41,14 @@ local function tries_by_target(call)
   return tried
 end
 
+-- On a move to another account, the tries of an account count for each of its targets.
+local function tries_by_account(call, targets)
+  local of_account, tried = {}, {}
+  for _, try in ipairs(call.tries) do of_account[try.account] = (of_account[try.account] or 0) + 1 end
+  for _, t in ipairs(targets) do tried[t.name] = of_account[t.account_name] end
+  return tried
+end
+
 local function named(targets, name)
   for _, t in ipairs(targets) do
     if t.name == name then return { t } end
@@ -75,7 +83,8 @@ local function candidates(call)
   if call.options.target then return named(call.client.targets, call.options.target) end
   local targets = not_ruled_out(call, call.client.targets)
   if #targets == 1 then return targets end
-  local tried = tries_by_target(call)
+  local tried = call.moving and tries_by_account(call, targets) or tries_by_target(call)
+  call.moving = false
   local group = best_rank(targets, tried)
   local first = group[1]
   if #group > 1 and has_weights(group) then first = weighted_first(group) or first end

@@ -12,6 +12,7 @@ local source = require "unbusy.source"
 local tokens = require "unbusy.token_clock"
 
 local SHORT = 5 -- seconds; a deadline that leaves a try less is the caller's affair alone
+local REFUSAL = 5 -- seconds that the body of a refusal may take; its status says enough
 local MOST_BYTES = 64 * 1024 * 1024 -- of an expanded answer, unless the target says otherwise
 
 -- {== The request =========================================================
@@ -34,12 +35,20 @@ local function encoded(call, provider, model, streaming)
   return path, text
 end
 
+-- Our header lines, but for those that the target sets itself, and then the target's.
 local function header_lines(target, key, streaming)
-  local lines = target.provider.headers(key:secret())
-  lines[#lines + 1] = "content-type: application/json"
-  lines[#lines + 1] = streaming and "accept: text/event-stream" or "accept: application/json"
-  lines[#lines + 1] = "user-agent: unbusy"
-  for name, value in pairs(target.extra_headers) do lines[#lines + 1] = name .. ": " .. value end
+  local lines, own = {}, {}
+  for name, value in pairs(target.extra_headers) do
+    lines[#lines + 1] = name .. ": " .. value
+    own[name:lower()] = true
+  end
+  local ours = target.provider.headers(key:secret())
+  ours[#ours + 1] = "content-type: application/json"
+  ours[#ours + 1] = streaming and "accept: text/event-stream" or "accept: application/json"
+  ours[#ours + 1] = "user-agent: unbusy"
+  for _, line in ipairs(ours) do
+    if not own[line:match("^[^:]+"):lower()] then lines[#lines + 1] = line end
+  end
   return lines
 end
 
@@ -61,12 +70,16 @@ end
 
 -- {== Failures ============================================================
 
--- A server may repeat the key it was sent: nobody else is to read it.
+local function without(message, secret)
+  if not secret or #secret < 4 then return message end
+  return (message:gsub(secret:gsub("%p", "%%%0"), "***"))
+end
+
+-- A server may repeat the key or a header it was sent: nobody else is to read it.
 local function masked(call, message)
-  local secret = call.place.key:secret()
-  if not secret or secret == "" then return message end
-  local plain = secret:gsub("%p", "%%%0")
-  return (message:gsub(plain, "***"))
+  message = without(message, call.place.key:secret())
+  for _, value in pairs(call.place.target.extra_headers) do message = without(message, value) end
+  return message
 end
 
 -- A failure of this try, told outside-in: "deepseek: start: nothing but keep-alives for 20 s".
@@ -93,8 +106,8 @@ local function too_late(call, try, clock)
     detail.verdict = "busy"
     if clock == "start" then code = "busy" end
   end
-  if clock == "total" and call.short and try.keep_alives == 0 then
-    detail.verdict = waited < SHORT and "neutral" or "silent"
+  if try.keep_alives == 0 and (clock == "total" or call:shortened(clock)) then
+    detail.verdict = waited < SHORT and "neutral" or call:shortened(clock) and "silent" or nil
   end
   return failed(call, try, message, code, detail)
 end
@@ -140,6 +153,17 @@ local function note_start(call, try)
   call.place:started(try.start)
 end
 
+-- The body of a refusal, or what has come of it in a short while.
+local function read_refusal(call, x)
+  local limit = math.min(call.loop.now() + REFUSAL, call.deadline)
+  local parts = {}
+  while true do
+    local kind, bytes = news.await(call.loop, x, limit)
+    if kind ~= "data" or call.loop.now() >= limit then return table.concat(parts) end
+    parts[#parts + 1] = bytes
+  end
+end
+
 -- Reads the body to its end. Blank bytes before the first other one are keep-alives.
 local function read_body(call, try, x, clock)
   local limit, name = limit_of(call, try, clock)
@@ -167,8 +191,13 @@ end
 
 -- The whole answer of a head that has come, or what is wrong with it.
 local function judge(call, try, x, head, clock)
-  local text, message, code, detail = read_body(call, try, x, clock)
-  if not text then return nil, message, code, detail end
+  local text, message, code, detail
+  if head.status >= 300 then
+    text = read_refusal(call, x)
+  else
+    text, message, code, detail = read_body(call, try, x, clock)
+    if not text then return nil, message, code, detail end
+  end
   local answer
   answer, message, code, detail =
     call.place.target.provider.read(call.kind, head.status, head.headers, text)
@@ -221,7 +250,7 @@ end
 
 -- A stream was asked for and a whole answer came: one piece.
 local function whole_as_stream(call, try, x, head)
-  local answer, message, code, detail = judge(call, try, x, head)
+  local answer, message, code, detail = judge(call, try, x, head, "start")
   if not answer then return nil, message, code, detail end
   note_start(call, try)
   local piece = { text = answer.text, reasoning = answer.reasoning, tool_calls = answer.tool_calls,
