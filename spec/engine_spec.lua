@@ -182,14 +182,16 @@ describe("the engine", function()
 
   describe("reads headers:", function()
     local function headers_of(lines)
-      local got = fetch(e, engines.raw(raw, "HTTP/1.1 200 Fine\r\n" .. lines .. "Content-Length: 2\r\n\r\nok"))
+      local got = fetch(e, engines.raw(raw, "HTTP/1.1 200 Fine\r\n" .. lines ..
+        "Content-Length: 2\r\n\r\nok"))
       assert.equal("ok", got.body)
       assert.is_nil(got.code)
       return got.headers
     end
 
     it("names in lower case, values without the blanks around them", function()
-      assert.same({ ["x-one"] = "a b", ["x-two"] = "c", ["x-three"] = "", ["content-length"] = "2" },
+      assert.same({ ["x-one"] = "a b", ["x-two"] = "c", ["x-three"] = "",
+        ["content-length"] = "2" },
         headers_of "X-One: a b\r\nx-TWO:c\r\nX-Three:\r\nX-THREE2:\t \r\n" and
         headers_of "X-One:   a b \t \r\nx-TWO:c\r\nX-Three:\r\n")
     end)
@@ -231,7 +233,8 @@ describe("the engine", function()
 
     it("trailers are not headers", function()
       local got = fetch(e, engines.raw(raw, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
-        .. "Trailer: X-End\r\n\r\n3\r\nabc\r\n\1" .. "2\r\nde\r\n0\r\nX-End: 1\r\nX-Two: 2\r\n\r\n"))
+        .. "Trailer: X-End\r\n\r\n3\r\nabc\r\n\1" ..
+          "2\r\nde\r\n0\r\nX-End: 1\r\nX-Two: 2\r\n\r\n"))
       assert.equal("abcde", got.body)
       assert.equal(1, got.heads)
       assert.is_nil(got.headers["x-end"])
@@ -253,7 +256,8 @@ describe("the engine", function()
   end)
 
   it("follows no redirect", function()
-    up:programme { script = { { preset = "redirect", location = up.url .. "/v1/models" } }, reset = true }
+    up:programme { script = { { preset = "redirect", location = up.url .. "/v1/models" } },
+      reset = true }
     local got = fetch(e, chat(up))
     assert.equal(302, got.status)
     assert.equal(up.url .. "/v1/models", got.headers.location)
@@ -363,14 +367,16 @@ describe("the engine", function()
       local second = assert(e:submit(chat(up, "second"))) -- in the same place
       e:cancel(first)
       local kind, code, message, info = e:take(first)
-      assert.same({ "end", "cancelled", "no such transfer", "connect" }, { kind, code, message, info.phase })
+      assert.same({ "end", "cancelled", "no such transfer", "connect" }, { kind, code, message,
+        info.phase })
       assert.equal(1, e:active())
       assert.matches("echo: second", engines.finish_all(e, { second })[1].body, 1, true)
     end)
 
     it("were never given out are harmless too", function()
       local id = assert(e:submit(chat(up)))
-      for _, wrong in ipairs { 0, -1, 1.5, 2 ^ 53, 2 ^ 60, math.huge, -math.huge, 0 / 0, id + 1, id + 2 ^ 20 } do
+      for _, wrong in ipairs { 0, -1, 1.5, 2 ^ 53, 2 ^ 60, math.huge, -math.huge, 0 / 0, id + 1,
+        id + 2 ^ 20 } do
         e:cancel(wrong)
         assert.equal("end", (e:take(wrong)))
       end

@@ -62,14 +62,16 @@ describe("options", function()
 
     it("no number is NaN, no whole number is infinite or broken", function()
       assert.equal(math.huge, accept({ o = { type = "number" } }, { o = math.huge }).o)
-      assert.matches("o: number expected, got %-?nan", refusal({ o = { type = "number" } }, { o = NAN }))
+      assert.matches("o: number expected, got %-?nan", refusal({ o = { type = "number" } },
+        { o = NAN }))
       for _, value in ipairs { math.huge, -math.huge, NAN, 0.5, -1e-9 } do
         assert.matches("o: whole expected", refusal({ o = { type = "whole" } }, { o = value }))
       end
       for _, value in ipairs { 0, -0.0, 1e15, -7, 2 ^ 53, 1e300 } do
         assert.equal(value, accept({ o = { type = "whole" } }, { o = value }).o)
       end
-      assert.matches("number expected, got a string", refusal({ o = { type = "number" } }, { o = "1" }))
+      assert.matches("number expected, got a string", refusal({ o = { type = "number" } },
+        { o = "1" }))
     end)
   end)
 
@@ -100,7 +102,8 @@ describe("options", function()
 
   describe("defaults:", function()
     it("fill what is nil, and not what is false", function()
-      local schema = { a = { type = "boolean", default = true }, b = { type = "number|boolean", default = 5 } }
+      local schema = { a = { type = "boolean", default = true }, b = { type = "number|boolean",
+        default = 5 } }
       assert.same({ a = true, b = 5 }, accept(schema, {}))
       assert.same({ a = true, b = 5 }, accept(schema, nil))
       assert.same({ a = false, b = false }, accept(schema, { a = false, b = false }))
@@ -143,7 +146,8 @@ describe("options", function()
         { retry = { pause = { base = "1" } } })
       refused("unknown option 'retry.pause.bse', did you mean 'base'?", schema,
         { retry = { pause = { bse = 1 } } })
-      refused("retry.attempts: a number at least 1 expected, got 0", schema, { retry = { attempts = 0 } })
+      refused("retry.attempts: a number at least 1 expected, got 0", schema,
+        { retry = { attempts = 0 } })
       refused("retry.pause: table expected, got 5", schema, { retry = { pause = 5 } })
     end)
 
@@ -156,8 +160,10 @@ describe("options", function()
     it("stay nil when optional, and take a default of their own", function()
       local inner = { x = { type = "number", default = 1 } }
       assert.is_nil(accept({ t = { type = "table", optional = true, fields = inner } }, {}).t)
-      assert.same({ x = 1 }, accept({ t = { type = "table", optional = true, fields = inner } }, { t = {} }).t)
-      assert.is_false(accept({ t = { type = "table|boolean", default = false, fields = inner } }, {}).t)
+      assert.same({ x = 1 }, accept({ t = { type = "table", optional = true, fields = inner } },
+        { t = {} }).t)
+      assert.is_false(accept({ t = { type = "table|boolean", default = false, fields = inner } },
+        {}).t)
     end)
 
     it("are missed when something in them is required", function()
@@ -182,7 +188,8 @@ describe("options", function()
 
     it("have a length", function()
       refused("l: a list of length at least 1 expected, got 0", schema, { l = {} })
-      refused("l: a list of length at most 3 expected, got 4", schema, { l = { "a", "b", "c", "d" } })
+      refused("l: a list of length at most 3 expected, got 4", schema, { l = { "a", "b", "c",
+        "d" } })
       local bare = { l = { type = "list", min = 1, max = 2 } }
       refused("l: a list of length at least 1 expected, got 0", bare, { l = {} })
       refused("l: a list of length at most 2 expected, got 3", bare, { l = { 1, 2, 3 } })
@@ -216,14 +223,16 @@ describe("options", function()
       assert.same({ { name = "a", n = 7 }, { name = "b", n = 1, tags = { 1 } } },
         accept(deep, { l = { { name = "a" }, { name = "b", n = 1, tags = { 1 } } } }).l)
       refused("l[2].name is missing", deep, { l = { { name = "a" }, {} } })
-      refused("l[1].tags[3]: whole expected, got 0.5", deep, { l = { { name = "a", tags = { 1, 2, 0.5 } } } })
+      refused("l[1].tags[3]: whole expected, got 0.5", deep, { l = { { name = "a", tags = { 1, 2,
+        0.5 } } } })
       refused("unknown option 'l[1].nam', did you mean 'name'?", deep, { l = { { nam = "a" } } })
     end)
   end)
 
   describe("names:", function()
     it("unknown ones are refused, with the nearest", function()
-      local schema = { attempts = { type = "any" }, base = { type = "any" }, cap = { type = "any" } }
+      local schema = { attempts = { type = "any" }, base = { type = "any" },
+        cap = { type = "any" } }
       refused("unknown option 'atempts', did you mean 'attempts'?", schema, { atempts = 1 })
       refused("unknown option 'Base', did you mean 'base'?", schema, { Base = 1 })
       refused("unknown option 'something_else'", schema, { something_else = false })
@@ -247,16 +256,19 @@ describe("options", function()
     it("words of a string likewise", function()
       local schema = { kind = { type = "string", one_of = { "full", "equal", "linear" } } }
       assert.equal("equal", accept(schema, { kind = "equal" }).kind)
-      refused("kind: one of full, equal, linear expected, did you mean 'linear'?", schema, { kind = "lineer" })
+      refused("kind: one of full, equal, linear expected, did you mean 'linear'?", schema,
+        { kind = "lineer" })
       refused("kind: one of full, equal, linear expected", schema, { kind = ("q"):rep(100) })
     end)
   end)
 
   describe("refusals:", function()
     it("show no value of a string, table or function", function()
-      local schema = { key = { type = "number" }, list = { type = "list", each = { type = "whole" } },
+      local schema = { key = { type = "number" }, list = { type = "list",
+        each = { type = "whole" } },
         word = { type = "string", one_of = { "a" } } }
-      for _, given in ipairs { { key = "sk-secret" }, { list = { "sk-secret" } }, { word = "sk-secret" },
+      for _, given in ipairs { { key = "sk-secret" }, { list = { "sk-secret" } },
+        { word = "sk-secret" },
         { "sk-secret" } } do
         assert.is_nil(refusal(schema, given):find("secret", 1, true))
       end
@@ -271,17 +283,20 @@ describe("options", function()
         new { elsewhere = 1 }
       end)
       assert.is_false(ok)
-      assert.matches("options_spec%.lua:" .. here + 2 .. ": thing: unknown option 'elsewhere'$", message)
+      assert.matches("options_spec%.lua:" .. here + 2 .. ": thing: unknown option 'elsewhere'$",
+        message)
       ok, message = pcall(function()
         new(5)
       end)
       assert.is_false(ok)
-      assert.matches("options_spec%.lua:" .. here + 7 .. ": thing: a table of options expected, got 5$", message)
+      assert.matches("options_spec%.lua:" .. here + 7 ..
+        ": thing: a table of options expected, got 5$", message)
       ok, message = pcall(function()
         outer { x = "1" }
       end)
       assert.is_false(ok)
-      assert.matches("options_spec%.lua:" .. here + 12 .. ": thing: x: number expected, got a string$", message)
+      assert.matches("options_spec%.lua:" .. here + 12 ..
+        ": thing: x: number expected, got a string$", message)
     end)
 
     it("of what is no table at all", function()

@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
@@ -28,6 +27,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "engine/pipe_guard.h"
 #include "engine/transfer.h"
 
 #define EVENTS 64           /* taken from the epoll at once */
@@ -72,46 +72,6 @@ static void global_init (void) {
 ub_engine_totals ub_engine_count (void) {
   return totals;
 }
-
-/* {== SIGPIPE ============================================================= */
-
-typedef struct pipe_guard {
-  int on, was_pending;
-  sigset_t before;
-} pipe_guard;
-
-static int pipe_pending (void) {
-  sigset_t pending;
-  sigemptyset(&pending);
-  sigpending(&pending);
-  return sigismember(&pending, SIGPIPE);
-}
-
-/* OpenSSL writes to sockets without MSG_NOSIGNAL: keep its SIGPIPE from the host. */
-static void guard_begin (const ub_engine *e, pipe_guard *g) {
-  sigset_t only;
-  g->on = e->guard_pipe;
-  if (!g->on)
-    return;
-  g->was_pending = pipe_pending();
-  sigemptyset(&only);
-  sigaddset(&only, SIGPIPE);
-  pthread_sigmask(SIG_BLOCK, &only, &g->before);
-}
-
-static void guard_end (const pipe_guard *g) {
-  static const struct timespec zero;
-  sigset_t only;
-  if (!g->on)
-    return;
-  sigemptyset(&only);
-  sigaddset(&only, SIGPIPE);
-  if (!g->was_pending && pipe_pending())
-    sigtimedwait(&only, NULL, &zero);
-  pthread_sigmask(SIG_SETMASK, &g->before, NULL);
-}
-
-/* }======================================================================== */
 
 /* {== What libcurl tells us =============================================== */
 
@@ -270,12 +230,12 @@ static void step (ub_engine *e) {
 }
 
 int ub_engine_step (ub_engine *e) {
-  pipe_guard guard;
+  ub_pipe_guard guard;
   if (!ub_engine_owned(e))
     return UB_ECLOSED;
-  guard_begin(e, &guard);
+  ub_pipe_guard_begin(&guard, e->guard_pipe);
   step(e);
-  guard_end(&guard);
+  ub_pipe_guard_end(&guard);
   return UB_OK;
 }
 
@@ -306,13 +266,13 @@ static void drop_descriptors (ub_engine *e) {
 }
 
 void ub_engine_close (ub_engine *e) {
-  pipe_guard guard;
+  ub_pipe_guard guard;
   if (e == NULL)
     return;
   if (ub_engine_owned(e)) {
-    guard_begin(e, &guard);
+    ub_pipe_guard_begin(&guard, e->guard_pipe);
     drop_multi(e);
-    guard_end(&guard);
+    ub_pipe_guard_end(&guard);
   }
   drop_descriptors(e);
   totals.engines--;
@@ -477,29 +437,39 @@ static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
 }
 
 int ub_engine_submit (ub_engine *e, const ub_request *request, uint64_t *id) {
-  pipe_guard guard;
+  ub_pipe_guard guard;
   int err;
   if (!ub_engine_owned(e))
     return UB_ECLOSED;
   if (strncasecmp(request->url, "https:", 6) == 0)
     e->guard_pipe = 1;
-  guard_begin(e, &guard);
+  ub_pipe_guard_begin(&guard, e->guard_pipe);
   err = start(e, request, id);
-  guard_end(&guard);
+  ub_pipe_guard_end(&guard);
   return err;
+}
+
+/*
+** Leave an answer half-way. Over HTTP/2 libcurl notes the stream's reset and sends
+** it with the connection's next bytes, whenever that is, while the server works on:
+** so close the connection if nobody else uses it.
+*/
+static void leave (ub_engine *e, ub_transfer *t) {
+  curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);
+  curl_multi_remove_handle(e->multi, t->easy);
 }
 
 void ub_engine_cancel (ub_engine *e, uint64_t id) {
   ub_transfer *t = find(e, id);
-  pipe_guard guard;
+  ub_pipe_guard guard;
   if (t == NULL || !ub_engine_owned(e))
     return;
-  guard_begin(e, &guard);
+  ub_pipe_guard_begin(&guard, e->guard_pipe);
   if (!t->ended)
-    curl_multi_remove_handle(e->multi, t->easy);
+    leave(e, t);
   drop(e, t);
   settle(e);
-  guard_end(&guard);
+  ub_pipe_guard_end(&guard);
 }
 
 /* }======================================================================== */
@@ -520,12 +490,12 @@ uint64_t ub_engine_next (ub_engine *e) {
 /* All taken from a paused transfer: let it go on. It may deliver at once, and
 ** what is refused then ends it: libcurl only says so here. */
 static void resume (ub_engine *e, ub_transfer *t) {
-  pipe_guard guard;
+  ub_pipe_guard guard;
   CURLcode result;
   t->paused = 0;
   if (t->ended)
     return;
-  guard_begin(e, &guard);
+  ub_pipe_guard_begin(&guard, e->guard_pipe);
   t->resuming = 1;
   result = curl_easy_pause(t->easy, CURLPAUSE_CONT);
   t->resuming = 0;
@@ -535,7 +505,7 @@ static void resume (ub_engine *e, ub_transfer *t) {
     ub_transfer_end(t, result);
     settle(e);
   }
-  guard_end(&guard);
+  ub_pipe_guard_end(&guard);
 }
 
 static void take_end (ub_engine *e, ub_transfer *t, ub_news *news) {

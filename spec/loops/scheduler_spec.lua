@@ -101,7 +101,8 @@ describe("the scheduler", function()
       assert.equal("x", s:run_one(function() s:sleep(5) return "x" end))
       assert.same({ "begun" }, seen)
       assert.is_falsy(other.done)
-      assert.has_error(function() other:join() end, "join: the task has not ended, and this is no task")
+      assert.has_error(function() other:join() end,
+        "join: the task has not ended, and this is no task")
       s:run_one(function() s:sleep(5) end)
       assert.equal(7, other:join())
       assert.same({ "begun", "ended" }, seen)
@@ -526,80 +527,5 @@ describe("the scheduler", function()
       end)
       assert.equal(2, world.time)
     end)
-  end)
-
-  describe("keeps nothing:", function()
-    local function kilobytes()
-      collectgarbage()
-      collectgarbage()
-      return collectgarbage "count"
-    end
-
-    it("memory is flat over 100,000 tasks", function()
-      local s = new()
-      s:run_all(function()
-        local function batch()
-          for _ = 1, 25000 do s:spawn(function(x) return x end, {}):join() end
-          return kilobytes()
-        end
-        local first = batch()
-        local last
-        for _ = 1, 3 do last = batch() end
-        assert.is_true(last < first + 100, ("%.0f KB, then %.0f KB"):format(first, last))
-      end)
-    end)
-
-    it("memory is flat over 100,000 waits under one far deadline", function()
-      local s, ev = new(), scheduler.event()
-      s:run_all(function()
-        local done
-        s:spawn(function()
-          while not done do
-            ev:set()
-            s:sleep(0)
-          end
-        end)
-        local function batch()
-          for _ = 1, 25000 do
-            assert(s:wait({ ev }, 1e9))
-            ev:clear()
-          end
-          return kilobytes()
-        end
-        local first = batch()
-        local last
-        for _ = 1, 3 do last = batch() end
-        done = true
-        assert.is_true(last < first + 100, ("%.0f KB, then %.0f KB"):format(first, last))
-      end)
-    end)
-
-    it("a scheduler that is no longer used is collected, with its tasks", function()
-      local weak = setmetatable({}, { __mode = "k" })
-      for _ = 1, 10 do
-        local s = new()
-        weak[s] = true
-        s:run_all(function()
-          local task = s:spawn(function() s:sleep(1) end)
-          weak[task], weak[task.co] = true, true
-        end)
-      end
-      collectgarbage()
-      collectgarbage()
-      assert.is_nil(next(weak))
-    end)
-  end)
-
-  it("knows its tasks from other coroutines", function()
-    local s = new()
-    assert.is_nil(scheduler.current())
-    s:run_all(function()
-      local task = scheduler.current()
-      assert.is_table(task)
-      assert.is_nil(coroutine.wrap(function() return scheduler.current() end)())
-      assert.equal(task, scheduler.current())
-      s:spawn(function() assert.are_not.equal(task, scheduler.current()) end):join()
-    end)
-    assert.is_nil(scheduler.current())
   end)
 end)

@@ -189,7 +189,8 @@ describe("tasks", function()
           return tasks.run(function()
             local inner = scheduler.current()
             assert.are_not.equal(main_task.scheduler, inner.scheduler)
-            local child = tasks.spawn(function() sleep(0.001) return scheduler.current().scheduler end)
+            local child = tasks.spawn(function() sleep(
+              0.001) return scheduler.current().scheduler end)
             assert.equal(inner.scheduler, child:join())
             return "ended"
           end)
@@ -243,7 +244,8 @@ describe("tasks", function()
       local ok, err = coroutine.resume(co)
       assert.is_false(ok)
       assert.equal("wrong", err)
-      co = coroutine.create(function() tasks.enter(function(loop) loop.wait { loop.event() } end) end)
+      co = coroutine.create(function() tasks.enter(function(loop) loop.wait {
+        loop.event() } end) end)
       assert.is_false(coroutine.resume(co))
     end)
 

@@ -65,7 +65,8 @@ local function compare(seed, steps, spread)
       now = now + random(spread) / 8
       repeat
         local got, expected = heap:due(now), list:due(now)
-        assert(got == expected, ("step %d: %s, not %s"):format(step, tostring(got), tostring(expected)))
+        assert(got == expected, ("step %d: %s, not %s"):format(step, tostring(got),
+          tostring(expected)))
         if got then remove_handle(got) end
       until not got
     end

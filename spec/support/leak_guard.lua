@@ -17,7 +17,8 @@ local function collect()
   collectgarbage()
 end
 
--- Descriptor -> what it is, of this process. The pipe from the shell that lists them is left out: one
+-- Descriptor -> what it is, of this process. The pipe from the shell that lists them is left out:
+-- one
 -- or both of its ends are open here at that moment.
 local function descriptors()
   local open, own = {}, nil

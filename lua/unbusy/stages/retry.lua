@@ -44,7 +44,8 @@ end
 local function has_other_key(call, code)
   local failed = call.tries[#call.tries].target
   for _, t in ipairs(call.client.targets) do
-    if t.name == failed then return code == "auth" and #t.keys > 1 and t:key(call.loop.now()) ~= nil end
+    if t.name == failed then return code == "auth" and #t.keys > 1 and
+      t:key(call.loop.now()) ~= nil end
   end
 end
 

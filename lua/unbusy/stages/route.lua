@@ -44,7 +44,8 @@ end
 -- On a move to another account, the tries of an account count for each of its targets.
 local function tries_by_account(call, targets)
   local of_account, tried = {}, {}
-  for _, try in ipairs(call.tries) do of_account[try.account] = (of_account[try.account] or 0) + 1 end
+  for _, try in ipairs(call.tries) do of_account[try.account] = (of_account[try.account] or
+    0) + 1 end
   for _, t in ipairs(targets) do tried[t.name] = of_account[t.account_name] end
   return tried
 end

@@ -1,0 +1,303 @@
+---@meta unbusy.core
+-- luacheck: ignore 212 241
+
+-- The C side of unbusy, for language servers: never loaded. The modules of the same names check
+-- their options, fill in defaults and are what to use; here every option must be there already.
+-- Where a function takes `now`, it is seconds of any clock that never goes back; nil reads the
+-- monotonic one.
+
+---@class unbusy.core
+local core = {}
+
+--- Seconds of the monotonic clock.
+---@return number
+function core.now() end
+
+--- Seconds since 1970.
+---@return number
+function core.wall() end
+
+--- What is open in this process: memory blocks of the core, engines, their transfers and
+--- descriptors.
+---@return { blocks: integer, engines: integer, transfers: integer, descriptors: integer }
+function core.stats() end
+
+--- Every way a call of the core can fail.
+---@return { number: integer, word: string, text: string }[]
+function core.errors() end
+
+--- For tests: the n-th allocation of the core from now fails, once; 0: none does.
+---@param n number
+function core.fail_alloc(n) end
+
+-- {== Parts ===============================================================
+
+---@class unbusy.core.backoff
+local backoff = {}
+
+---@param options table every field of `backoff.schema`; `seed` may be missing
+---@return unbusy.core.backoff
+function core.backoff(options) end
+
+---@param n number 1 before the first retry
+---@param previous number? the delay before this one, for kind "decorrelated"
+---@return number seconds
+function backoff:delay(n, previous) end
+
+---@class unbusy.core.breaker
+local breaker = {}
+
+---@param options table every field of `breaker.schema` that has a default, and `min_calls`
+---@param now number? seconds
+---@return unbusy.core.breaker
+function core.breaker(options, now) end
+
+---@param now number? seconds
+---@return integer? ticket, string? message, "open"? code, { retry_after: number }? detail
+function breaker:allow(now) end
+
+---@param ticket integer
+---@param outcome "ok"|"fail"|"neutral"|"busy"
+---@param seconds number? how long it took; nil or negative: not known
+---@param now number? seconds
+---@return boolean counted
+function breaker:report(ticket, outcome, seconds, now) end
+
+---@param ticket integer one that was reported "ok"
+---@param outcome "fail"
+---@param now number? seconds
+---@return boolean counted
+function breaker:record(ticket, outcome, now) end
+
+---@param now number? seconds
+---@return "closed"|"open"|"half_open"|"forced_open"|"disabled"|"metrics_only"
+function breaker:state(now) end
+
+---@param now number? seconds
+---@return number seconds `math.huge` when it is forced open without an end
+function breaker:retry_after(now) end
+
+---@param state "closed"|"open"|"forced_open"|"disabled"|"metrics_only"
+---@param seconds number? for how long; not with "closed"
+---@param now number? seconds
+function breaker:force(state, seconds, now) end
+
+---@class unbusy.core.breaker_stats
+---@field state string as `breaker:state`
+---@field calls integer in the window; when half-open, probes
+---@field successes integer
+---@field failures integer
+---@field slow integer
+---@field failure_rate number 0 to 1
+---@field refused integer since the start
+---@field outstanding integer tickets of this generation not yet reported
+
+---@param now number? seconds
+---@return unbusy.core.breaker_stats
+function breaker:stats(now) end
+
+---@class unbusy.core.budget
+local budget = {}
+
+---@param options table every field of `budget.schema`
+---@return unbusy.core.budget
+function core.budget(options) end
+
+--- A call starts.
+function budget:begin() end
+
+---@param kind "retry"|"throttle"|"hedge"
+---@return integer? permit, string? message, "budget"? code
+function budget:take(kind) end
+
+---@param permit integer
+---@param outcome "ok"|"fail"
+---@return boolean was_out
+function budget:give(permit, outcome) end
+
+---@param outcome "ok"|"fail"
+---@return boolean was_under_way
+function budget:finish(outcome) end
+
+---@return { active: integer, permits: integer, tokens: number, refused: integer }
+function budget:stats() end
+
+---@class unbusy.core.limiter
+local limiter = {}
+
+---@param options table initial, min, max (whole numbers of calls) and ratio
+---@param now number? seconds
+---@return unbusy.core.limiter
+function core.limiter(options, now) end
+
+---@param now number? seconds
+---@return integer? ticket, string? message, "full"? code, { retry_after: number? }? detail
+function limiter:allow(now) end
+
+---@param ticket integer
+---@param outcome "ok"|"fail"|"neutral"
+---@param seconds number? how long it took; nil: counted from `allow`
+---@param now number? seconds
+---@return boolean was_out
+function limiter:report(ticket, outcome, seconds, now) end
+
+---@param now number? seconds
+---@return number
+function limiter:limit(now) end
+
+---@return integer
+function limiter:in_flight() end
+
+---@param now number? seconds
+---@return number? seconds until time alone makes room; nil: only a report can
+function limiter:retry_after(now) end
+
+---@param window number? seconds to go back for the limit that is kept; 10 by default
+---@param now number? seconds
+---@return boolean was_moving
+function limiter:freeze(window, now) end
+
+---@param now number? seconds
+---@return boolean was_frozen
+function limiter:restore(now) end
+
+---@class unbusy.core.limiter_stats
+---@field limit number
+---@field in_flight integer
+---@field resting integer slots that rest after a drop
+---@field round_trip number seconds
+---@field drops integer
+---@field refused integer
+---@field frozen boolean
+
+---@param now number? seconds
+---@return unbusy.core.limiter_stats
+function limiter:stats(now) end
+
+---@class unbusy.core.sse
+local sse = {}
+
+---@param options { limit: integer } bytes
+---@return unbusy.core.sse
+function core.sse(options) end
+
+---@param bytes string
+---@return { data: string, event: string?, id: string?, retry: number? }[]? events
+---@return string? message, "upstream"|"nomem"|"closed"|nil code
+function sse:feed(bytes) end
+
+---@return integer comments so far, in lines
+function sse:comments() end
+
+---@return integer? torn bytes of a last event without an end
+---@return string? message, "upstream"|"nomem"|nil code
+function sse:finish() end
+
+--- Readers of single header values; each gives nil for what it cannot read.
+core.retry_after = {}
+
+---@param text string digits, perhaps with a fraction
+---@return number? seconds
+function core.retry_after.seconds(text) end
+
+---@param text string milliseconds
+---@return number? seconds
+function core.retry_after.ms(text) end
+
+---@param text string an HTTP date in any of its three forms
+---@param now number Unix seconds, which decide the century of two digits
+---@return integer? unix_seconds
+function core.retry_after.date(text, now) end
+
+---@param text string as Go writes durations: 6m0s, 12ms
+---@return number? seconds
+function core.retry_after.duration(text) end
+
+---@param text string a RateLimit header
+---@return number? seconds
+function core.retry_after.rate_limit(text) end
+
+---@param text string an answer's body, of which the first 64 KiB are read
+---@return number? seconds
+function core.retry_after.body(text) end
+
+-- }========================================================================
+
+-- {== Engine ==============================================================
+
+---@class unbusy.core.engine
+local engine = {}
+
+--- An engine for HTTP, of this process alone. It works only inside its methods.
+---@return unbusy.core.engine? engine, string? message, string? code
+function core.engine() end
+
+---@class unbusy.core.request
+---@field url string
+---@field method string
+---@field headers string[] lines such as "name: value"
+---@field body string?
+---@field connect number? seconds for the name, the connection and TLS
+---@field window integer? bytes that may lie unread before the sender is held up; 65536
+---@field most integer? bytes an expanded body may have; 0 or nil: no limit
+---@field proxy string? its URL; "" for none; nil: the environment's
+---@field ca_file string?
+---@field ca_path string?
+---@field cert_file string?
+---@field key_file string?
+---@field insecure boolean? no check of the server's certificate
+---@field http1 boolean? no HTTP/2
+
+---@param request unbusy.core.request
+---@return integer? id, string? message, string? code
+function engine:submit(request) end
+
+--- Does what there is to do; never waits.
+---@return true?, string? message, string? code
+function engine:step() end
+
+--- Waits until a step is due or a signal came.
+---@param seconds number? at most; nil: without a limit
+function engine:wait(seconds) end
+
+--- A transfer that has news, each once; nil when none has.
+---@return integer? id
+function engine:next() end
+
+---@class unbusy.core.ending
+---@field phase string where it ended: "connect", "headers" or "body"
+---@field first number seconds to the first byte
+---@field total number seconds
+---@field reused boolean the connection had served before
+---@field http2 boolean
+
+--- The next piece of a transfer's news, in order:
+---
+---     "head", status, headers            names in lower case; repeated ones joined by ", "
+---     "data", bytes
+---     "end", code, message, ending       code and message are nil for a good end
+---     nil                                nothing now
+---@param id integer
+---@return "head"|"data"|"end"|nil kind, any, any, unbusy.core.ending?
+function engine:take(id) end
+
+---@param id integer of which nothing more will be heard; an unknown one is ignored
+function engine:cancel(id) end
+
+--- The descriptor that becomes readable when a step is due.
+---@return integer
+function engine:fd() end
+
+--- Whether it is open and of this process; false after a fork, in the child.
+---@return boolean
+function engine:owned() end
+
+---@return integer transfers not yet ended
+function engine:active() end
+
+--- Ends it and its transfers. May be called twice.
+function engine:close() end
+
+-- }========================================================================
+
+return core

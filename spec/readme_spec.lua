@@ -1,0 +1,229 @@
+-- The README stays true: its examples run and print what it says, its tables are what the schemas
+-- and codes make of themselves, and its names exist.
+local busyd = require "spec.support.busyd"
+local cjson = require "cjson"
+local core = require "unbusy.core"
+local readme = require "spec.support.readme"
+local reference = require "tools.options"
+local wire = require "unbusy.loops.wire"
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local function lines_of(command)
+  local out, pipe = {}, assert(io.popen(command))
+  for line in pipe:lines() do out[#out + 1] = line end
+  pipe:close()
+  return out
+end
+
+-- {== Running an example ==================================================
+
+local function printed(value)
+  if type(value) == "number" and value ~= math.floor(value) then return ("%.14g"):format(value) end
+  return tostring(value)
+end
+
+-- What an example sees: everything, but `print` and `io.write` are kept, there is no key in the
+-- environment, and every target is the upstream.
+local function new_environment(up, out)
+  local function write(...)
+    for i = 1, select("#", ...) do out[#out + 1] = printed((select(i, ...))) end
+  end
+  local function print(...)
+    local words = { n = select("#", ...), ... }
+    for i = 1, words.n do words[i] = printed(words[i]) end
+    write(table.concat(words, "\t", 1, words.n), "\n")
+  end
+  local unbusy = setmetatable({}, { __index = require "unbusy" })
+  function unbusy.new(o)
+    for _, t in ipairs(o.targets or {}) do t.url, t.proxy = up.url, false end
+    return require("unbusy").new(o)
+  end
+  local function required(name)
+    if name == "unbusy" then return unbusy end
+    return require(name)
+  end
+  return setmetatable({ print = print, require = required, arg = {},
+    io = setmetatable({ write = write }, { __index = io }),
+    os = setmetatable({ getenv = function() end }, { __index = os }) }, { __index = _G })
+end
+
+local function load_in(text, name, environment)
+  if not setfenv then return assert(load(text, name, "t", environment)) end -- luacheck: ignore
+  local chunk = assert(loadstring(text, name)) -- luacheck: ignore
+  return setfenv(chunk, environment) -- luacheck: ignore
+end
+
+-- LuaJIT has one kind of number, and prints whole ones without a point.
+local function without_points(text)
+  return (text:gsub("%f[%d](%d+)%.0%f[^%w.]", "%1"))
+end
+
+local function run(block, up)
+  local out = {}
+  load_in(block.text, "=README.md:" .. block.line, new_environment(up, out))()
+  return table.concat(out)
+end
+
+-- The commands of a console block, each with what it printed.
+local function run_console(block, up)
+  local out = {}
+  for line in block.text:gmatch "[^\n]+" do
+    local command = line:match "^%$ (.*)$"
+    if command then
+      out[#out + 1] = line
+      command = command:gsub("%f[%w]unbusy chat", "bin/unbusy chat")
+        :gsub("http://127%.0%.0%.1:8080", (up.url:gsub("%%", "%%%%")))
+      local env = "env -u LUA_PATH_5_4 -u LUA_PATH -u LUA_CPATH NO_PROXY='*' "
+      for _, said in ipairs(lines_of(env .. "sh -c '" .. command:gsub("'", "'\\''") .. "' 2>&1")) do
+        out[#out + 1] = said
+      end
+    end
+  end
+  return table.concat(out, "\n") .. "\n"
+end
+
+-- }========================================================================
+
+describe("the README's examples", function()
+  local up
+  setup(function() up = busyd.start { workers = 1 } end)
+  teardown(function()
+    collectgarbage()
+    wire.close_idle()
+    up:stop()
+  end)
+
+  local blocks, ran = readme.blocks(), 0
+  for i, block in ipairs(blocks) do
+    local programme = block.comment and block.comment:match "^run (.*)$"
+    if programme then
+      ran = ran + 1
+      it(("line %d: prints what it says"):format(block.line), function()
+        local script = cjson.decode(programme)
+        script.reset = true
+        up:programme(script)
+        if block.language == "console" then
+          return assert.equal(block.text, run_console(block, up))
+        end
+        local said = blocks[i + 1]
+        assert.equal("text", said.language)
+        assert.equal(without_points(said.text), without_points(run(block, up)))
+      end)
+    else
+      it(("line %d: is no Lua that nobody runs"):format(block.line), function()
+        assert.is_not.equal("lua", block.language)
+      end)
+    end
+  end
+
+  it("are many", function() assert.is_true(ran >= 12, ran .. " examples") end)
+
+  it("begin with examples/chat.lua", function()
+    for _, block in ipairs(blocks) do
+      if block.language == "lua" then return assert.equal(read "examples/chat.lua", block.text) end
+    end
+    assert.is_true(false, "there is no example")
+  end)
+end)
+
+describe("the README's tables", function()
+  for _, name in ipairs(reference.names) do
+    it(name .. ": are those of the schemas (lua5.4 tools/options.lua README.md)", function()
+      local place = ("<!-- tables: %s -->\n%s\n<!-- end -->"):format(name, reference[name]())
+      assert.is_truthy(readme.text():find(place, 1, true))
+    end)
+  end
+
+  it("name every event", function()
+    local emitted, told = { state = true }, {}
+    for _, path in ipairs(lines_of "find lua/unbusy -name '*.lua'") do
+      for kind in read(path):gmatch 'emit%(%s*"([%w_]+)"' do emitted[kind] = true end
+    end
+    for kind in readme.text():match("\n## Events\n(.-)\n## "):gmatch "\n| `([%w_]+)` |" do
+      told[kind] = true
+    end
+    assert.same(emitted, told)
+  end)
+
+  it("name every clock", function()
+    local told, known = {}, {}
+    for name in readme.text():match("\n## Clocks\n(.-)\n## "):gmatch "\n| `([%w_]+)` |" do
+      told[name] = true
+    end
+    for name in pairs(require("unbusy.config").clocks) do known[name] = true end
+    assert.same(known, told)
+  end)
+
+  it("link to places that are there", function()
+    local text = readme.text()
+    for place in text:gmatch "%]%(#([%w-]+)%)" do
+      local title = place:gsub("%-", " ")
+      assert.is_truthy(text:lower():find("\n##+ " .. title .. "\n"), place)
+    end
+  end)
+end)
+
+-- {== The C side ==========================================================
+
+-- What core.meta.lua describes: owner -> name -> number of parameters.
+local function described()
+  local out = {}
+  for line in io.lines "lua/unbusy/core.meta.lua" do
+    local owner, name, parameters = line:match "^function ([%w_.]+)[.:]([%w_]+)%((.-)%) end$"
+    if owner then
+      out[owner] = out[owner] or {}
+      out[owner][name] = select(2, parameters:gsub("[%w_]+", ""))
+    end
+  end
+  return out
+end
+
+-- The methods that the bindings register, by the type's name.
+local function registered()
+  local out = {}
+  for _, path in ipairs(lines_of "ls csrc/lua/lua_*.c") do
+    local text, methods = read(path), {}
+    for list in text:gmatch "luaL_Reg methods%[%] = {(.-)};" do
+      for name in list:gmatch '{"([%w_]+)"' do methods[name] = true end
+    end
+    local kind = text:match '#define TYPE "unbusy%.([%w_]+)"'
+    if kind then out[kind] = methods end
+  end
+  return out
+end
+
+local function names(map)
+  local out = {}
+  for name in pairs(map or {}) do out[name] = true end
+  return out
+end
+
+describe("core.meta.lua", function()
+  local meta = described()
+
+  it("describes every function of the core, and no other", function()
+    local there, readers = {}, {}
+    for name, value in pairs(core) do if type(value) == "function" then there[name] = true end end
+    for name in pairs(core.retry_after) do readers[name] = true end
+    assert.same(there, names(meta.core))
+    assert.same(readers, names(meta["core.retry_after"]))
+  end)
+
+  it("describes every method of its types, and no other", function()
+    local kinds = registered()
+    assert.is_table(kinds.breaker)
+    for kind, methods in pairs(kinds) do assert.same(methods, names(meta[kind]), kind) end
+  end)
+
+  it("is Lua", function()
+    assert.is_function(assert(loadfile "lua/unbusy/core.meta.lua"))
+  end)
+end)
+
+-- }========================================================================

@@ -1,0 +1,60 @@
+--- Reads the README, whose examples and tables are checked by specs.
+--
+-- What stands in HTML comments is not shown to its readers: `<!-- table: NAME -->` before a table,
+-- `<!-- run PROGRAMME -->` before an example.
+local readme = { path = "README.md" }
+
+--- The whole text.
+function readme.text()
+  local file = assert(io.open(readme.path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local function cells(line)
+  local out = {}
+  for cell in line:gsub("\\|", "\1"):gmatch "|([^|]*)" do
+    cell = cell:gsub("\1", "|"):match "^%s*(.-)%s*$"
+    out[#out + 1] = cell
+  end
+  if out[#out] == "" then out[#out] = nil end -- behind the last bar
+  return out
+end
+
+--- The rows of a table, without its head, as lists of texts.
+---@param name string as in `<!-- table: NAME -->`
+function readme.rows(name)
+  local text = readme.text()
+  local _, start = text:find(("<!-- table: %s -->\n"):format(name), 1, true)
+  assert(start, "the README has no table " .. name)
+  local rows, n = {}, 0
+  for line in text:sub(start + 1):gmatch "([^\n]*)\n" do
+    if not line:find "^|" then break end
+    n = n + 1
+    if n > 2 then rows[#rows + 1] = cells(line) end
+  end
+  return rows
+end
+
+--- The fenced blocks in order: { language =, text =, line =, comment = of the line before it }.
+function readme.blocks()
+  local blocks, block, before, n = {}, nil, "", 0
+  for line in (readme.text() .. "\n"):gmatch "([^\n]*)\n" do
+    n = n + 1
+    local language = line:match "^```(%w*)"
+    if block and language then
+      block.text = table.concat(block, "\n") .. "\n"
+      blocks[#blocks + 1] = block
+      block = nil
+    elseif block then
+      block[#block + 1] = line
+    elseif language then
+      block = { language = language, line = n, comment = before:match "^<!%-%- (.*) %-%->$" }
+    end
+    if line ~= "" then before = line end
+  end
+  return blocks
+end
+
+return readme

@@ -1,0 +1,159 @@
+-- options.lua: the README's reference tables, made from the schemas.
+--
+--   lua5.4 tools/options.lua            prints them
+--   lua5.4 tools/options.lua README.md  puts them there, each between its <!-- tables: NAME --> and
+--                                       the next <!-- end -->
+local codes = require "unbusy.codes"
+local config = require "unbusy.config"
+local retry_after = require "unbusy.retry_after"
+local sse = require "unbusy.sse"
+
+local tables = {}
+
+-- {== Options =============================================================
+
+-- The names of a schema: those of `first` (a text) as they stand there, the others by the alphabet.
+local function names_of(schema, first)
+  local names, rank = {}, {}
+  for name in (first or ""):gmatch "[%w_]+" do
+    names[#names + 1] = name
+    rank[name] = #names
+  end
+  local known = #names
+  for _, name in ipairs(names) do assert(schema[name], name) end
+  for name in pairs(schema) do
+    if not rank[name] then names[#names + 1] = name end
+  end
+  table.sort(names, function(x, y)
+    local rx, ry = rank[x] or known + 1, rank[y] or known + 1
+    if rx ~= ry then return rx < ry end
+    return x < y
+  end)
+  return names
+end
+
+local words = { whole = "whole number" }
+
+local function type_of(field)
+  local types = field.type:gsub("[^|]+", words):gsub("|", " or ")
+  if field.one_of then types = "`" .. table.concat(field.one_of, "` `") .. "`" end
+  return field.unit and ("%s, %s"):format(types, field.unit) or types
+end
+
+local function number(n)
+  return n == math.floor(n) and ("%.0f"):format(n) or ("%.14g"):format(n)
+end
+
+local function default_of(field)
+  local value = field.default
+  if field.required then return "required" end
+  if value == nil then
+    return field.fields and not field.optional and "**{}**" or "–"
+  end
+  if type(value) == "number" then return ("**%s**"):format(number(value)) end
+  if type(value) == "table" then return "**{}**" end
+  return ("**%s**"):format(tostring(value))
+end
+
+local function escaped(doc)
+  return (doc:gsub("|", "\\|"):gsub("<", "\\<"))
+end
+
+-- One schema as a table.
+local function of_schema(schema, first)
+  local out = { "| option | type | default | meaning |", "|---|---|---|---|" }
+  for _, name in ipairs(names_of(schema, first)) do
+    local field = schema[name]
+    out[#out + 1] = ("| `%s` | %s | %s | %s |"):format(name, type_of(field), default_of(field),
+      escaped(field.doc or ""))
+  end
+  return table.concat(out, "\n")
+end
+
+local function titled(title, schema, first)
+  return ("**%s**\n\n%s"):format(title, of_schema(schema, first))
+end
+
+--- The options of a client and of a call.
+function tables.options()
+  local client, target = config.client, config.target
+  return table.concat({
+    titled("`unbusy.new { … }`", client, [[targets retry breaker limiter budget queue clocks
+      upstream_stream fallback]]),
+    titled("`targets = { { … }, … }`", target, [[name url key keys account models provider priority
+      weight price]]),
+    titled("`targets[i].price = { … }`", target.price.fields, "input cached output"),
+    titled("`targets[i].limits = { … }`", target.limits.fields),
+    titled("`targets[i].tls = { … }`", target.tls.fields, "ca ca_path cert key"),
+    titled("`clocks = { … }`", client.clocks.fields, "connect headers start token total"),
+    titled("`retry = { … }`", client.retry.fields, "attempts kind base factor cap jitter"),
+    titled("`breaker = { … }`", client.breaker.fields, [[window buckets count min_calls failure_rate
+      slow_after slow_rate consecutive open_for]]),
+    titled("`limiter = { … }`", client.limiter.fields, "kind initial min max"),
+    titled("`budget = { … }`", client.budget.fields, "ratio floor tokens"),
+    titled("`queue = { … }`", client.queue.fields, "size max_wait"),
+    titled("`client:chat(request, { … })`, and of every other call", config.call,
+      "deadline priority target clocks"),
+  }, "\n\n")
+end
+
+--- The options of the parts that a client sets by itself.
+function tables.parts()
+  return titled("`sse.new { … }`", sse.schema) .. "\n\n"
+    .. titled("`retry_after.parse(headers, { … })`", retry_after.schema)
+end
+
+-- }========================================================================
+
+local function yes(truth) return truth and "yes" or "no" end
+
+--- The failure codes.
+function tables.codes()
+  local list = {}
+  for word in pairs(codes) do list[#list + 1] = word end
+  table.sort(list, function(a, b) return codes[a].exit < codes[b].exit end)
+  local out = {
+    "| code | meaning | again | elsewhere | limiter | breaker | fallback | exit status |",
+    "|---|---|---|---|---|---|---|---|",
+  }
+  for _, word in ipairs(list) do
+    local c = codes[word]
+    out[#out + 1] = ("| `%s` | %s | %s | %s | %s | %s | %s | %d |"):format(word, c.meaning,
+      yes(c.retry), yes(c.elsewhere), c.limiter, c.breaker, yes(c.fallback), c.exit)
+  end
+  return table.concat(out, "\n")
+end
+
+--- Their names, in the order of the README.
+tables.names = { "options", "parts", "codes" }
+
+-- Puts the tables into a document; raises when a place for one is missing.
+local function renewed(text)
+  for _, name in ipairs(tables.names) do
+    local first, last = ("<!-- tables: %s -->\n"):format(name), "\n<!-- end -->"
+    local _, start = text:find(first, 1, true)
+    local stop = start and text:find(last, start, true)
+    if not stop then error(("no place for the tables '%s'"):format(name), 0) end
+    text = text:sub(1, start) .. tables[name]() .. text:sub(stop)
+  end
+  return text
+end
+
+local function rewrite(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  file = assert(io.open(path, "wb"))
+  file:write(renewed(text))
+  file:close()
+end
+
+if ... ~= "tools.options" then -- run, not required
+  if ... then
+    rewrite(...)
+  else
+    for _, name in ipairs(tables.names) do print(tables[name]() .. "\n") end
+  end
+end
+
+return tables
