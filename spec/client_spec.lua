@@ -277,6 +277,13 @@ describe("the client", function()
       refuses("targets%[1%]%.url is missing", unbusy.new, { targets = { { name = "a" } } })
       refuses("http:// or https://", unbusy.new, { targets = { { name = "a", url = "ftp://x" } } })
       refuses("'a' is taken", unbusy.new, { targets = { good.targets[1], good.targets[1] } })
+      for _, url in ipairs { "https://evil.test?x@api.deepseek.com", "https://a@b", "http://a#b",
+        "http://a\\b", "http://", "http://:80" } do
+        refuses("a host and a path expected", unbusy.new, { targets = { { name = "a",
+          url = url } } })
+      end
+      refuses("fallback: a text in UTF%-8", unbusy.new, { targets = good.targets,
+        fallback = "\196\227" })
       refuses("did you mean 'retry'", unbusy.new, { targets = good.targets, retrys = {} })
       refuses("did you mean 'attempts'", unbusy.new,
         { targets = good.targets, retry = { attempt = 2 } })

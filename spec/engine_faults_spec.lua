@@ -422,19 +422,49 @@ describe("the engine", function()
       end)
     end
 
-    it("and the server sees it", function()
+    -- Waits until the server knows of so many that left.
+    local function await_aborted(n)
+      local counts
+      engines.drive(e, function()
+        e:wait(0.01)
+        counts = up:counts()
+        return counts.aborted_by_client == n
+      end)
+      return counts
+    end
+
+    local function begin_slow(n, make)
+      local ids = {}
       up:programme { latency = 30, reset = true }
-      local id = assert(e:submit(chat(up)))
+      for i = 1, n do ids[i] = assert(e:submit(make(up))) end
       engines.drive(e, function()
         e:wait(0.01)
-        return up:counts().in_service == 1
+        return up:counts().in_service == n
       end)
-      e:cancel(id)
-      engines.drive(e, function()
-        e:wait(0.01)
-        return up:counts().aborted_by_client == 1
-      end)
-      assert.equal(0, up:counts().in_service)
+      return ids
+    end
+
+    it("and the server sees it", function()
+      for _, make in ipairs { chat, secure } do
+        local ids = begin_slow(2, make)
+        e:cancel(ids[1])
+        e:cancel(ids[2])
+        assert.equal(0, await_aborted(2).in_service)
+      end
+    end)
+
+    it("and others on its connection go on", function()
+      local ids = begin_slow(3, secure)
+      assert.equal(1, up:counts().connections)
+      e:cancel(ids[2])
+      up:programme {}
+      assert.equal(200, fetch(e, secure(up)).status) -- with it goes word of the one that left
+      local counts = await_aborted(1)
+      assert.equal(1, counts.connections)
+      assert.equal(2, counts.in_service)
+      e:cancel(ids[1])
+      e:cancel(ids[3])
+      await_aborted(3)
     end)
 
     it("in any order, with hundreds around it", function()

@@ -450,9 +450,9 @@ int ub_engine_submit (ub_engine *e, const ub_request *request, uint64_t *id) {
 }
 
 /*
-** Leave an answer half-way. Over HTTP/2 libcurl notes the stream's reset and sends
-** it with the connection's next bytes, whenever that is, while the server works on:
-** so close the connection if nobody else uses it.
+** Leave an answer half-way. Over HTTP/2 libcurl only notes the stream's reset, and
+** sends it with the connection's next bytes, whenever that is; meanwhile the server
+** works on. So the connection is closed if nobody else uses it.
 */
 static void leave (ub_engine *e, ub_transfer *t) {
   curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);

@@ -51,7 +51,11 @@ local cuts = { network = "cut", empty = "cut", upstream = "cut", busy = "cut" }
 local function read(loop, self)
   self.call.loop = loop
   self.left.loop = loop
-  local piece, message, code, detail = self.clock:read(self.left)
+  local ok, piece, message, code, detail = pcall(self.clock.read, self.clock, self.left)
+  if not ok then -- the task that reads was cancelled
+    self:close()
+    error(piece, 0)
+  end
   if code then return fail(self, message, cuts[code] or code, detail) end
   if piece then return piece end
   self.answer:complete(self.call, self.left:answer())

@@ -17,10 +17,6 @@ local function new(outside)
   return s, world
 end
 
-local function log_into(list)
-  return function(x) list[#list + 1] = x end
-end
-
 describe("the scheduler", function()
   guard.watch(before_each, after_each)
   describe("keeps nothing:", function()

@@ -217,6 +217,14 @@ describe("the scheduler", function()
     end)
   end)
 
+  it("ends a task that yields by itself, and no later run knows of it", function()
+    local s = new()
+    local ok, message = pcall(s.run_all, s, function() coroutine.yield() end)
+    assert.is_false(ok)
+    assert.matches("yielded by itself", message)
+    assert.equal("later", s:run_all(function() s:sleep(1) return "later" end))
+  end)
+
   describe("an error", function()
     it("of the function that runs is raised as it is, and the others end", function()
       local s, thrown = new(), {}

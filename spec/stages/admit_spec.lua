@@ -231,6 +231,42 @@ describe("the admit stage", function()
     assert.equal("open", w.client:status().targets[1].state)
   end)
 
+  it("asks once even for a call that would not wait", function()
+    local w = world.new { script = { a = { good("x", 1) } },
+      options = { queue = { max_wait = 0 }, limiter = { kind = "fixed", initial = 1 } } }
+    local ended = burst(w, 2)
+    assert.equal("full", ended[1].code)
+    assert.equal(0, ended[1].at)
+    assert.is_truthy(ended[2].reply)
+  end)
+
+  it("takes a place back that was handed over as the client closed", function()
+    local w = world.new { script = { a = { good("x", 1) } },
+      options = { limiter = { kind = "fixed", initial = 1 } } }
+    local code
+    w.loop.run(function()
+      w.loop.spawn(function() w:chat() w.client:close() end)
+      w.loop.sleep(0.1)
+      w.loop.spawn(function() code = select(3, w:chat()) end)
+    end)
+    assert.equal("closed", code)
+    w:assert_clean()
+  end)
+
+  it("lets a crowd wait without looking at the clock for each of them", function()
+    local admits = 0
+    local w = world.new { script = { a = { status(429, nil, "", 0.05) } }, options = {
+      breaker = false, limiter = { max = 5 }, queue = { max_wait = 3 }, retry = false } }
+    local admit = w.client.targets[1].admit
+    w.client.targets[1].admit = function(...)
+      admits = admits + 1
+      return admit(...)
+    end
+    burst(w, 1000)
+    assert.is_true(admits < 5000, admits)
+    w:assert_clean()
+  end)
+
   it("lets everybody go when the client is closed", function()
     local w = world.new { script = { a = { good("x", 10) } },
       options = { limiter = { kind = "fixed", initial = 1 } } }

@@ -228,6 +228,54 @@ describe("the retry stage", function()
     w:assert_clean()
   end)
 
+  it("does not take a target whose key is set aside for one to move to", function()
+    local w = world.new { script = { a = { status(503) }, b = { status(401) } }, order = { "b",
+      "a" },
+      options = { breaker = false, limiter = false } }
+    w:chat()
+    local before = #w.log
+    w:chat()
+    assert.equal(5, #w.log - before)
+    for i = before + 2, #w.log do assert.is_true(w.log[i].at - w.log[i - 1].at >= 1) end
+  end)
+
+  it("tries the next key of a target at once when one is refused", function()
+    local w = world.new { script = { a = function(request)
+      local revoked = table.concat(request.headers):find "revoked"
+      return revoked and status(401) or good()
+    end } }
+    w.client.targets[1].keys = { { aside_until = 0, secret = function() return "revoked" end },
+      { aside_until = 0, secret = function() return "works" end } }
+    assert.equal(2, w:chat().tries)
+    assert.equal(1, w:chat().tries)
+    assert.is_true(w:now() < 1)
+  end)
+
+  it("moves freely to another account, not to the next target of the same", function()
+    local w = world.new { script = { a1 = { status(500) }, a2 = { status(500) }, b = { good() } },
+      order = { "a1", "a2", "b" }, options = { budget = { tokens = 0 } },
+      targets = { a1 = { account = "A" }, a2 = { account = "A" }, b = { priority = 2 } } }
+    assert.equal("b", w:chat().target)
+    assert.equal(2, #w.log)
+  end)
+
+  it("waits as it would when the server asks for no wait at all", function()
+    for _, word in ipairs { "0", "Wed, 21 Oct 2015 07:28:00 GMT" } do
+      local w = world.new { script = { a = { status(429, { ["retry-after"] = word }), good() } } }
+      assert.is_truthy(w:chat())
+      assert.is_true(gaps(w)[1] >= 1.1)
+    end
+  end)
+
+  it("does not wait for a permit that cannot come", function()
+    local w = world.new { script = { a = { status(500), good() } },
+      options = { budget = { floor = 0 } } }
+    local _, message, code = w:chat()
+    assert.equal("upstream", code)
+    assert.matches("budget", message)
+    assert.is_true(w:now() < 1)
+  end)
+
   it("can be switched off", function()
     local w = world.new { script = { a = { status(503), good() } }, options = { retry = false } }
     assert.equal("busy", select(3, w:chat()))

@@ -202,6 +202,26 @@ describe("the send stage", function()
     end)
   end)
 
+  it("judges a refusal by its status when its body never ends", function()
+    for _, how in ipairs { "chat", "stream" } do
+      local w = plain { status = 503, hang = 1000 }
+      assert.equal("busy", select(3, w[how](w)))
+      assert.is_true(math.abs(w:now() - 5.1) < 1e-9 or w:now() >= 1000) -- the server hangs on
+      assert.is_true(w:seen("failed")[1].at < 6)
+      w:assert_clean()
+    end
+  end)
+
+  it("lets a target's headers take the place of ours", function()
+    local w = world.new { script = { a = { good() } }, targets = { a = { headers = {
+      ["Content-Type"] = "application/x-own", ["User-Agent"] = "mine" } } } }
+    w:chat()
+    local lines = table.concat(w.log[1].request.headers, "\n"):lower()
+    assert.equal(1, select(2, lines:gsub("content%-type:", "")))
+    assert.matches("application/x%-own", lines)
+    assert.equal(1, select(2, lines:gsub("user%-agent:", "")))
+  end)
+
   describe("streams", function()
     it("come back at the first byte of answer and give every piece", function()
       local w = plain(world.words({ "a", "b", "c" }, 1))
@@ -287,6 +307,35 @@ describe("the send stage", function()
         w:assert_clean()
         assert.equal("closed", w.client:status().targets[1].state)
       end
+    end)
+
+    it("end for a reader that waits when another task closes them", function()
+      local w = plain(world.streamed { { 0, world.chunk { content = "hi" } },
+        { 500, world.DONE } })
+      w.loop.run(function()
+        local s = w:stream()
+        s:read()
+        w.loop.spawn(function() w.loop.sleep(1) s:close() end)
+        assert.equal("closed", select(3, s:read()))
+        assert.is_true(w:now() < 2)
+      end)
+      w:assert_clean()
+    end)
+
+    it("are closed when the task that reads is cancelled", function()
+      local w = plain(world.words({ "one", "two" }, 5))
+      w.loop.run(function()
+        local kept
+        local task = w.loop.spawn(function()
+          kept = w:stream()
+          repeat local piece = kept:read() until not piece
+        end)
+        w.loop.sleep(7)
+        w.loop.cancel(task)
+        w.loop.sleep(0)
+        assert.is_true(w.log[1].exchange.closed)
+      end)
+      w:assert_clean()
     end)
 
     it("report a closed one as closed", function()

@@ -88,7 +88,7 @@ end
 
 --- The next piece of news, or nil when there is none now.
 function exchange:take()
-  if self.orphan or self.done then
+  if self.orphan or self.done or not self.engine:owned() then
     return "end", "closed", "the transfer is over", { phase = "connect" }
   end
   local kind, a, b, c = self.engine:take(self.id)
