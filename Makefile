@@ -88,6 +88,7 @@ copy:
 
 # LuaRocks builds for whatever Lua it runs: it names the headers, in a tree of objects of their own.
 rock:
+	rm -rf $(BUILD)/rock
 	$(MAKE) lua5.4 BUILD=$(BUILD)/rock LUAINC_lua5.4="-I$(ROCK_INCDIR)" OPT="$(OPT)" WERROR= \
 	  EXTRA_LDFLAGS="$(if $(ROCK_CURL_LIBDIR),-L$(ROCK_CURL_LIBDIR))"
 

@@ -259,8 +259,13 @@ describe("bin/unbusy", function()
     end)
 
     it("says when nobody is there", function()
-      local r = ask { "--url", "http://u:secretword@127.0.0.1:1", "--deadline", "0.5", "hi" }
+      local r = ask { "--url", "http://127.0.0.1:1", "--deadline", "0.5", "hi" }
       fails(r, "network", "127.0.0.1:1: connect: ")
+    end)
+
+    it("takes no user in a URL, and does not repeat it", function()
+      local r = ask { "--url", "http://u:secretword@127.0.0.1:1", "hi" }
+      assert.equal(2, r.rc)
       assert.is_nil(r.err:find("secretword", 1, true))
     end)
   end)

@@ -282,7 +282,7 @@ describe("the engine", function()
     end
 
     it("a server that is faster than its reader, and loses nothing", function()
-      local n = 2000000
+      local n = 500000
       local id = words(n, { window = 65536 })
       engines.await_head(e, id)
       collectgarbage()

@@ -278,25 +278,24 @@ describe("options", function()
       local schema = { x = { type = "number" } }
       local function new(given, level) options.check(schema, given, "thing", level) return true end
       local function outer(given) new(given, 4) return true end
-      local here = debug.getinfo(1, "l").currentline
-      local ok, message = pcall(function()
+      local line
+      local function raised(f, expected)
+        local ok, message = pcall(f)
+        assert.is_false(ok)
+        assert.matches(("options_spec%%.lua:%d: thing: %s$"):format(line + 1, expected), message)
+      end
+      raised(function()
+        line = debug.getinfo(1, "l").currentline
         new { elsewhere = 1 }
-      end)
-      assert.is_false(ok)
-      assert.matches("options_spec%.lua:" .. here + 2 .. ": thing: unknown option 'elsewhere'$",
-        message)
-      ok, message = pcall(function()
+      end, "unknown option 'elsewhere'")
+      raised(function()
+        line = debug.getinfo(1, "l").currentline
         new(5)
-      end)
-      assert.is_false(ok)
-      assert.matches("options_spec%.lua:" .. here + 7 ..
-        ": thing: a table of options expected, got 5$", message)
-      ok, message = pcall(function()
+      end, "a table of options expected, got 5")
+      raised(function()
+        line = debug.getinfo(1, "l").currentline
         outer { x = "1" }
-      end)
-      assert.is_false(ok)
-      assert.matches("options_spec%.lua:" .. here + 12 ..
-        ": thing: x: number expected, got a string$", message)
+      end, "x: number expected, got a string")
     end)
 
     it("of what is no table at all", function()

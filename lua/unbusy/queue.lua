@@ -200,8 +200,11 @@ local function wait_for_place(self, call, waiter)
       if waiter.place then waiter.place:close() end
       return nil, "the client is closed", "closed", {}
     end
-    _, message, code, detail = hopeless(self, waiter, call.loop.now())
-    if code and not waiter.place then return nil, message, code, detail end
+    now = call.loop.now()
+    if not waiter.place and now < waiter.limit then
+      _, message, code, detail = hopeless(self, waiter, now)
+      if code then return nil, message, code, detail end
+    end
   end
   return waiter.place
 end

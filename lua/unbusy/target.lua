@@ -26,7 +26,8 @@ target.SET_ASIDE = 300
 ---@param clock function? of the limiters
 ---@param window number seconds that a breaker looks back
 function target.account(given, clock, window)
-  return { options = given, clock = clock, window = window, limiters = {}, count = 0, targets = {} }
+  return { options = given, clock = clock, window = window, limiters = {}, count = 0, targets = {},
+    broke_until = 0 }
 end
 
 local function account_limiter(account, model)
@@ -54,7 +55,7 @@ function target.new(given, account, shared)
     priority = given.priority, models = given.models, price = given.price,
     limits = given.limits, extra_headers = given.headers, tls = given.tls, proxy = given.proxy,
     provider = providers.of(given), account = account,
-    rest_until = 0, broke_until = 0, tries = 0, now = shared.now, changed = shared.changed,
+    rest_until = 0, tries = 0, now = shared.now, changed = shared.changed,
     released = shared.released, fails_open = shared.on_open == "fail",
   }, target)
   local keys = {}
@@ -160,8 +161,8 @@ function place:finish(code, verdict)
   local t, word = self.target, verdicts[verdict] or code and codes[code] or verdicts.ok
   local now = t.now()
   if code == "auth" then set_key_aside(self.key, now) end
-  if code == "quota" then t.broke_until = now + target.SET_ASIDE end
-  if self.reported and code == "cut" then
+  if code == "quota" then t.account.broke_until = now + target.SET_ASIDE end
+  if self.reported and word.breaker ~= "ok" and word.breaker ~= "neutral" then
     t.breaker:record(self.breaker_ticket, "fail")
     note_state(t)
   end
@@ -184,7 +185,7 @@ end
 function target:admit(model, now)
   local key = self:key(now)
   if not key then return nil, "auth", "every key was refused" end
-  if self.broke_until > now then return nil, "quota", "the account has no credit left" end
+  if self.account.broke_until > now then return nil, "quota", "the account has no credit left" end
   if self.rest_until > now then
     return nil, "open", "resting as the server asked", self.rest_until - now
   end
@@ -212,7 +213,7 @@ end
 
 --- Would a call be let in now? Takes nothing.
 function target:is_free(model, now)
-  if not self:key(now) or self.broke_until > now or self.rest_until > now then return false end
+  if not self:key(now) or self.account.broke_until > now or self.rest_until > now then return false end
   if self.breaker and self.breaker:state() ~= "closed" then return false end
   local l = self:limiter(model)
   return not l or l:retry_after() == 0

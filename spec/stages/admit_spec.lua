@@ -158,6 +158,15 @@ describe("the admit stage", function()
     assert.equal(2, w.most_open)
   end)
 
+  it("counts an answer that breaks after its start, whoever was to read it", function()
+    local half = world.streamed { { 0, world.chunk { content = "half" } },
+      { 0, 'data: {"error":{"message":"x"}}\n\n' } }
+    local w = world.new { script = { a = { half } }, options = { retry = false,
+      upstream_stream = true, breaker = { min_calls = 1 } } }
+    assert.is_nil(w:chat())
+    assert.equal("open", w.client:status().targets[1].state)
+  end)
+
   it("does not open on busy answers while the target answers others", function()
     local w = world.new { options = { retry = false, limiter = false },
       script = { a = function(_, n)

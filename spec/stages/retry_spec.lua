@@ -72,6 +72,15 @@ describe("the retry stage", function()
     end
   end)
 
+  it("asks no other target of an account that has no credit left", function()
+    local w = world.new { script = { a = { status(402) }, b = { good() } },
+      targets = { a = { account = "x" }, b = { account = "x" } } }
+    w:chat()
+    local before = #w.log
+    assert.equal("quota", select(3, w:chat()))
+    assert.equal(before, #w.log)
+  end)
+
   it("comes back to a target that was only busy when another one refuses the key", function()
     local w = world.new { script = { a = { status(503), good() }, b = { status(401) } } }
     local reply = w:chat()

@@ -15,7 +15,6 @@ LUA
 try() { # VERSION LUA INCDIR
   LUAROCKS_CONFIG=$dir/config.lua luarocks --lua-version "$1" --tree "$dir/tree$1" \
     make rockspec/unbusy-scm-1.rockspec LUA_INCDIR="$3" >"$dir/log" 2>&1 || { cat "$dir/log"; exit 1; }
-  rm -rf build
   said=$(cd / && LUA_PATH="$dir/tree$1/share/lua/$1/?.lua;$dir/tree$1/share/lua/$1/?/init.lua;;" \
     LUA_CPATH="$dir/tree$1/lib/lua/$1/?.so;;" "$2" -e 'print(require("unbusy").version)')
   [ -n "$said" ] || exit 1

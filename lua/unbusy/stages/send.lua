@@ -82,9 +82,15 @@ local function masked(call, message)
   return message
 end
 
+-- A server that kept us in its queue, and then let us go without an answer, was busy.
+local gone = { empty = true, cut = true, network = true }
+
 -- A failure of this try, told outside-in: "deepseek: start: nothing but keep-alives for 20 s".
 local function failed(call, try, message, code, detail)
   detail = detail or {}
+  if gone[code] and try.keep_alives > 0 and not try.start then
+    code, message = "busy", "nothing but keep-alives, then the end"
+  end
   detail.target, detail.status = try.target, detail.status or try.status
   detail.phase = detail.phase or try.phase
   message = masked(call, message)
@@ -202,9 +208,6 @@ local function judge(call, try, x, head, clock)
   answer, message, code, detail =
     call.place.target.provider.read(call.kind, head.status, head.headers, text)
   if answer then return answer end
-  if code == "empty" and try.keep_alives > 0 then
-    code, message = "busy", "nothing but keep-alives, then the end"
-  end
   return failed(call, try, message, code, note_wait(detail, head.headers, text))
 end
 
@@ -295,10 +298,10 @@ local streams = { chat = true, complete = true }
 
 ---@param call table
 return function(call)
-  local try = call:begin_try(call.place)
   local streaming = call.streaming or call.upstream_stream and streams[call.kind]
   local request, message = build(call, streaming)
-  if not request then return failed(call, try, message, "invalid") end
+  if not request then return nil, message, "invalid", {} end -- nothing was sent: no try
+  local try = call:begin_try(call.place)
   local x, code
   x, message, code = call.loop.open(request)
   if not x then return failed(call, try, message, code, { phase = "connect" }) end
