@@ -233,7 +233,7 @@ describe("the demo's verdict", function()
 end)
 
 describe("the demo", function()
-  local lua = rawget(_G, "jit") and "luajit" or "lua5.4"
+  local lua = os.getenv "UNBUSY_LUA" or rawget(_G, "jit") and "luajit" or "lua5.4"
 
   local function run(arguments)
     local pipe = io.popen(lua .. " examples/demo/demo.lua " .. arguments .. " 2>&1; echo $?")

@@ -213,7 +213,8 @@ end
 
 --- Would a call be let in now? Takes nothing.
 function target:is_free(model, now)
-  if not self:key(now) or self.account.broke_until > now or self.rest_until > now then return false end
+  if not self:key(now) or self.rest_until > now then return false end
+  if self.account.broke_until > now then return false end
   if self.breaker and self.breaker:state() ~= "closed" then return false end
   local l = self:limiter(model)
   return not l or l:retry_after() == 0
