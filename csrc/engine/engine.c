@@ -525,24 +525,27 @@ static void take_end (ub_engine *e, ub_transfer *t, ub_news *news) {
   drop(e, t);
 }
 
-/* Hand out the whole buffer in exchange for an empty one: what the transfer
-** receives while the caller copies goes elsewhere. */
-static void take_data (ub_engine *e, ub_transfer *t, ub_news *news) {
+/* Hand out a whole buffer in exchange for an empty one: what the transfer
+** receives, or that it is freed, while the caller copies harms nothing. */
+static void hand_over (ub_engine *e, ub_buf *from, ub_news *news) {
   ub_buf empty = e->handed;
   ub_buf_take(&empty, ub_buf_length(&empty));
-  e->handed = t->data;
-  t->data = empty;
-  news->kind = UB_NEWS_DATA;
-  news->bytes = ub_buf_bytes(&e->handed);
+  e->handed = *from;
+  *from = empty;
+  news->bytes = e->handed.bytes != NULL ? ub_buf_bytes(&e->handed) : "";
   news->length = ub_buf_length(&e->handed);
 }
 
-static void take_head (ub_transfer *t, ub_news *news) {
+static void take_data (ub_engine *e, ub_transfer *t, ub_news *news) {
+  news->kind = UB_NEWS_DATA;
+  hand_over(e, &t->data, news);
+}
+
+static void take_head (ub_engine *e, ub_transfer *t, ub_news *news) {
   t->head_taken = 1;
   news->kind = UB_NEWS_HEAD;
   news->status = t->status;
-  news->bytes = t->head.bytes != NULL ? ub_buf_bytes(&t->head) : "";
-  news->length = ub_buf_length(&t->head);
+  hand_over(e, &t->head, news);
 }
 
 void ub_engine_take (ub_engine *e, uint64_t id, ub_news *news) {
@@ -556,7 +559,7 @@ void ub_engine_take (ub_engine *e, uint64_t id, ub_news *news) {
     return;
   }
   if (t->head_done && !t->head_taken) {
-    take_head(t, news);
+    take_head(e, t, news);
     return;
   }
   if (t->paused && ub_buf_length(&t->data) == 0)

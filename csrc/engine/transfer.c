@@ -14,6 +14,7 @@
 #include "base/err.h"
 
 #define HEAD_BYTES (256 * 1024)    /* most bytes of an answer's header */
+#define HEAD_LINES 1000
 #define RCVBUF_BYTES (256 * 1024)  /* bounds what the kernel buffers for a paused one */
 
 /* {== Callbacks: append, and nothing else ================================= */
@@ -60,6 +61,8 @@ static size_t on_header (char *line, size_t one, size_t length, void *self) {
   }
   if (is_blank(line, length))
     return end_header(t, length);
+  if (++t->head_lines > HEAD_LINES)
+    return refuse(t, UB_EUPSTREAM, "the answer's header has too many lines");
   if (ub_buf_length(&t->head) + length > HEAD_BYTES)
     return refuse(t, UB_EUPSTREAM, "the answer's header is too long");
   if (ub_buf_append(&t->head, line, length) != UB_OK)

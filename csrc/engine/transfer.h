@@ -22,6 +22,7 @@ typedef struct ub_transfer {
   size_t window_bytes;
   uint64_t most_bytes, got_bytes;
   int status;
+  int head_lines;
   int in_header;     /* between a status line and its blank line */
   int head_done;     /* the final answer's header is whole */
   int head_taken;

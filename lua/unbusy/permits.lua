@@ -12,37 +12,55 @@ function permits.new(budget, costs)
   return setmetatable({ budget = budget, costs = costs, first = 1, last = 0 }, permits)
 end
 
--- Whoever has waited longest may ask again.
-local function wake_first(self)
-  while self.first <= self.last do
-    local waiter = self[self.first]
-    self[self.first] = nil
-    self.first = self.first + 1
-    if not waiter.gone then return waiter.event:set() end
-  end
-end
-
 -- Is a permit to be had by waiting: do the tokens suffice, and will one that is out come back?
 local function is_worth_waiting(self, kind)
   local now = self.budget:stats()
   return now.tokens >= self.costs[kind] and now.permits > 0
 end
 
--- Waits for a permit to come back; false when the call's time is up.
-local function wait_turn(self, call)
-  local waiter = { event = call.loop.event() }
+-- The first who still waits, or nil.
+local function first_waiter(self)
+  while self.first <= self.last and self[self.first].gone do
+    self[self.first] = nil
+    self.first = self.first + 1
+  end
+  return self[self.first]
+end
+
+-- Hands what permits there are to those who wait, in order; who waits in vain is told.
+local function serve(self)
+  local waiter = first_waiter(self)
+  while waiter do
+    waiter.permit = self.budget:take(waiter.kind)
+    if not waiter.permit and is_worth_waiting(self, waiter.kind) then return end
+    waiter.gone = true
+    waiter.event:set()
+    waiter = first_waiter(self)
+  end
+end
+
+-- The call leaves the line without using what it may have been given.
+local function leave(self, waiter)
+  waiter.gone = true
+  if waiter.permit then
+    self.budget:give(waiter.permit, "ok")
+    waiter.permit = nil
+  end
+  serve(self)
+end
+
+-- Waits for a permit; nil when there is none to be had, or the call's time is up.
+local function wait_turn(self, call, kind)
+  local waiter = { kind = kind, event = call.loop.event() }
   local guard = { abort = function() waiter.event:set() end,
-    close = function()
-      waiter.gone = true
-      if waiter.event.is_set then wake_first(self) end -- the turn was ours: pass it on
-    end }
+    close = function() leave(self, waiter) end }
   self.last = self.last + 1
   self[self.last] = waiter
   call:hold(guard)
-  local woken = call.loop.wait({ waiter.event }, call.deadline)
+  call.loop.wait({ waiter.event }, call.deadline)
   call:release(guard)
-  waiter.gone = true
-  return woken ~= nil and not call.client.closed
+  if call.client.closed or not waiter.permit then return leave(self, waiter) end
+  return waiter.permit
 end
 
 local function issue(self, call, permit)
@@ -52,25 +70,20 @@ local function issue(self, call, permit)
     given = true
     -- A try that was never sent has cost nobody anything.
     self.budget:give(permit, (good or #call.tries == tries) and "ok" or "fail")
-    wake_first(self)
+    serve(self)
   end
   return { give = give, close = function() give(false) end }
 end
 
---- Takes a permit, waiting for one if need be. `permit.give(good)` gives it back, once.
+--- Takes a permit, waiting for one if need be, behind those who wait already. `permit.give(good)`
+--- gives it back, once.
 ---@param call table
 ---@param kind "retry"|"throttle"
 ---@return table? permit nil when the tokens are spent or the call's time is up
 function permits:take(call, kind)
-  local permit = self.budget:take(kind)
-  while not permit do
-    if not is_worth_waiting(self, kind) or not wait_turn(self, call) then
-      wake_first(self) -- what has become hopeless for us may be so for the others
-      return nil
-    end
-    permit = self.budget:take(kind)
-  end
-  return issue(self, call, permit)
+  local permit = not first_waiter(self) and self.budget:take(kind) or nil
+  if not permit and is_worth_waiting(self, kind) then permit = wait_turn(self, call, kind) end
+  return permit and issue(self, call, permit)
 end
 
 return permits

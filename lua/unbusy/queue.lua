@@ -67,7 +67,7 @@ local function ask(self, target, model, now)
   local place, code, message, retry_after = target:admit(model, now)
   if place then return place end
   by_model[model or ""] = { code = code, message = message, retry_after = retry_after,
-    target = target }
+    ends_at = retry_after and now + retry_after, target = target }
   self.refused = self.refused + 1
   self.look_at = math.min(self.look_at, now + (retry_after or math.huge))
   return nil
@@ -111,8 +111,8 @@ end
 -- One walk along the line, as far as there are gates that have not refused.
 local function pass(self, now)
   self.refusals, self.refused, self.look_at = {}, 0, math.huge
-  local i = 1
-  while i <= self.count and self.refused < self.gates * self.model_count do
+  local i, most = 1, self.gates * self.model_count -- gates that could be asked for
+  while i <= self.count and self.refused < most do
     local waiter = self[i]
     if is_eligible(waiter, now) and try(self, waiter, now) then
       if waiter.event then waiter.event:set() end -- before those behind it are stirred
@@ -151,7 +151,8 @@ local function refused(self, waiter, code, message)
   end
   return nil, ("%s: %s"):format(refusal.target.name, message or refusal.message),
     code or refusal.code,
-    { target = refusal.target.name, phase = "queue", retry_after = refusal.retry_after }
+    { target = refusal.target.name, phase = "queue",
+      retry_after = refusal.ends_at and math.max(refusal.ends_at - waiter.now(), 0) }
 end
 
 -- Is there no use in waiting? Then the failure.
@@ -159,7 +160,7 @@ local function hopeless(self, waiter, now)
   local refusal = refusal_of(self, waiter)
   if not refusal or not curable[refusal.code] or not self.waits then
     return refused(self, waiter)
-  elseif now + (refusal.retry_after or 0) > waiter.limit then
+  elseif (refusal.ends_at or now) > waiter.limit then
     return refused(self, waiter)
   elseif self.count > self.size then
     self.shed = self.shed + 1
@@ -225,7 +226,7 @@ function queue:enter(call, targets)
   if self.closed then return nil, "the client is closed", "closed", {} end
   local now = call.loop.now()
   local waiter = { priority = call.priority, order = call.order, targets = targets,
-    asked = call.model, deadline = call.deadline, fresh = true,
+    asked = call.model, now = call.loop.now, deadline = call.deadline, fresh = true,
     limit = math.min(call.deadline, now + self.max_wait) }
   insert(self, waiter)
   self:serve(now)

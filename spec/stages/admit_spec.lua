@@ -276,6 +276,43 @@ describe("the admit stage", function()
     w:assert_clean()
   end)
 
+  it("asks every gate even when a model has left the line", function()
+    local w = world.new { script = { a = { good() }, b = { good("x", 1) } } }
+    w.loop.run(function()
+      w.client.targets[1]:rest(25, w:now())
+      w.client.targets[2]:rest(5, w:now())
+      for i = 1, 4 do
+        w.loop.spawn(function()
+          assert.equal("b", w.client:chat({ model = i == 1 and "m1" or "m2",
+            messages = world.question.messages }).target)
+        end)
+      end
+    end)
+    assert.equal(6, w:now())
+  end)
+
+  it("does not take an old word for a new one when the first of the line leaves", function()
+    local w = world.new { script = { a = { good() } } }
+    local reply
+    w.loop.run(function()
+      w.client.targets[1]:rest(20, w:now())
+      local first = w.loop.spawn(function() w:chat() end)
+      w.loop.spawn(function() reply = w:chat() end)
+      w.loop.sleep(12)
+      w.loop.cancel(first)
+    end)
+    assert.is_truthy(reply)
+  end)
+
+  it("opens on a black hole, however short the callers' deadlines", function()
+    for _, options in ipairs { { deadline = 4 }, { clocks = { total = 4 } } } do
+      local w = world.new { script = { a = { good("x", 1000) } },
+        options = { limiter = { kind = "fixed", initial = 100 }, retry = false } }
+      burst(w, 40, options)
+      assert.equal("open", (w:seen("state")[1] or {}).to)
+    end
+  end)
+
   it("lets everybody go when the client is closed", function()
     local w = world.new { script = { a = { good("x", 10) } },
       options = { limiter = { kind = "fixed", initial = 1 } } }

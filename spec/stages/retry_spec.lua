@@ -212,6 +212,20 @@ describe("the retry stage", function()
     w:assert_clean()
   end)
 
+  it("gives permits in the order in which they are waited for", function()
+    local w = world.new { script = { a = { status(500, nil, "", 0.1) } }, options = {
+      breaker = false, limiter = false, budget = { floor = 1, ratio = 0 },
+      retry = { attempts = 3, base = 0.1, jitter = 0 } } }
+    local ended = {}
+    w.loop.run(function()
+      for i = 1, 4 do
+        w.loop.spawn(function() w:chat() ended[#ended + 1] = i end)
+      end
+    end)
+    assert.same({ 1, 2, 3, 4 }, ended)
+    w:assert_clean()
+  end)
+
   it("gives up its turn when it is cancelled or closed while it waits for a permit", function()
     local w = world.new { options = { limiter = false, budget = { floor = 1, ratio = 0 } },
       script = { a = function(_, n) return n <= 3 and status(503) or good() end } }

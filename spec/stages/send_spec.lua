@@ -130,6 +130,13 @@ describe("the send stage", function()
       assert.equal("a: nothing but keep-alives, then the end", message)
     end)
 
+    it("but not after the answer has begun", function()
+      local w = plain { status = 200, steps = { { 0, "\n" }, { 0.5, '{"choices":[' }, { 99, "" } } }
+      local _, message = w:chat { deadline = 3 }
+      assert.equal("a: total: nothing for 3 s", message)
+      assert.equal(20, w.client:status().targets[1].limits[""].limit)
+    end)
+
     it("nor an answer, however it went away", function()
       local steps = { { 0, world.KEEP_ALIVE }, { 1, world.KEEP_ALIVE } }
       local w = plain(world.streamed(steps, { fail = "cut", message = "gone" }))

@@ -11,7 +11,7 @@ local retry_after = require "unbusy.retry_after"
 local source = require "unbusy.source"
 local tokens = require "unbusy.token_clock"
 
-local SHORT = 5 -- seconds; a deadline that leaves a try less is the caller's affair alone
+local SHORT = 2 -- seconds; a clock of the caller's own below that says nothing of a target
 local REFUSAL = 5 -- seconds that the body of a refusal may take; its status says enough
 local MOST_BYTES = 64 * 1024 * 1024 -- of an expanded answer, unless the target says otherwise
 
@@ -102,19 +102,29 @@ local function failed(call, try, message, code, detail)
   return nil, text, code, detail
 end
 
+-- What a clock that ran out says about the target. Nothing, when the caller gave less than an
+-- answer usually takes, or when most of the time went by before the try began.
+local function verdict_of_silence(call, clock, waited)
+  if call:shortened(clock) then
+    local l = call.place.limiter
+    local usual = l and l:stats().round_trip or 0
+    return waited < math.max(SHORT, usual) and "neutral" or "silent"
+  elseif clock == "total" and waited < (call.deadline - call.started) / 2 then
+    return "neutral"
+  end
+end
+
 -- A clock ran out. Keep-alives and nothing else are the sign of a busy server.
 local function too_late(call, try, clock)
   local waited = call.loop.now() - try.began
   local detail = { phase = clock }
   local code, message = "timeout", ("nothing for %.3g s"):format(waited)
-  if try.keep_alives > 0 then
+  if try.keep_alives > 0 and not try.start then
     message = ("nothing but keep-alives for %.3g s"):format(waited)
     detail.verdict = "busy"
     if clock == "start" then code = "busy" end
   end
-  if try.keep_alives == 0 and (clock == "total" or call:shortened(clock)) then
-    detail.verdict = waited < SHORT and "neutral" or call:shortened(clock) and "silent" or nil
-  end
+  if detail.verdict == nil then detail.verdict = verdict_of_silence(call, clock, waited) end
   return failed(call, try, message, code, detail)
 end
 
