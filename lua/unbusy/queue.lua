@@ -138,9 +138,16 @@ function queue:serve(now)
   if self.count > 0 and self.look_at < (self[1].sleeps_until or 0) then poke_first(self) end
 end
 
--- Until when may this waiter sleep? The first looks again when a gate may open by itself.
+-- Is it this waiter that looks at the clock? The first of each loop does: a loop may stand still.
+local function watches(self, waiter)
+  for i = 1, self.count do
+    if self[i].loop == waiter.loop then return self[i] == waiter end
+  end
+end
+
+-- Until when may this waiter sleep? One that watches looks again when a gate may open by itself.
 local function next_look(self, waiter, now)
-  if self[1] ~= waiter then return waiter.limit end
+  if not watches(self, waiter) then return waiter.limit end
   return math.min(waiter.limit, math.max(self.look_at, now + 0.001))
 end
 
@@ -185,7 +192,7 @@ local function sleep(self, call, waiter, now)
   waiter.sleeps_until = next_look(self, waiter, now)
   call.loop.wait({ waiter.event }, waiter.sleeps_until)
   now = call.loop.now()
-  if not waiter.place and self[1] == waiter and now >= self.look_at then self:serve(now) end
+  if not waiter.place and watches(self, waiter) and now >= self.look_at then self:serve(now) end
 end
 
 local function wait_for_place(self, call, waiter)
@@ -226,7 +233,8 @@ function queue:enter(call, targets)
   if self.closed then return nil, "the client is closed", "closed", {} end
   local now = call.loop.now()
   local waiter = { priority = call.priority, order = call.order, targets = targets,
-    asked = call.model, now = call.loop.now, deadline = call.deadline, fresh = true,
+    asked = call.model, loop = call.loop, now = call.loop.now, deadline = call.deadline,
+    fresh = true,
     limit = math.min(call.deadline, now + self.max_wait) }
   insert(self, waiter)
   self:serve(now)
