@@ -183,7 +183,7 @@ describe("the engine", function()
     end)
 
     it("even if the last of it comes only when the reader goes on", function()
-      up:programme { script = { { preset = "stall_stream", seconds = 3, after = 4 } } }
+      up:programme { script = { { preset = "stall_stream", seconds = 100, after = 4 } } }
       local id = assert(e:submit(engines.stream(up, ("x"):rep(4000), { window = 1, most = 3000 })))
       local got = engines.finish_all(e, { id })[1]
       assert.equal("upstream", got.code)

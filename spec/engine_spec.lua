@@ -58,6 +58,37 @@ describe("the engine", function()
       assert.equal(chat(up, "x").body, seen.body)
     end)
 
+    it("a large body without asking first", function()
+      up:programme { reset = true, log = true }
+      fetch(e, chat(up, ("x"):rep(2 ^ 21)))
+      assert.is_nil(up:log()[1].headers.expect)
+    end)
+
+    it("nothing of the request before", function()
+      local models = { url = up.url .. "/v1/models", method = "GET", headers = {} }
+      local trusting = { url = up.tls_url .. "/v1/models", method = "GET", headers = {} }
+      assert.equal("tls", fetch(e, trusting).code)
+      trusting.insecure, trusting.http1 = true, true
+      assert.equal(200, fetch(e, trusting).status)
+      trusting.insecure, trusting.http1 = nil, nil
+      assert.equal("tls", fetch(e, trusting).code)
+      trusting.ca_file = up.ca
+      assert.is_true(fetch(e, trusting).info.http2)
+      trusting.ca_file = nil
+      assert.equal("tls", fetch(e, trusting).code)
+      models.proxy = "http://127.0.0.1:1"
+      assert.equal("network", fetch(e, models).code)
+      models.proxy = nil
+      assert.equal(200, fetch(e, models).status)
+      models.method = "HEAD"
+      assert.equal("", fetch(e, models).body)
+      models.method, models.connect = "GET", 1e-6
+      fetch(e, models)
+      models.connect = nil
+      assert.equal(200, fetch(e, chat(up)).status)
+      assert.is_truthy(fetch(e, models).body:find("data", 1, true))
+    end)
+
     it("every method", function()
       local got = fetch(e, { url = up.url .. "/v1/models", method = "GET", headers = {} })
       assert.equal(200, got.status)
@@ -232,13 +263,16 @@ describe("the engine", function()
     end)
 
     it("trailers are not headers", function()
-      local got = fetch(e, engines.raw(raw, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
-        .. "Trailer: X-End\r\n\r\n3\r\nabc\r\n\1" ..
-          "2\r\nde\r\n0\r\nX-End: 1\r\nX-Two: 2\r\n\r\n"))
-      assert.equal("abcde", got.body)
-      assert.equal(1, got.heads)
-      assert.is_nil(got.headers["x-end"])
-      assert.is_nil(got.code)
+      for _, pause in ipairs { "\1", "" } do
+        local got = fetch(e, engines.raw(raw, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+          .. "Trailer: X-End\r\n\r\n3\r\nabc\r\n" .. pause
+          .. "2\r\nde\r\n0\r\nX-End: 1\r\nX-Two: 2\r\n\r\n"))
+        assert.equal("abcde", got.body)
+        assert.equal(1, got.heads)
+        assert.is_nil(got.headers["x-end"])
+        assert.is_nil(got.headers["x-two"])
+        assert.is_nil(got.code)
+      end
     end)
 
     it("a body until the connection closes", function()
