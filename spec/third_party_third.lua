@@ -385,7 +385,7 @@ describe("a third party's chaos", function()
 
   -- The breaker opens and closes many times meanwhile: no waiting call may be forgotten.
   it("ends each call once with every guard on, well or with a reason", function()
-    server:chaos("guarded", { dropRate = 0.35, malformedRate = 0.15, disconnectRate = 0.15 })
+    server:chaos("guarded", { dropRate = 0.5, malformedRate = 0.15, disconnectRate = 0.15 })
     local client, events = client_of("guarded", { breaker = { open_for = 0.2 },
       queue = { max_wait = 60 } })
     local ends, tries, failures = storm(client, CALLS, plain)
