@@ -1,6 +1,5 @@
 -- The client over real HTTP, against the busy upstream.
 local busyd = require "spec.support.busyd"
-local core = require "unbusy.core"
 local guard = require "spec.support.leak_guard"
 local unbusy = require "unbusy"
 
@@ -81,17 +80,22 @@ describe("the client", function()
   end)
 
   it("waits out a busy server, by every sign of it", function()
-    local client = new { retry = { base = 0.01 } }
+    local sent_again
+    local client = new { retry = { base = 0.01 }, on_event = function(event)
+      if event.type == "resent" then sent_again = true end
+    end }
     for _, preset in ipairs { "busy_503", "busy_text_cn", "overloaded_body", "rate_limited",
       "slow_down", "overloaded_529", "insufficient_system_resource", "no_choices", "empty_200",
       "malformed_json", "reset", "close", "cut_body", "garbage", "server_500", "timeout_504" } do
       up:programme { script = { { preset = preset } }, reset = true }
+      sent_again = false
       local reply, message = client:chat(question(preset))
       assert.is_truthy(reply, preset .. ": " .. tostring(message))
       assert.equal("echo: " .. preset, reply.text)
       -- A request lost with a kept connection, before any byte came, is sent again at once.
       local resent = reply.tries == 1 and (preset == "reset" or preset == "close")
       assert.is_true(reply.tries == 2 or resent, preset)
+      assert.equal(resent, sent_again)
       assert.equal(2, up:counts().received)
     end
   end)
@@ -149,14 +153,14 @@ describe("the client", function()
   end)
 
   it("lets other tasks move while one calls", function()
-    up:programme { latency = 0.3 }
+    up:programme { script = { { preset = "ok", latency = 1 }, { preset = "ok" } } }
     local client, order = new(), {}
     unbusy.run(function()
       unbusy.spawn(function() client:chat(question()) order[#order + 1] = "slow" end)
-      up:programme { latency = 0 }
+      while up:counts().in_service == 0 do unbusy.sleep(0.01) end
       unbusy.spawn(function() client:chat(question()) order[#order + 1] = "fast" end)
     end)
-    assert.equal(2, #order)
+    assert.same({ "fast", "slow" }, order)
   end)
 
   it("verifies the server, and takes an authority of one's own", function()
@@ -223,7 +227,7 @@ describe("the client", function()
     assert.equal(0, client:status().active)
   end)
 
-  it("holds a fast server back while the reader is slow", function()
+  it("gives a long stream whole, in memory that the answer explains", function()
     up:programme { answer = { tokens = 400000, chunks = 2000 } } -- some 3 MB
     local client = new()
     local stream = assert(client:stream(question()))
@@ -235,7 +239,8 @@ describe("the client", function()
         text[#text + 1] = piece.text
       end
     end)
-    assert.is_true(collectgarbage "count" - before < 65536) -- KB
+    collectgarbage()
+    assert.is_true(collectgarbage "count" - before < 16384) -- KB
     assert.equal(busyd.expected("hi", { tokens = 400000 }), table.concat(text))
     assert.is_true(n > 100)
   end)
@@ -259,7 +264,6 @@ describe("the client", function()
     up:programme { latency = 0.2 }
     local reply = new():chat(question())
     assert.is_true(reply.times.start >= 0.2 and reply.times.total >= reply.times.start)
-    assert.is_true(core.now() > 0)
   end)
 
   describe("raises, at the caller's line, for", function()
@@ -282,6 +286,8 @@ describe("the client", function()
         refuses("a host and a path expected", unbusy.new, { targets = { { name = "a",
           url = url } } })
       end
+      refuses("loop: one of tasks", unbusy.new, { targets = good.targets, loop = "task" })
+      refuses("loop: no 'enter'", unbusy.new, { targets = good.targets, loop = {} })
       refuses("fallback: a text in UTF%-8", unbusy.new, { targets = good.targets,
         fallback = "\196\227" })
       refuses("did you mean 'retry'", unbusy.new, { targets = good.targets, retrys = {} })

@@ -56,10 +56,10 @@ typedef struct ub_news {
   const char *message;  /* what libcurl or we found; no secrets in it */
   const char *bytes;    /* valid until the next 'ub_engine_take' */
   size_t length;
-  int64_t first_us;     /* END: from submit to the first byte of the answer */
-  int64_t total_us;     /* END: from submit to the end */
-  int reused;           /* END: an open connection served it */
+  int64_t first_us, total_us;  /* END: from submit to the first byte, to the end */
+  int reused;           /* END: a kept connection served it */
   int http2;            /* END: spoken over HTTP/2 */
+  int resent;           /* HEAD, END: libcurl has sent the request twice */
 } ub_news;
 
 typedef struct ub_engine_totals {

@@ -183,7 +183,8 @@ static int push_head (lua_State *L, const ub_news *news) {
   lua_newtable(L);
   while (ub_header_next(news->bytes, news->length, &at, &header))
     push_header(L, &header);
-  return 3;
+  lua_pushboolean(L, news->resent);
+  return 4;
 }
 
 static int push_end (lua_State *L, const ub_news *news) {
@@ -204,12 +205,15 @@ static int push_end (lua_State *L, const ub_news *news) {
   lua_setfield(L, -2, "reused");
   lua_pushboolean(L, news->http2);
   lua_setfield(L, -2, "http2");
+  lua_pushboolean(L, news->resent);
+  lua_setfield(L, -2, "resent");
   return 4;
 }
 
 /*
-** e:take(id) -> nil | "head", status, headers | "data", bytes
-**             | "end", code or nil, message or nil, { phase, first, total, reused, http2 }
+** e:take(id) -> nil | "head", status, headers, resent | "data", bytes
+**             | "end", code or nil, message or nil, { phase, first, total, reused, http2,
+**                                           resent }
 */
 static int engine_take (lua_State *L) {
   ub_news news;

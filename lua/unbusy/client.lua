@@ -58,12 +58,13 @@ end
 ---@param given table|string
 function client.new(given)
   local o = config.read(given)
-  local loop = loops.of(o.loop)
+  local loop, lacks = loops.of(o.loop)
+  if lacks then error("unbusy: " .. lacks, 2) end
   local self = setmetatable({
     loop = loop, now = loop and loop.now or core.now, clocks = o.clocks, fallback = o.fallback,
     retry = build_retry(o.retry), budget = o.budget and budget.new(o.budget),
     on_event = o.on_event, event_faults = 0, upstream_stream = o.upstream_stream,
-    calls = {}, counts = { calls = 0, answered = 0, failed = 0 }, flow = flow.default(),
+    calls = {}, flow = flow.default(),
   }, client)
   self.permits = build_permits(self, o.budget)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait,

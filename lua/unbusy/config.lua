@@ -103,7 +103,7 @@ config.client = {
   upstream_stream = { type = "boolean", default = false,
     doc = "ask for streams and assemble them, so that queue and start show" },
   fallback = { type = "string|table", doc = "the last resort: a text, or `{ text =, status = }`" },
-  loop = { type = "string|table",
+  loop = { type = "string|table", one_of = { "tasks" },
     doc = "`tasks`, or a table of verbs; picked at each call by default" },
   on_event = { type = "function",
     doc = "sees every try, wait, refusal, retry, cut and change of state; must not wait" },

@@ -270,10 +270,11 @@ function engine:next() end
 ---@field total number seconds
 ---@field reused boolean the connection had served before
 ---@field http2 boolean
+---@field resent boolean
 
 --- The next piece of a transfer's news, in order:
 ---
----     "head", status, headers            names in lower case; repeated ones joined by ", "
+---     "head", status, headers, resent    names in lower case; repeated ones joined by ", "
 ---     "data", bytes
 ---     "end", code, message, ending       code and message are nil for a good end
 ---     nil                                nothing now

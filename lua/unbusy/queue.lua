@@ -12,7 +12,7 @@ function queue.new(given)
   return setmetatable({
     size = given.size, max_wait = given.max_wait, waits = given.waits,
     gates = given.gates, models = {}, model_count = 0, look_at = math.huge,
-    count = 0, most = 0, shed = 0, -- the list itself is the array part
+    count = 0, -- the list itself is the array part
   }, queue)
 end
 
@@ -36,7 +36,6 @@ local function insert(self, waiter)
   end
   self[i + 1] = waiter
   self.count = self.count + 1
-  self.most = math.max(self.most, self.count)
   count_model(self, waiter, 1)
 end
 
@@ -170,7 +169,6 @@ local function hopeless(self, waiter, now)
   elseif (refusal.ends_at or now) > waiter.limit then
     return refused(self, waiter)
   elseif self.count > self.size then
-    self.shed = self.shed + 1
     return refused(self, waiter, "full", ("the waiting line is full (%d)"):format(self.size))
   end
 end

@@ -2,6 +2,7 @@ local guard = require "spec.support.leak_guard"
 local loops = require "unbusy.loops"
 local scheduler = require "unbusy.loops.scheduler"
 local tasks = require "unbusy.loops.tasks"
+local virtual = require "unbusy.loops.virtual"
 
 -- Sleeps in whatever loop the caller is in.
 local function sleep(seconds)
@@ -292,9 +293,10 @@ describe("tasks", function()
     it("know their names", function()
       assert.is_nil(loops.of(nil))
       assert.is_nil(loops.of "tasks")
-      local own = {}
+      local own = virtual.new()
       assert.equal(own, loops.of(own))
-      assert.same({ "tasks" }, loops.names)
+      own.sleep = nil
+      assert.same({ nil, "loop: no 'sleep'" }, { loops.of(own) })
     end)
   end)
 end)

@@ -221,7 +221,6 @@ describe("the send stage", function()
     for _, how in ipairs { "chat", "stream" } do
       local w = plain { status = 503, hang = 1000 }
       assert.equal("busy", select(3, w[how](w)))
-      assert.is_true(math.abs(w:now() - 5.1) < 1e-9 or w:now() >= 1000) -- the server hangs on
       assert.is_true(w:seen("failed")[1].at < 6)
       w:assert_clean()
     end

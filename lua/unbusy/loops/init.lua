@@ -3,8 +3,7 @@ local tasks = require "unbusy.loops.tasks"
 
 local loops = {}
 
---- The loops that may be named; others are given as a table with the same verbs.
-loops.names = { "tasks" }
+local verbs = { "enter", "now", "sleep", "wait", "event", "spawn", "cancel", "open" }
 
 --- Runs `f(loop, ...)` in the loop of whoever calls, and gives what it gives.
 ---@param chosen table? a loop that was set by hand; nil: found out
@@ -13,10 +12,16 @@ function loops.enter(chosen, f, ...)
   return tasks.enter(f, ...)
 end
 
---- The loop for a name or a table; nil for nil.
-function loops.of(name)
-  if name == nil or name == "tasks" then return nil end
-  return name
+--- The loop for the name "tasks" or a table of verbs; nil where each call finds its own. Or
+--- nil and what the table lacks.
+---@param given string|table|nil
+---@return table? loop, string? message
+function loops.of(given)
+  if type(given) ~= "table" then return nil end
+  for _, verb in ipairs(verbs) do
+    if type(given[verb]) ~= "function" then return nil, ("loop: no '%s'"):format(verb) end
+  end
+  return given
 end
 
 return loops

@@ -146,10 +146,18 @@ local function limit_of(call, try, clock)
   return call.deadline, "total"
 end
 
+-- libcurl has sent the request a second time, since a kept connection was dead: the server may have
+-- seen both, and the count of tries does not show it.
+local function note_resent(call, try)
+  try.resent = true
+  call:emit("resent", { target = try.target, number = try.number })
+end
+
 local function await_head(call, try, x, clock)
   local limit, name = limit_of(call, try, clock)
   local kind, a, b, c = news.await(call.loop, x, limit)
   if kind == "late" then return too_late(call, try, name) end
+  if kind == "head" and c or kind == "end" and c.resent then note_resent(call, try) end
   if kind == "end" then
     return failed(call, try, b or "no answer", a or "upstream", { phase = c.phase })
   end
