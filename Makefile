@@ -19,11 +19,19 @@ LUAINC_luajit ?= $(shell pkg-config --cflags luajit 2>/dev/null)
 .PHONY: all help $(LUAS) deps demo test test-all check env clean
 all: $(LUAS)
 
+# Ratios against peers and floors, on both Luas; NAME=cache runs one of them.
+.PHONY: bench
+bench:
+	@sh tools/deps.sh test
+	@$(MAKE) -s all
+	@sh tools/bench.sh $(NAME)
+
 help:
 	@echo 'make            build for Lua 5.4 and LuaJIT'
 	@echo 'make demo       install what is missing, build, and watch a burst being survived'
 	@echo 'make test       install what is missing, build, run every test'
 	@echo 'make test-all   the long ones too'
+	@echo 'make bench      measure, as ratios against peers and floors in the same run'
 	@echo 'make check      the quick one: layers, lengths, linter, documentation'
 	@echo 'make deps       install what building needs (Debian), or say what it is'
 	@echo 'make env        shell lines that let LUA=lua5.4 (or luajit) find this tree'

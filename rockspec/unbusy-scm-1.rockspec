@@ -20,6 +20,7 @@ dependencies = {
 }
 external_dependencies = {
   CURL = { library = "curl" },
+  XXHASH = { header = "xxhash.h" },
 }
 build = {
   type = "make",
