@@ -71,5 +71,6 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_limiter(L);
   ub_open_retry_after(L);
   ub_open_sse(L);
+  ub_open_topk(L);
   return 1;
 }

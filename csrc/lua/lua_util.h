@@ -84,5 +84,6 @@ void ub_open_engine (lua_State *L);
 void ub_open_limiter (lua_State *L);
 void ub_open_retry_after (lua_State *L);
 void ub_open_sse (lua_State *L);
+void ub_open_topk (lua_State *L);
 
 #endif

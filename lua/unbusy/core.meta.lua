@@ -193,6 +193,38 @@ function sse:comments() end
 ---@return string? message, "upstream"|"nomem"|nil code
 function sse:finish() end
 
+---@class unbusy.core.topk
+local topk = {}
+
+---@param options table every field of `topk.schema`; `seed` may be missing
+---@return unbusy.core.topk? topk, string? message, "nomem"? code
+function core.topk(options) end
+
+---@param key string
+---@param n number? times, whole and above 0; 1 by default
+function topk:add(key, n) end
+
+---@param n number? at most so many; nil: all
+---@return { key: string, count: integer, error: integer, cut: true? }[]
+function topk:top(n) end
+
+---@class unbusy.core.topk_stats
+---@field counters integer
+---@field used integer counters that have a key
+---@field total integer all that was added
+---@field least integer how often a key that is not listed may have come
+---@field replaced integer how often a key took the place of another
+---@field bytes integer of memory
+
+---@return unbusy.core.topk_stats
+function topk:stats() end
+
+--- Forgets all keys.
+function topk:clear() end
+
+--- Gives the memory back. May be called twice.
+function topk:close() end
+
 --- Readers of single header values; each gives nil for what it cannot read.
 core.retry_after = {}
 

@@ -1,0 +1,282 @@
+/*
+** topk.c: which keys come most often, in a fixed number of counters.
+*/
+#include "parts/topk.h"
+
+#include <string.h>
+
+#include "base/hash.h"
+#include "base/rand.h"
+
+#define NONE UINT32_MAX
+
+typedef struct counter {
+  uint64_t hash, second;  /* of the whole key; second: 0 when all of it is kept */
+  uint64_t length;        /* of the whole key */
+  uint64_t error;         /* what its count may be too high by */
+  uint64_t arrival;       /* 'arrivals' when the key took the counter */
+  uint32_t place;         /* in the heap, where its count is */
+  uint32_t next;          /* in its chain of the index */
+} counter;
+
+typedef struct place {
+  uint64_t count;
+  uint32_t counter;
+} place;
+
+typedef struct identity {
+  const void *bytes;
+  size_t length, kept;
+  uint64_t hash, second;
+} identity;
+
+/* {== The block ============================================================ */
+
+static counter *counters (const ub_topk *t) {
+  return (counter *)(t + 1);
+}
+
+static place *heap (const ub_topk *t) {
+  return (place *)(counters(t) + t->config.counters);
+}
+
+static uint32_t *heads (const ub_topk *t) {
+  return (uint32_t *)(heap(t) + t->config.counters);
+}
+
+static char *key_of (const ub_topk *t, uint32_t i) {
+  return (char *)(heads(t) + t->mask + 1) + (size_t)i * t->config.key_bytes;
+}
+
+static uint64_t count_of (const ub_topk *t, uint32_t i) {
+  return heap(t)[counters(t)[i].place].count;
+}
+
+/* Chains of the index: as many as counters, or up to twice as many. */
+static uint32_t chains (uint32_t n) {
+  uint32_t power = 1;
+  while (power < n)
+    power *= 2;
+  return power;
+}
+
+size_t ub_topk_size (const ub_topk_config *config) {
+  size_t each = sizeof(counter) + sizeof(place) + config->key_bytes;
+  return sizeof(ub_topk) + config->counters * each
+         + chains(config->counters) * sizeof(uint32_t);
+}
+
+void ub_topk_init (ub_topk *t, const ub_topk_config *config) {
+  ub_rand seeds;
+  ub_rand_init(&seeds, config->seed);
+  t->config = *config;
+  t->seeds[0] = ub_rand_next(&seeds);
+  t->seeds[1] = ub_rand_next(&seeds);
+  t->mask = chains(config->counters) - 1;
+  ub_topk_clear(t);
+}
+
+void ub_topk_clear (ub_topk *t) {
+  t->total = t->arrivals = 0;
+  t->used = 0;
+  memset(heads(t), 0xff, (t->mask + (size_t)1) * sizeof(uint32_t));  /* NONE */
+}
+
+/* }========================================================================= */
+
+/* {== The index ============================================================ */
+
+static identity identify (const ub_topk *t, const void *bytes, size_t length) {
+  identity key = {bytes, length, length, 0, 0};
+  key.hash = ub_hash(bytes, length, t->seeds[0]);
+  if (length > t->config.key_bytes) {
+    key.kept = t->config.key_bytes;
+    key.second = ub_hash(bytes, length, t->seeds[1]);
+  }
+  return key;
+}
+
+static int is (const ub_topk *t, uint32_t i, const identity *key) {
+  const counter *c = &counters(t)[i];
+  return c->hash == key->hash && c->second == key->second && c->length == key->length
+         && memcmp(key_of(t, i), key->bytes, key->kept) == 0;
+}
+
+/* The key's counter, or NONE. */
+static uint32_t find (const ub_topk *t, const identity *key) {
+  uint32_t i = heads(t)[key->hash & t->mask];
+  while (i != NONE && !is(t, i, key))
+    i = counters(t)[i].next;
+  return i;
+}
+
+static void unlink_counter (ub_topk *t, uint32_t i) {
+  const counter *c = &counters(t)[i];
+  uint32_t *link = &heads(t)[c->hash & t->mask];
+  while (*link != i)
+    link = &counters(t)[*link].next;
+  *link = c->next;
+}
+
+/* The counter is this key's from now on. Its count and place are not touched. */
+static void assign (ub_topk *t, uint32_t i, const identity *key, uint64_t error) {
+  counter *c = &counters(t)[i];
+  uint32_t *head = &heads(t)[key->hash & t->mask];
+  c->hash = key->hash;
+  c->second = key->second;
+  c->length = key->length;
+  c->error = error;
+  c->arrival = t->arrivals++;
+  c->next = *head;
+  *head = i;
+  memcpy(key_of(t, i), key->bytes, key->kept);
+}
+
+/* }========================================================================= */
+
+/* {== The heap ============================================================= */
+
+static void put (ub_topk *t, uint32_t at, place p) {
+  heap(t)[at] = p;
+  counters(t)[p.counter].place = at;
+}
+
+/* A new place at the end: up to where its count belongs. */
+static void rise (ub_topk *t, uint32_t at) {
+  place moved = heap(t)[at];
+  for (; at > 0 && heap(t)[(at - 1) / 2].count > moved.count; at = (at - 1) / 2)
+    put(t, at, heap(t)[(at - 1) / 2]);
+  put(t, at, moved);
+}
+
+/* A count has grown: down to where it belongs. */
+static void sink (ub_topk *t, uint32_t at) {
+  const place *h = heap(t);
+  place moved = h[at];
+  uint32_t child;
+  while ((child = 2 * at + 1) < t->used) {
+    if (child + 1 < t->used && h[child + 1].count < h[child].count)
+      child++;
+    if (h[child].count >= moved.count)
+      break;
+    put(t, at, h[child]);
+    at = child;
+  }
+  put(t, at, moved);
+}
+
+/* }========================================================================= */
+
+static uint64_t plus (uint64_t count, uint64_t n) {
+  return n < UB_TOPK_END - count ? count + n : UB_TOPK_END;
+}
+
+/* A counter that nobody has had. */
+static void list_new (ub_topk *t, const identity *key, uint64_t n) {
+  uint32_t i = t->used++;
+  assign(t, i, key, 0);
+  put(t, i, (place){n, i});
+  rise(t, i);
+}
+
+/* The counter of the least count, and that count with it. */
+static void take_over (ub_topk *t, const identity *key, uint64_t n) {
+  place *least = &heap(t)[0];
+  unlink_counter(t, least->counter);
+  assign(t, least->counter, key, least->count);
+  least->count = plus(least->count, n);
+  sink(t, 0);
+}
+
+void ub_topk_add (ub_topk *t, const void *key, size_t length, uint64_t n) {
+  identity who = identify(t, key, length);
+  uint32_t i = find(t, &who);
+  t->total = plus(t->total, n);
+  if (i != NONE) {
+    uint32_t at = counters(t)[i].place;
+    heap(t)[at].count = plus(heap(t)[at].count, n);
+    sink(t, at);
+  }
+  else if (t->used < t->config.counters)
+    list_new(t, &who, n);
+  else
+    take_over(t, &who, n);
+}
+
+uint64_t ub_topk_least (const ub_topk *t) {
+  return t->used < t->config.counters ? 0 : heap(t)[0].count;
+}
+
+/* {== The list ============================================================= */
+
+/* Does counter 'a' stand before 'b'? */
+static int before (const ub_topk *t, uint32_t a, uint32_t b) {
+  const counter *x = &counters(t)[a], *y = &counters(t)[b];
+  uint64_t left = count_of(t, a), right = count_of(t, b);
+  if (left != right) return left > right;
+  if (x->error != y->error) return x->error < y->error;
+  return x->arrival < y->arrival;
+}
+
+/* Put 'moved' into the heap 'out' of n, at the top or below: the last stands on top. */
+static void settle (const ub_topk *t, uint32_t *out, uint32_t n, uint32_t at, uint32_t moved) {
+  uint32_t child;
+  while ((child = 2 * at + 1) < n) {
+    if (child + 1 < n && before(t, out[child], out[child + 1]))
+      child++;
+    if (!before(t, moved, out[child]))
+      break;
+    out[at] = out[child];
+    at = child;
+  }
+  out[at] = moved;
+}
+
+uint32_t ub_topk_top (const ub_topk *t, uint32_t *out, uint32_t n) {
+  uint32_t i;
+  n = n < t->used ? n : t->used;
+  for (i = 0; i < n; i++)
+    out[i] = i;
+  for (i = n / 2; i-- > 0;)
+    settle(t, out, n, i, out[i]);
+  for (i = n; n > 0 && i < t->used; i++)
+    if (before(t, i, out[0]))
+      settle(t, out, n, 0, i);
+  for (i = n; i > 1;) {  /* the last one goes behind the rest, again and again */
+    uint32_t moved = out[--i];
+    out[i] = out[0];
+    settle(t, out, i, 0, moved);
+  }
+  return n;
+}
+
+/* The length of the UTF-8 character that this byte begins; 0: it begins none. */
+static size_t character (unsigned char byte) {
+  if (byte < 0x80) return 1;
+  if (byte < 0xc0) return 0;
+  if (byte < 0xe0) return 2;
+  return byte < 0xf0 ? 3 : 4;
+}
+
+/* 'length' less the last character, if it is not whole. */
+static size_t whole_characters (const char *bytes, size_t length) {
+  size_t back;
+  for (back = 1; back < 4 && back <= length; back++) {
+    size_t wanted = character((unsigned char)bytes[length - back]);
+    if (wanted > 0)
+      return wanted > back ? length - back : length;
+  }
+  return length;  /* no UTF-8: as it is */
+}
+
+ub_topk_entry ub_topk_get (const ub_topk *t, uint32_t i) {
+  const counter *c = &counters(t)[i];
+  ub_topk_entry e = {key_of(t, i), c->length, 0, count_of(t, i), c->error};
+  if (c->length > t->config.key_bytes) {
+    e.cut = 1;
+    e.length = whole_characters(e.key, t->config.key_bytes);
+  }
+  return e;
+}
+
+/* }========================================================================= */

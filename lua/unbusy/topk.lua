@@ -1,0 +1,53 @@
+--- Which keys come most often, out of a stream that no table could hold.
+--
+--     local topk = require "unbusy.topk"
+--     local t = topk.new { counters = 1000 }
+--     t:add(prompt)
+--     for _, hot in ipairs(t:top(10)) do print(hot.count, hot.error, hot.key) end
+--
+-- Space-Saving (Metwally, Agrawal, El Abbadi, 2005), in memory that never grows:
+--
+-- - a listed key came at most `count` times and at least `count - error` times;
+-- - a key that came more than `total / counters` times is listed;
+-- - a key that is not listed came at most `stats().least` times.
+--
+-- Keys are bytes and are told apart whole, however long. Of those longer than `key_bytes` only the
+-- beginning is kept to be shown; two that begin alike are two entries.
+local core = require "unbusy.core"
+local options = require "unbusy.options"
+
+local topk = {}
+
+--- Every option of `new`.
+topk.schema = {
+  counters = { type = "whole", default = 1000, min = 1, max = 2 ^ 20,
+    doc = "how many keys are listed; each takes `key_bytes` and up to 72 bytes more" },
+  key_bytes = { type = "whole", default = 1024, min = 1, max = 2 ^ 20, unit = "bytes",
+    doc = "what is kept of a key, to be shown" },
+  seed = { type = "whole", doc = "of the hashes, which no result depends on; by default from the "
+    .. "system's entropy" },
+}
+
+--- Makes a list of the keys that come most often; nil, message, "nomem" without the memory.
+--
+-- `t:add(key, n)`: the key (a string) came, or came `n` times: a whole number above 0. Counts end
+-- at 2^53: what comes then changes nothing.
+--
+-- `t:top(n) -> { { key =, count =, error = }, … }`: the `n` greatest counts, or all that are
+-- listed; the greatest first, of equal ones that with the smaller error, then the one that has been
+-- listed longer. `cut = true` stands in an entry whose `key` is only the beginning, cut to whole
+-- UTF-8 characters where it is UTF-8.
+--
+-- `t:stats() -> { counters =, used =, total =, least =, replaced =, bytes = }`: counters that there
+-- are and that have a key; all that was added; how often a key that is not listed may have come;
+-- how often one took the place of another; and the memory, all taken at the start.
+--
+-- `t:clear()` forgets all keys. `t:close()` gives the memory back at once, not only when `t` is
+-- collected; it may be called twice, and nothing else afterwards.
+---@param given table? see `topk.schema`
+---@return userdata? t, string? message, string? code
+function topk.new(given)
+  return core.topk(options.check(topk.schema, given, "topk"))
+end
+
+return topk
