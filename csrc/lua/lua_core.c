@@ -68,6 +68,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_breaker(L);
   ub_open_budget(L);
   ub_open_engine(L);
+  ub_open_histogram(L);
   ub_open_limiter(L);
   ub_open_retry_after(L);
   ub_open_sse(L);

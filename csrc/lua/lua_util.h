@@ -81,6 +81,7 @@ void ub_open_backoff (lua_State *L);
 void ub_open_breaker (lua_State *L);
 void ub_open_budget (lua_State *L);
 void ub_open_engine (lua_State *L);
+void ub_open_histogram (lua_State *L);
 void ub_open_limiter (lua_State *L);
 void ub_open_retry_after (lua_State *L);
 void ub_open_sse (lua_State *L);

@@ -122,6 +122,30 @@ function budget:finish(outcome) end
 ---@return { active: integer, permits: integer, tokens: number, refused: integer }
 function budget:stats() end
 
+---@class unbusy.core.histogram
+local histogram = {}
+
+---@return unbusy.core.histogram
+function core.histogram() end
+
+---@param seconds number finite; a negative one counts as 0
+---@return true?, string? message, "full"? code
+function histogram:record(seconds) end
+
+---@param q number 0 to 1
+---@return number? seconds nil when there is no value
+function histogram:quantile(q) end
+
+---@param other unbusy.core.histogram
+---@return true?, string? message, "full"? code
+function histogram:merge(other) end
+
+---@return { count: integer, sum: number, min: number?, max: number?, mean: number? } seconds
+function histogram:stats() end
+
+--- Forgets all values.
+function histogram:clear() end
+
 ---@class unbusy.core.limiter
 local limiter = {}
 
