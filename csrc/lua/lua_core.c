@@ -65,6 +65,7 @@ int luaopen_unbusy_core (lua_State *L) {
   lua_newtable(L);
   luaL_setfuncs(L, functions, 0);
   ub_open_backoff(L);
+  ub_open_balancer(L);
   ub_open_breaker(L);
   ub_open_budget(L);
   ub_open_engine(L);

@@ -20,8 +20,14 @@
 
 #if LUA_VERSION_NUM < 504
 #define ub_newuserdata(L, size) lua_newuserdata(L, size)
+#define ub_newholder(L, size) lua_newuserdata(L, size)
+#define ub_sethold(L, index) lua_setfenv(L, index)
+#define ub_pushheld(L, index) lua_getfenv(L, index)
 #else
 #define ub_newuserdata(L, size) lua_newuserdatauv(L, size, 0)
+#define ub_newholder(L, size) lua_newuserdatauv(L, size, 1)
+#define ub_sethold(L, index) lua_setiuservalue(L, index, 1)
+#define ub_pushheld(L, index) lua_getiuservalue(L, index, 1)
 #endif
 
 /* Push nil, "what: sentence" and the code word of 'err'. Returns 3. */
@@ -78,6 +84,7 @@ void ub_settype (lua_State *L, const char *type);
 
 /* How the parts' bindings enter the module table on top of the stack. */
 void ub_open_backoff (lua_State *L);
+void ub_open_balancer (lua_State *L);
 void ub_open_breaker (lua_State *L);
 void ub_open_budget (lua_State *L);
 void ub_open_engine (lua_State *L);

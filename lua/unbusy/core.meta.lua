@@ -44,6 +44,35 @@ function core.backoff(options) end
 ---@return number seconds
 function backoff:delay(n, previous) end
 
+---@class unbusy.core.balancer
+local balancer = {}
+
+---@param options table every field of `balancer.schema`; `seed` may be missing
+---@return unbusy.core.balancer
+function core.balancer(options) end
+
+---@param except table<string, boolean>? names that are not wanted now
+---@param now number? seconds
+---@return string? name, integer|string ticket_or_message, "open"? code
+function balancer:pick(except, now) end
+
+---@param ticket integer
+---@param outcome "ok"|"fail"|"neutral"
+---@param seconds number? to the first token; nil: counted from `pick`
+---@param now number? seconds
+---@return boolean was_out
+function balancer:report(ticket, outcome, seconds, now) end
+
+---@class unbusy.core.balancer_stats
+---@field picks integer
+---@field pending integer
+---@field cost number? seconds; nil: no sample yet
+---@field load number seconds
+
+---@param now number? seconds
+---@return table<string, unbusy.core.balancer_stats>
+function balancer:stats(now) end
+
 ---@class unbusy.core.breaker
 local breaker = {}
 
