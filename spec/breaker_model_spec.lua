@@ -1,4 +1,5 @@
 local breaker = require "unbusy.breaker"
+local random = require "spec.support.random"
 
 -- The model: lists of all that happened, searched through each time. Time is in whole microseconds.
 -- It must be told which tickets the breaker gave out, and how long chance let it stay open.
@@ -207,14 +208,6 @@ end
 describe("a breaker and its naive model", function()
   local floor = math.floor
 
-  -- A generator of our own: math.random differs between the Luas.
-  local function dice(seed)
-    return function(n)
-      seed = (seed * 16807) % 2147483647
-      return seed % n + 1
-    end
-  end
-
   local defaults = { window = 10e6, buckets = 10, min_calls = 20, failure_rate = 0.5,
     open_for = 5e6, open_growth = 1, open_cap = 1e15, open_jitter = 0, permits = 1, slots = 1024 }
   local in_us = { "window", "slow_after", "open_for", "open_cap" }
@@ -232,20 +225,10 @@ describe("a breaker and its naive model", function()
 
   local forces = { "open", "closed", "forced_open", "disabled", "metrics_only" }
 
-  -- How far time moves before a step: often not, or a little, seldom years; or a little back.
-  local function leap(roll)
-    local kind = roll(100)
-    if kind <= 40 then return 0 end
-    if kind <= 85 then return roll(300000) end
-    if kind <= 94 then return roll(4000000) end
-    if kind <= 97 then return -roll(50000) end
-    if kind <= 99 then return roll(20000000) end
-    return roll(3) == 1 and roll(5) * 31557600e6 or 11e6
-  end
-
-  local function walk(given, seed, steps)
+  local function walk(given, seed, steps, what)
     local b, m, at = both(given, seed)
-    local roll = dice(seed * 7919 + 1)
+    local r = random.new(seed)
+    local function roll(n) return r:int(n) end
     local known, bad = {}, 50
 
     local function known_ticket()
@@ -297,7 +280,7 @@ describe("a breaker and its naive model", function()
       b:force(state, length and length / 1e6)
     end
 
-    local function same(step)
+    local function same()
       if not m.ends then -- it has just opened: chance is not the model's
         local length = floor(b:retry_after() * 1e6 + 0.5)
         assert(length >= m.least and length <= m.least * (1 + m.o.open_jitter), "open time")
@@ -306,8 +289,7 @@ describe("a breaker and its naive model", function()
       local stats, expected = b:stats(), m:stats()
       for name, value in pairs(expected) do
         if stats[name] ~= value then
-          error(("seed %d, step %d: %s is %s, expected %s"):format(seed, step, name,
-            tostring(stats[name]), tostring(value)))
+          error(("%s is %s, expected %s"):format(name, tostring(stats[name]), tostring(value)))
         end
       end
       assert(b:state() == m.state, "state")
@@ -315,41 +297,42 @@ describe("a breaker and its naive model", function()
     end
 
     local seen = {}
-    for step = 1, steps do
+    random.walk(r, steps, function(step)
       if step % 60 == 0 then bad = roll(100) end
-      at.us = math.max(m.now - 50000, at.us + leap(roll))
+      at.us = at.us + r:leap()
       m:at(at.us)
       local kind = roll(200)
       if kind <= 95 then allow_one() elseif kind <= 188 then report_one()
       elseif kind <= 197 then record_one() else force_one() end
-      same(step)
+      same()
       seen[m.state] = (seen[m.state] or 0) + 1
-    end
+    end, what)
     return seen
   end
 
   local configs = {
     {},
-    { min_calls = 4, permits = 3, open_for = 1e6 },
-    { count = 12, min_calls = 6, open_for = 700001, permits = 2 },
-    { count = 1, open_for = 300000 },
-    { window = 1e6, buckets = 3, min_calls = 3, slow_after = 2e6, slow_rate = 0.6,
+    { min_calls = 4, permits = 3, open_for = 1e6, slots = 100 },
+    { count = 12, min_calls = 6, open_for = 700001, permits = 2, slots = 50 },
+    { count = 1, open_for = 300000, slots = 50 },
+    { window = 1e6, buckets = 3, min_calls = 3, slow_after = 2e6, slow_rate = 0.6, slots = 50,
       failure_rate = 0.9, open_for = 2e6, open_growth = 1.7, open_cap = 9e6 },
     { consecutive = 3, failure_rate = 1, open_jitter = 0.4, open_for = 1e6, permits = 5,
-      open_growth = 2 },
+      open_growth = 2, slots = 20 },
     { slots = 4, permits = 2, min_calls = 5, window = 3e6, buckets = 1, open_for = 200000 },
     { slots = 1, count = 5, failure_rate = 0.3, slow_after = 3e6, slow_rate = 1,
       open_for = 400000 },
   }
 
-  it("agree over 20,000 random steps in a time that stands, runs, leaps and slips", function()
+  it("agree over 100,000 random steps in a time that stands, runs, leaps and slips", function()
     local seen = {}
     for i, given in ipairs(configs) do
-      for state, n in pairs(walk(given, i, 2500)) do seen[state] = (seen[state] or 0) + n end
+      local visits = walk(given, random.seed(i), 12500, "breaker " .. i)
+      for state, n in pairs(visits) do seen[state] = (seen[state] or 0) + n end
     end
     local states = { "closed", "open", "half_open", "forced_open", "disabled", "metrics_only" }
     for _, state in ipairs(states) do
-      assert.is_true((seen[state] or 0) > 200, state .. ": " .. (seen[state] or 0))
+      assert.is_true((seen[state] or 0) > 1000, state .. ": " .. (seen[state] or 0))
     end
   end)
 end)
