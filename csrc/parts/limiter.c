@@ -201,12 +201,18 @@ static void cut (ub_limiter *l, int64_t now) {
   l->missed = 0;
 }
 
+/* One slot more rests, no shorter than those before it, though a clock may slip back. */
+static void start_rest (ub_limiter *l, int64_t now) {
+  int64_t last = l->resting > 0 ? *rest(l, l->resting - 1) : now;
+  *rest(l, l->resting++) = now > last ? now : last;  /* there is room: in flight + resting <= max */
+}
+
 static void dropped (ub_limiter *l, int64_t issued, int64_t now) {
   double others = slots(l)->used - 1.0;  /* those the account may be holding */
   l->drops++;
   if (l->frozen)
     return;
-  *rest(l, l->resting++) = now;  /* there is room: in flight + resting <= max */
+  start_rest(l, now);
   l->edge = l->good < PATIENCE ? fmin(l->edge, others) : others;
   if (issued > l->cut_at && now - l->cut_at >= ub_limiter_trip(l))
     cut(l, now);
