@@ -90,8 +90,8 @@ describe("balancer under a brown-out of one of three", function()
       local seed = random.seed(i)
       local of = {}
       for name, way in pairs(ways) do of[name] = run(way, seed) end
-      local told = ("seed %d (UNBUSY_SEED): p99 %.2f s of round robin, %.2f s of least "
-        .. "connections, %.2f s of p2c; p50 %.2f, %.2f, %.2f s; to the slow one %.1f, %.1f, %.1f %%")
+      local told = ("UNBUSY_SEED=%d: p99 %.2f s of round robin, %.2f s of least connections, "
+        .. "%.2f s of p2c; p50 %.2f, %.2f, %.2f s; to the slow one %.1f, %.1f, %.1f %%")
         :format(seed, of.round_robin.p99, of.least_connections.p99, of.p2c.p99,
         of.round_robin.p50, of.least_connections.p50, of.p2c.p50,
         of.round_robin.share * 100, of.least_connections.share * 100, of.p2c.share * 100)
@@ -118,7 +118,7 @@ describe("balancer under a brown-out of one of three", function()
     local sum = n[1] + n[2] + n[3]
     for server = 1, SERVERS do
       assert.is_true(n[server] / sum > 0.28 and n[server] / sum < 0.39,
-        ("seed %d: %d of %d"):format(seed, n[server], sum))
+        ("UNBUSY_SEED=%d: %d of %d"):format(seed, n[server], sum))
     end
   end)
 end)

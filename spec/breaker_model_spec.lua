@@ -225,7 +225,7 @@ describe("a breaker and its naive model", function()
 
   local forces = { "open", "closed", "forced_open", "disabled", "metrics_only" }
 
-  local function walk(given, seed, steps, what)
+  local function walk(given, seed, steps, which)
     local b, m, at = both(given, seed)
     local r = random.new(seed)
     local function roll(n) return r:int(n) end
@@ -306,7 +306,7 @@ describe("a breaker and its naive model", function()
       elseif kind <= 197 then record_one() else force_one() end
       same()
       seen[m.state] = (seen[m.state] or 0) + 1
-    end, what)
+    end, which)
     return seen
   end
 

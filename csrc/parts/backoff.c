@@ -18,12 +18,12 @@ static double between (ub_backoff *b, double low, double high) {
   return low + (high - low) * ub_rand_unit(&b->rand);
 }
 
-/* The delay without chance. */
+/* The delay without chance. Nothing stays nothing: 0 × inf would be no number. */
 static double steady (const ub_backoff_config *c, int64_t n) {
   switch (c->kind) {
     case UB_BACKOFF_CONSTANT: return c->base;
     case UB_BACKOFF_LINEAR: return capped(c, c->base * (double)n);
-    default: return capped(c, c->base * pow(c->factor, (double)(n - 1)));
+    default: return c->base > 0 ? capped(c, c->base * pow(c->factor, (double)(n - 1))) : 0;
   }
 }
 
