@@ -592,7 +592,7 @@ describe("retry_after use", function()
       assert.has_error(function() read[name]() end)
       assert.has_error(function() read[name]({}, 0) end)
     end
-    for _, now in ipairs { -1, 1e12, 0 / 0, math.huge } do
+    for _, now in ipairs { -1e13, 1e13, 0 / 0, math.huge } do
       assert.has_error(function() read.date("x", now) end)
     end
   end)

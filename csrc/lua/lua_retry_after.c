@@ -46,7 +46,7 @@ static int read_date (lua_State *L) {
   const char *bytes = luaL_checklstring(L, 1, &length);
   double now = luaL_checknumber(L, 2);
   int64_t unix_s;
-  luaL_argcheck(L, now >= 0 && now <= 1e11, 2, "Unix seconds expected");
+  luaL_argcheck(L, now >= -1e12 && now <= 1e12, 2, "Unix seconds expected");
   if (ub_http_date(bytes, length, (int64_t)now, &unix_s))
     ub_pushwhole(L, unix_s);
   else
