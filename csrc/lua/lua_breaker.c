@@ -14,19 +14,10 @@ static const char *const states[] = {  /* in the order of ub_breaker_state */
   "closed", "open", "half_open", "forced_open", "disabled", "metrics_only", NULL
 };
 
-/*
-** As luaL_checkudata, but each method has the metatable as its first upvalue:
-** that is quicker than to look it up by name.
-*/
+/* Each method has the metatable as its first upvalue. */
 static ub_breaker *checkbreaker (lua_State *L) {
-  void *b = lua_touserdata(L, 1);
-  if (b != NULL && lua_getmetatable(L, 1)) {
-    int same = lua_rawequal(L, -1, lua_upvalueindex(1));
-    lua_pop(L, 1);
-    if (same)
-      return b;
-  }
-  return luaL_checkudata(L, 1, TYPE);  /* raises */
+  ub_breaker *b = ub_testmeta(L, 1, lua_upvalueindex(1));
+  return b != NULL ? b : luaL_checkudata(L, 1, TYPE);  /* raises */
 }
 
 static void readwindow (lua_State *L, ub_window_config *w) {
@@ -158,18 +149,6 @@ static int breaker_stats (lua_State *L) {
   return 1;
 }
 
-/* Add the methods to the type, the metatable being an upvalue of each. */
-static void addmethods (lua_State *L, const luaL_Reg *method) {
-  luaL_getmetatable(L, TYPE);
-  lua_getfield(L, -1, "__index");
-  for (; method->name != NULL; method++) {
-    lua_pushvalue(L, -2);
-    lua_pushcclosure(L, method->func, 1);
-    lua_setfield(L, -2, method->name);
-  }
-  lua_pop(L, 2);
-}
-
 void ub_open_breaker (lua_State *L) {
   static const luaL_Reg none[] = {{NULL, NULL}};
   static const luaL_Reg methods[] = {
@@ -178,7 +157,7 @@ void ub_open_breaker (lua_State *L) {
     {"force", breaker_force}, {"stats", breaker_stats}, {NULL, NULL}
   };
   ub_newtype(L, TYPE, none, NULL);
-  addmethods(L, methods);
+  ub_addmethods(L, TYPE, NULL, methods);
   lua_pushcfunction(L, breaker_new);
   lua_setfield(L, -2, "breaker");
 }

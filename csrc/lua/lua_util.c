@@ -151,3 +151,27 @@ void ub_settype (lua_State *L, const char *type) {
   luaL_getmetatable(L, type);
   lua_setmetatable(L, -2);
 }
+
+void ub_addmethods (lua_State *L, const char *type, const char *other,
+                    const luaL_Reg *methods) {
+  luaL_getmetatable(L, type);
+  lua_getfield(L, -1, "__index");
+  for (; methods->name != NULL; methods++) {
+    lua_pushvalue(L, -2);
+    if (other != NULL)
+      luaL_getmetatable(L, other);
+    lua_pushcclosure(L, methods->func, other != NULL ? 2 : 1);
+    lua_setfield(L, -2, methods->name);
+  }
+  lua_pop(L, 2);
+}
+
+void *ub_testmeta (lua_State *L, int index, int meta) {
+  void *object = lua_touserdata(L, index);
+  int same;
+  if (object == NULL || !lua_getmetatable(L, index))
+    return NULL;
+  same = lua_rawequal(L, -1, meta);
+  lua_pop(L, 1);
+  return same ? object : NULL;
+}
