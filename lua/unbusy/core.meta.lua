@@ -151,6 +151,61 @@ function budget:finish(outcome) end
 ---@return { active: integer, permits: integer, tokens: number, refused: integer }
 function budget:stats() end
 
+---@class unbusy.core.cache
+local cache = {}
+
+---@param options table every field of `cache.schema`; `seed` may be missing
+---@return unbusy.core.cache? cache, string? message, "nomem"? code
+function core.cache(options) end
+
+---@param key unbusy.core.key|string
+---@param now number? seconds
+---@return string? value, "fresh"|"stale"|nil state, number? age in seconds
+function cache:get(key, now) end
+
+---@param key unbusy.core.key|string
+---@param value string
+---@param ttl number? seconds that it is fresh
+---@param now number? seconds
+---@return true? stored, string? message, "full"? code
+function cache:set(key, value, ttl, now) end
+
+---@param key unbusy.core.key|string
+---@param now number? seconds
+---@return boolean was_there
+function cache:delete(key, now) end
+
+--- Forgets all entries; counts go on.
+function cache:clear() end
+
+---@class unbusy.core.cache_stats
+---@field entries integer now
+---@field bytes integer of keys and values now
+---@field hits integer gets of a fresh value
+---@field stale integer gets of a stale one
+---@field misses integer
+---@field stored integer sets that were done
+---@field refused integer sets that were too large
+---@field evicted integer entries put out for room
+---@field expired integer entries found past their time
+
+---@return unbusy.core.cache_stats
+function cache:stats() end
+
+--- Gives the memory back. May be called twice; the other methods raise then.
+function cache:close() end
+
+---@class unbusy.core.key
+
+---@param ... any strings, numbers, booleans, JSON's null, tables of them
+---@return unbusy.core.key? key, string? message, "invalid"|"nomem"|nil code
+function core.key(...) end
+
+---@param names table<string, true> fields to leave out at the top of tables
+---@param ... any as above
+---@return unbusy.core.key? key, string? message, "invalid"|"nomem"|nil code
+function core.key_without(names, ...) end
+
 ---@class unbusy.core.histogram
 local histogram = {}
 

@@ -1,0 +1,229 @@
+/*
+** lua_cache.c: the binding of cache.h.
+**
+** The memory of a cache is no Lua memory: the collector would see 64 MB and
+** hurry, though most of it was never touched.
+*/
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "lua/lua_key.h"
+#include "lua/lua_util.h"
+#include "parts/cache.h"
+
+#define TYPE "unbusy.cache"
+
+/* Upvalues of the methods. */
+#define META      lua_upvalueindex(1)  /* the metatable of caches */
+#define KEY_META  lua_upvalueindex(2)  /* and of keys */
+#define FRESH     lua_upvalueindex(3)  /* of 'get': these words */
+#define STALE     lua_upvalueindex(4)
+
+#define SMALL 8192  /* values up to this length are put together on the C stack */
+
+typedef struct box {
+  ub_cache *cache;  /* NULL: closed */
+  ub_cache *late;   /* closed while it was read: to be freed by the collector */
+  int readers;      /* calls of 'get' that hold a place in it */
+} box;
+
+static box *checkbox (lua_State *L) {
+  box *b = ub_testmeta(L, 1, META);
+  return b != NULL ? b : luaL_checkudata(L, 1, TYPE);  /* raises */
+}
+
+static ub_cache *opened (lua_State *L, const box *b) {
+  luaL_argcheck(L, b->cache != NULL, 1, "the cache is closed");
+  return b->cache;
+}
+
+static ub_cache *checkcache (lua_State *L) {
+  return opened(L, checkbox(L));
+}
+
+static void readconfig (lua_State *L, ub_cache_config *c) {
+  int64_t entries = ub_fieldwhole(L, 1, "entries"), bytes = ub_fieldwhole(L, 1, "bytes");
+  luaL_argcheck(L, entries >= 1 && entries <= UB_CACHE_MOST_ENTRIES, 1, "entries out of range");
+  luaL_argcheck(L, bytes >= 1 && bytes <= UB_CACHE_MOST_BYTES, 1, "bytes out of range");
+  c->entries = (uint32_t)entries;
+  c->bytes = (uint64_t)bytes;
+  c->ttl_us = ub_fieldus(L, 1, "ttl");
+  c->stale_us = ub_fieldus(L, 1, "stale");
+  luaL_argcheck(L, c->ttl_us >= 0 && c->stale_us >= 0, 1, "times of at least 0 expected");
+  c->seed = ub_fieldseed(L, 1);
+}
+
+/* core.cache(options) -> cache | nil, message, code */
+static int cache_new (lua_State *L) {
+  ub_cache_config config;
+  box *b;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  readconfig(L, &config);
+  b = ub_newuserdata(L, sizeof *b);
+  b->cache = b->late = NULL;  /* closed first, so that __gc can treat it */
+  b->readers = 0;
+  ub_settype(L, TYPE);
+  b->cache = ub_alloc(ub_cache_size(&config));
+  if (b->cache == NULL)
+    return ub_pushfail(L, UB_ENOMEM, "cache");
+  ub_cache_init(b->cache, &config);
+  return 1;
+}
+
+/*
+** Push what was found. The collector may run meanwhile, and a finalizer do
+** anything with this cache: false when entries came or went, and then the
+** string may be none. Its memory stays, since we are readers. (Lua may raise
+** here when memory is short; then it stays till the collector comes.)
+*/
+static int pushvalue (lua_State *L, box *b, const ub_cache_found *found) {
+  char small[SMALL], *copy = small;
+  ub_cache *c = b->cache;
+  const char *bytes = ub_cache_whole(c, found);
+  b->readers++;
+  if (bytes == NULL) {
+    if (found->length > SMALL)
+      copy = ub_newuserdata(L, found->length);
+    bytes = ub_cache_copy(c, found, copy) ? copy : NULL;
+  }
+  lua_pushlstring(L, bytes, bytes != NULL ? found->length : 0);
+  b->readers--;
+  if (b->cache != NULL && ub_cache_use(c, found))
+    return 1;
+  lua_settop(L, 3);
+  return 0;
+}
+
+/* c:get(key, now or nil) -> value, "fresh" or "stale", age | nil */
+static int cache_get (lua_State *L) {
+  box *b = checkbox(L);
+  ub_cache_key key = ub_checkkey(L, 2, KEY_META);
+  int64_t now = ub_optnow(L, 3);
+  ub_cache_found found;
+  do {
+    if (ub_cache_find(opened(L, b), &key, now, &found) == UB_CACHE_MISS) {
+      lua_pushnil(L);
+      return 1;
+    }
+  } while (!pushvalue(L, b, &found));
+  lua_pushvalue(L, found.state == UB_CACHE_FRESH ? FRESH : STALE);
+  lua_pushnumber(L, (double)found.age_us / UB_SECOND_US);
+  return 3;
+}
+
+/* Seconds that may be left out: -1 then. */
+static int64_t optttl (lua_State *L, int index) {
+  int64_t us;
+  if (lua_isnoneornil(L, index))
+    return -1;
+  us = ub_checkus(L, index);
+  luaL_argcheck(L, us >= 0, index, "seconds of at least 0 expected");
+  return us;
+}
+
+static int pushtoolarge (lua_State *L, uint64_t most) {
+  char text[80];
+  snprintf(text, sizeof text, "cache: key and value of more than %llu bytes",
+           (unsigned long long)most);
+  lua_pushnil(L);
+  lua_pushstring(L, text);
+  lua_pushstring(L, ub_err_word(UB_EFULL));
+  return 3;
+}
+
+/* c:set(key, value, ttl or nil, now or nil) -> true | nil, message, code */
+static int cache_set (lua_State *L) {
+  ub_cache *c = checkcache(L);
+  ub_cache_key key = ub_checkkey(L, 2, KEY_META);
+  int64_t ttl, now;
+  size_t length;
+  const char *value;
+  luaL_checktype(L, 3, LUA_TSTRING);
+  value = lua_tolstring(L, 3, &length);
+  ttl = optttl(L, 4);
+  now = ub_optnow(L, 5);
+  if (ub_cache_set(c, &key, value, length, ttl, now) == UB_OK) {
+    lua_pushboolean(L, 1);
+    return 1;
+  }
+  return pushtoolarge(L, ub_cache_bytes(c));
+}
+
+/* c:delete(key, now or nil) -> was it there? */
+static int cache_delete (lua_State *L) {
+  ub_cache *c = checkcache(L);
+  ub_cache_key key = ub_checkkey(L, 2, KEY_META);
+  lua_pushboolean(L, ub_cache_delete(c, &key, ub_optnow(L, 3)));
+  return 1;
+}
+
+/* c:clear() */
+static int cache_clear (lua_State *L) {
+  ub_cache_clear(checkcache(L));
+  return 0;
+}
+
+/* c:stats() -> table */
+static int cache_stats (lua_State *L) {
+  ub_cache_stats stats = ub_cache_read(checkcache(L));
+  lua_createtable(L, 0, 9);
+  ub_setwhole(L, "entries", stats.entries);
+  ub_setwhole(L, "bytes", (int64_t)stats.bytes);
+  ub_setwhole(L, "hits", (int64_t)stats.hits);
+  ub_setwhole(L, "stale", (int64_t)stats.stale);
+  ub_setwhole(L, "misses", (int64_t)stats.misses);
+  ub_setwhole(L, "stored", (int64_t)stats.stored);
+  ub_setwhole(L, "refused", (int64_t)stats.refused);
+  ub_setwhole(L, "evicted", (int64_t)stats.evicted);
+  ub_setwhole(L, "expired", (int64_t)stats.expired);
+  return 1;
+}
+
+/* c:close(), and __close; may be called twice */
+static int cache_close (lua_State *L) {
+  box *b = luaL_checkudata(L, 1, TYPE);
+  if (b->readers > 0 && b->cache != NULL)
+    b->late = b->cache;
+  else
+    ub_free(b->cache);
+  b->cache = NULL;
+  return 0;
+}
+
+/* Nobody reads any more. */
+static int cache_gc (lua_State *L) {
+  box *b = luaL_checkudata(L, 1, TYPE);
+  ub_free(b->cache);
+  ub_free(b->late);
+  b->cache = b->late = NULL;
+  return 0;
+}
+
+/* The method 'get' has two more upvalues than the others. */
+static void add_get (lua_State *L) {
+  luaL_getmetatable(L, TYPE);
+  lua_getfield(L, -1, "__index");
+  luaL_getmetatable(L, TYPE);
+  luaL_getmetatable(L, UB_KEY_TYPE);
+  lua_pushstring(L, "fresh");
+  lua_pushstring(L, "stale");
+  lua_pushcclosure(L, cache_get, 4);
+  lua_setfield(L, -2, "get");
+  lua_pop(L, 2);
+}
+
+void ub_open_cache (lua_State *L) {
+  static const luaL_Reg plain[] = {{"close", cache_close}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {
+    {"set", cache_set}, {"delete", cache_delete}, {"clear", cache_clear},
+    {"stats", cache_stats}, {NULL, NULL}
+  };
+  static const luaL_Reg meta[] = {{"__gc", cache_gc}, {"__close", cache_close}, {NULL, NULL}};
+  ub_newtype(L, TYPE, plain, meta);
+  ub_addmethods(L, TYPE, UB_KEY_TYPE, methods);
+  add_get(L);
+  lua_pushcfunction(L, cache_new);
+  lua_setfield(L, -2, "cache");
+}
