@@ -184,16 +184,16 @@ local function described()
   return out
 end
 
--- The methods that the bindings register, by the type's name.
+-- The methods of the core's types, by the type's name.
 local function registered()
   local out = {}
-  for _, path in ipairs(lines_of "ls csrc/lua/lua_*.c") do
-    local text, methods = read(path), {}
-    for list in text:gmatch "luaL_Reg methods%[%] = {(.-)};" do
-      for name in list:gmatch '{"([%w_]+)"' do methods[name] = true end
+  for name, metatable in pairs(debug.getregistry()) do
+    local kind = type(name) == "string" and name:match "^unbusy%.([%w_]+)$"
+    if kind then
+      local methods = {}
+      for method in pairs(metatable.__index) do methods[method] = true end
+      out[kind] = methods
     end
-    local kind = text:match '#define TYPE "unbusy%.([%w_]+)"'
-    if kind then out[kind] = methods end
   end
   return out
 end

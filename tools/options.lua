@@ -7,6 +7,7 @@ local codes = require "unbusy.codes"
 local config = require "unbusy.config"
 local retry_after = require "unbusy.retry_after"
 local sse = require "unbusy.sse"
+local warm = require "unbusy.warm"
 
 local tables = {}
 
@@ -92,8 +93,10 @@ function tables.options()
     titled("`limiter = { … }`", client.limiter.fields, "kind initial min max"),
     titled("`budget = { … }`", client.budget.fields, "ratio floor tokens"),
     titled("`queue = { … }`", client.queue.fields, "size max_wait"),
+    titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),
     titled("`client:chat(request, { … })`, and of every other call", config.call,
       "deadline priority target clocks"),
+    titled("`client:warm(questions, { … })`", warm.schema, "model at_once deadline priority"),
   }, "\n\n")
 end
 

@@ -111,13 +111,16 @@ static void read_request (lua_State *L, ub_request *r) {
   r->headers = header_lines(L);
 }
 
-/* e:submit(request) -> id | nil, message, code */
+/* e:submit(request, body or nil) -> id | nil, message, code; nil: request.body */
 static int engine_submit (lua_State *L) {
   ub_engine *e = check(L);
   ub_request request = {0};
   uint64_t id;
   int err;
+  lua_settop(L, 3);
   read_request(L, &request);
+  if (!lua_isnil(L, 3))
+    request.body = luaL_checklstring(L, 3, &request.body_size);
   err = ub_engine_submit(e, &request, &id);
   if (err != UB_OK)
     return ub_pushfail(L, err, "engine");

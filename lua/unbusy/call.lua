@@ -1,13 +1,10 @@
 --- One call of a client, from the request to its end.
 --
--- A call carries the request, its deadline, the loop it runs in, its tries, and what it holds (a
--- place at a target, an exchange, a turn in the waiting line). Whatever way it ends,
--- `call:finish` gives all of that back.
+-- A call carries the request, its deadline, the loop it runs in, its tries, and what it holds: a
+-- place at a target, an exchange, that the budget counts it, and (see `hold`) whatever else it
+-- waits in or for. Whatever way it ends, `call:finish` gives all of that back.
 local call = {}
 call.__index = call
-
-local priorities = { interactive = 1, normal = 2, batch = 3 }
-call.priorities = priorities
 
 local order = 0 -- of arrival, over all clients
 
@@ -16,28 +13,37 @@ local order = 0 -- of arrival, over all clients
 ---@param kind "chat"|"complete"|"embed"|"post"
 ---@param request any the body
 ---@param given table checked options of the call
-function call.new(client, kind, request, given)
+---@param how table? { streaming =, path = }
+function call.new(client, kind, request, given, how)
   order = order + 1
-  return setmetatable({
+  local self = setmetatable({
     client = client, kind = kind, request = request, options = given, order = order,
     model = type(request) == "table" and request.model or nil,
-    priority = priorities[given.priority or "normal"], streaming = given.streaming or false,
-    path = given.path, tries = {}, ruled_out = {}, held = {}, queued = 0, state = "new",
+    streaming = how ~= nil and how.streaming or false, tries = {}, ended = false,
+    -- Set later; with these a table for 16 fields is full, and no field more is set in a call that
+    -- goes well at once.
+    loop = nil, started = nil, deadline = nil, candidates = nil, place = nil, exchange = nil,
+    counted = nil,
   }, call)
+  if how and how.path then self.path = how.path end
+  return self
 end
 
 --- The call begins: its clock runs from here.
 function call:begin(loop)
-  local clocks = self.client.clocks
   self.loop, self.started = loop, loop.now()
-  self.clocks = self.options.clocks or clocks
-  local seconds = math.min(self.options.deadline or self.clocks.total, self.clocks.total)
-  self.short = seconds < clocks.total -- the caller's own limit: no fault of a target's
-  self.deadline = self.started + seconds
-  self.state = "running"
+  local seconds, total = self.options.deadline, self:clock "total"
+  self.deadline = self.started + (seconds and seconds < total and seconds or total)
 end
 
---- Tells the client's watcher; never the prompt, the answer or a key.
+--- The seconds of one of this call's clocks.
+---@param name "connect"|"headers"|"start"|"token"|"total"
+function call:clock(name)
+  return (self.options.clocks or self.client.clocks)[name]
+end
+
+--- Tells the client's watcher; never the prompt, the answer or a key. Where calls pass that go
+--- well, ask for `client.on_event` before a table is made.
 function call:emit(kind, fields)
   local watch = self.client.on_event
   if not watch then return end
@@ -47,23 +53,36 @@ end
 
 --- Something that must be closed when the call ends early.
 function call:hold(thing)
-  self.held[#self.held + 1] = thing
+  self.held = self.held or {}
+  table.insert(self.held, thing)
 end
 
 --- It is in other hands now.
 function call:release(thing)
-  for i = #self.held, 1, -1 do
-    if self.held[i] == thing then
-      table.remove(self.held, i)
+  local held = self.held or {}
+  for i = #held, 1, -1 do
+    if held[i] == thing then
+      table.remove(held, i)
       return
     end
   end
 end
 
+--- The target of that name is not asked again by this call.
+function call:rule_out(name)
+  self.ruled_out = self.ruled_out or {}
+  self.ruled_out[name] = true
+end
+
+--- May this call still ask the target of that name?
+function call:may_ask(name)
+  return not (self.ruled_out and self.ruled_out[name])
+end
+
 --- Did the caller set this clock shorter than the client's own?
 ---@param clock "total"|"headers"|"start"|"token"
 function call:shortened(clock)
-  if clock == "total" then return self.short end
+  if clock == "total" then return self.deadline - self.started < self.client.clocks.total end
   local given = self.options.given_clocks
   return given ~= nil and given[clock] ~= nil and given[clock] < self.client.clocks[clock]
 end
@@ -86,11 +105,13 @@ end
 ---@return table try
 function call:begin_try(place)
   local try = {
-    number = #self.tries + 1, target = place.target.name, account = place.target.account_name,
-    model = place.model, began = self.loop.now(), keep_alives = 0,
+    number = #self.tries + 1, target = place.target.name, model = place.model,
+    began = self.loop.now(), status = nil, headers = nil, start = nil, seconds = nil,
   }
   self.tries[try.number] = try
-  self:emit("try", { target = try.target, number = try.number, model = try.model })
+  if self.client.on_event then
+    self:emit("try", { target = try.target, number = try.number, model = try.model })
+  end
   return try
 end
 
@@ -103,21 +124,29 @@ end
 
 --- The client is closed: what the call waits for fails, and so it ends soon.
 function call:abort()
-  for i = #self.held, 1, -1 do
-    local thing = self.held[i]
-    if thing.abort then thing:abort() end
+  if self.exchange then self.exchange:abort() end
+  local held = self.held or {}
+  for i = #held, 1, -1 do
+    if held[i].abort then held[i]:abort() end
   end
 end
 
---- The end, once: closes what is still held, latest first.
-function call:finish()
-  if self.state == "ended" then return end
-  self.state = "ended"
-  for i = #self.held, 1, -1 do
-    local thing = self.held[i]
-    self.held[i] = nil
+local function close_held(held)
+  for i = #held, 1, -1 do
+    local thing = held[i]
+    held[i] = nil
     thing:close()
   end
+end
+
+--- The end, once: what is still held is given back, latest first.
+function call:finish()
+  if self.ended then return end
+  self.ended = true
+  if self.held then close_held(self.held) end
+  if self.exchange then self.exchange:close() end
+  if self.place then self.place:close() end
+  if self.counted then self.client.budget:finish "fail" end
   self.client:forget(self)
 end
 

@@ -1,16 +1,20 @@
 --- A client: its targets, what they share, and the calls.
 local backoff = require "unbusy.backoff"
+local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
+local cache = require "unbusy.cache"
 local call = require "unbusy.call"
 local config = require "unbusy.config"
 local core = require "unbusy.core"
 local flow = require "unbusy.flow"
+local limiter = require "unbusy.limiter"
 local loops = require "unbusy.loops"
 local options = require "unbusy.options"
 local permits = require "unbusy.permits"
 local queue = require "unbusy.queue"
 local stream = require "unbusy.stream"
 local target = require "unbusy.target"
+local warm = require "unbusy.warm"
 
 local client = {}
 client.__index = client
@@ -18,18 +22,20 @@ client.__name = "unbusy.client"
 
 -- {== Building ============================================================
 
-local function part_options(given, clock)
+-- What a part itself takes of the options given for it; `given` where they are none.
+local function part_options(part, given, clock)
   if not given then return given end
   local out = { clock = clock }
-  for name, value in pairs(given) do out[name] = value end
-  out.on_open, out.attempts, out.max_wait = nil, nil, nil
+  for name in pairs(part.schema) do
+    if given[name] ~= nil then out[name] = given[name] end
+  end
   return out
 end
 
 local function build_retry(given)
   if not given then return { attempts = 1, max_wait = 0, jitter = 0 } end
   return { attempts = given.attempts, max_wait = given.max_wait, jitter = given.jitter,
-    chance = math.random, backoff = backoff.new(part_options(given)) }
+    chance = math.random, backoff = backoff.new(part_options(backoff, given)) }
 end
 
 local function build_permits(self, given)
@@ -40,15 +46,17 @@ end
 local function build_targets(self, o, clock)
   local accounts, targets = {}, {}
   local shared = {
-    breaker = part_options(o.breaker, clock), on_open = o.breaker and o.breaker.on_open,
+    breaker = part_options(breaker, o.breaker, clock), on_open = o.breaker and o.breaker.on_open,
     now = self.now,
     changed = function(t, old, new) self:state_changed(t, old, new) end,
-    released = function() self.queue:serve(self.now()) end,
+    released = function()
+      if self.queue.count > 0 then self.queue:serve(self.now()) end
+    end,
   }
   for i, given in ipairs(o.targets) do
     local name = given.account
     accounts[name] = accounts[name]
-      or target.account(part_options(o.limiter), clock, o.breaker and o.breaker.window)
+      or target.account(part_options(limiter, o.limiter), clock, o.breaker and o.breaker.window)
     targets[i] = target.new(given, accounts[name], shared)
   end
   return targets
@@ -70,6 +78,10 @@ function client.new(given)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait,
     gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
   self.targets = build_targets(self, o, loop and loop.now)
+  if o.cache then
+    self.cache = cache.new(part_options(cache, o.cache, loop and loop.now))
+    self.cache_temperature = o.cache.temperature
+  end
   return self
 end
 
@@ -98,9 +110,11 @@ end
 -- `start` (which the method calls last, so that its own frame is gone) or a method calls.
 local CALLER = 3
 
+local no_options = {}
+
 -- The call's options, checked; raises at the line that made the call.
 local function call_options(self, given, what)
-  if given == nil then return {} end
+  if given == nil then return no_options end
   local o = options.check(config.call, given, what, CALLER + 1)
   if o.target and not knows_target(self, o.target) then
     error(("%s: no target is named '%s'"):format(what, o.target), CALLER)
@@ -125,14 +139,11 @@ local function run(loop, c)
   return nil, message, code, c:detail(detail)
 end
 
-local function start(self, kind, request, given, what, more)
+-- Makes the call and runs it; `how` has `streaming` or a `path`.
+local function start(self, kind, request, given, what, how)
   local o = call_options(self, given, what)
   if self.closed then return nil, "the client is closed", "closed", { tries = 0 } end
-  for name, value in pairs(more or {}) do o[name] = value end
-  local c = call.new(self, kind, request, o)
-  c.upstream_stream = self.upstream_stream
-  if o.upstream_stream ~= nil then c.upstream_stream = o.upstream_stream end
-  return loops.enter(self.loop, run, c)
+  return loops.enter(self.loop, run, call.new(self, kind, request, o, how))
 end
 
 local function check_request(request, field, what)
@@ -159,15 +170,17 @@ function client:chat(request, given)
   return start(self, "chat", request, given, "chat")
 end
 
+local as_stream = { streaming = true }
+
 --- A chat completion (or a completion, for a request with `prompt`) as a stream.
 ---@return table? stream, string? message, string? code, table? detail
 function client:stream(request, given)
   if type(request) == "table" and request.prompt ~= nil then
     check_request(request, "prompt", "stream")
-    return start(self, "complete", request, given, "stream", { streaming = true })
+    return start(self, "complete", request, given, "stream", as_stream)
   end
   check_request(request, "messages", "stream")
-  return start(self, "chat", request, given, "stream", { streaming = true })
+  return start(self, "chat", request, given, "stream", as_stream)
 end
 
 --- A completion of `request.prompt`.
@@ -196,6 +209,15 @@ function client:post(path, body, given)
   return start(self, "post", body, given, "post", { path = path })
 end
 
+--- Asks questions ahead of time, so that their answers are in the cache. A question is a text, or a
+--- request as of `chat`. What is still fresh is not asked again.
+---@param questions table list
+---@param given table? see `unbusy.warm`: model, at_once, deadline (s, each), priority, refresh
+---@return table result { asked =, fresh =, failures = { { index =, message =, code = }, … } }
+function client:warm(questions, given)
+  return warm.all(self, questions, given)
+end
+
 -- }========================================================================
 
 -- {== Looking and ending ==================================================
@@ -219,7 +241,8 @@ function client:status()
   for i, t in ipairs(self.targets) do targets[i] = t:status() end
   for _ in pairs(self.calls) do active = active + 1 end
   return { targets = targets, active = active, waiting = self.queue.count,
-    budget = self.budget and self.budget:stats(), event_faults = self.event_faults }
+    budget = self.budget and self.budget:stats(), cache = self.cache and self.cache:stats(),
+    event_faults = self.event_faults }
 end
 
 --- Ends it: calls under way fail with "closed", later ones too. May be called twice.

@@ -2,6 +2,7 @@
 local backoff = require "unbusy.backoff"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
+local cache = require "unbusy.cache"
 local json = require "unbusy.json"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
@@ -99,6 +100,11 @@ config.client = {
     max_wait = { type = "number", default = 30, min = 0, max = 1e6, unit = "s",
       doc = "longest wait for a place" },
   } },
+  cache = { type = "table|boolean", default = false, doc = "of answers; off by default",
+    fields = like(cache.schema, {
+      temperature = { type = "number", default = 1, min = 0, max = 100,
+        doc = "requests with more are not cached" },
+    }) },
   clocks = { type = "table", fields = config.clocks, doc = "limits of time" },
   upstream_stream = { type = "boolean", default = false,
     doc = "ask for streams and assemble them, so that queue and start show" },
@@ -118,6 +124,10 @@ config.call = {
   clocks = { type = "table", fields = call_clocks, optional = true,
     doc = "other clocks for this call; `start` then applies to any call" },
   upstream_stream = { type = "boolean", doc = "for this call" },
+  cache = { type = "boolean|number|string", one_of = { "refresh" }, above = 0, max = 1e9,
+    doc = "false: neither read nor kept; `refresh`: not read; a number: kept for so many seconds" },
+  stale = { type = "boolean|number", min = 0, max = 1e9,
+    doc = "false: no stale answer; a number: none older than so many seconds" },
 }
 
 local fallback = {

@@ -5,7 +5,7 @@
 local flow = {}
 
 --- The stages of every call, outermost first.
-flow.order = { "fallback", "retry", "route", "admit", "send" }
+flow.order = { "fallback", "cache", "retry", "route", "admit", "send" }
 
 --- Chains stages into one function of the call.
 ---@param stages function[]

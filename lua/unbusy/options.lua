@@ -18,17 +18,34 @@ local is = {
   any = function(v) return v ~= nil end,
 }
 
+local words_of = {} -- "number|string" -> { "number", "string" }; the types of schemas are few
+
+local function words(types)
+  local list = words_of[types]
+  if list then return list end
+  list = {}
+  for word in types:gmatch("[^|]+") do list[#list + 1] = word end
+  words_of[types] = list
+  return list
+end
+
 local function matches(value, types)
-  for word in types:gmatch("[^|]+") do
+  for _, word in ipairs(words(types)) do
     local test = is[word]
     if test and test(value) or not test and type(value) == word then return word end
   end
 end
 
+-- Schema -> its names, sorted.
+local names_of = setmetatable({}, { __mode = "k" })
+
 local function sorted_names(schema)
-  local names = {}
+  local names = names_of[schema]
+  if names then return names end
+  names = {}
   for name in pairs(schema) do names[#names + 1] = name end
   table.sort(names)
+  names_of[schema] = names
   return names
 end
 
@@ -142,8 +159,14 @@ function check_fields(schema, given, prefix)
     end
   end
   for _, name in ipairs(sorted_names(schema)) do
-    local value, message = options.field(schema[name], given[name], prefix .. name)
-    if message then return nil, message end
+    local field, value = schema[name], given[name]
+    if value ~= nil or field.required or field.fields then
+      local message
+      value, message = options.field(field, value, prefix .. name)
+      if message then return nil, message end
+    else
+      value = field.default
+    end
     out[name] = value
   end
   return out

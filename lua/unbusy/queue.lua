@@ -57,16 +57,31 @@ local function remove(self, waiter)
   end
 end
 
+-- Forget what is known of the gates: a pass begins.
+local function begin_pass(self)
+  self.refusals, self.refused, self.look_at = nil, 0, math.huge
+end
+
+-- The refusal of one gate in this pass, if there was one.
+local function known_refusal(self, target, model)
+  local by_model = self.refusals and self.refusals[target]
+  return by_model and by_model[model or ""]
+end
+
+local function note_refusal(self, target, model, refusal)
+  self.refusals = self.refusals or {}
+  local by_model = self.refusals[target] or {}
+  self.refusals[target] = by_model
+  by_model[model or ""] = refusal
+end
+
 -- What is known of one gate during one pass: a refusal holds for all who ask after it.
 local function ask(self, target, model, now)
-  local refusals = self.refusals
-  local by_model = refusals[target] or {}
-  refusals[target] = by_model
-  if by_model[model or ""] then return nil end
+  if known_refusal(self, target, model) then return nil end
   local place, code, message, retry_after = target:admit(model, now)
   if place then return place end
-  by_model[model or ""] = { code = code, message = message, retry_after = retry_after,
-    ends_at = retry_after and now + retry_after, target = target }
+  note_refusal(self, target, model, { code = code, message = message, retry_after = retry_after,
+    ends_at = retry_after and now + retry_after, target = target })
   self.refused = self.refused + 1
   self.look_at = math.min(self.look_at, now + (retry_after or math.huge))
   return nil
@@ -87,19 +102,23 @@ end
 local function refusal_of(self, waiter)
   local best
   for _, target in ipairs(waiter.targets) do
-    local by_model = self.refusals and self.refusals[target]
-    best = sooner(best, by_model and by_model[target:model(waiter.asked) or ""])
+    best = sooner(best, known_refusal(self, target, target:model(waiter.asked)))
   end
   return best
 end
 
--- Ask the gates for one waiter: true when it has its place.
-local function try(self, waiter, now)
-  for _, target in ipairs(waiter.targets) do
-    waiter.place = ask(self, target, target:model(waiter.asked), now)
-    if waiter.place then return true end
+local function try_others(self, targets, asked, now)
+  for i = 2, #targets do
+    local place = ask(self, targets[i], targets[i]:model(asked), now)
+    if place then return place end
   end
-  return false
+end
+
+-- Ask the gates of one call: a place, or nil.
+local function try(self, targets, asked, now)
+  local place = ask(self, targets[1], targets[1]:model(asked), now)
+  if place then return place end
+  return try_others(self, targets, asked, now)
 end
 
 -- May it still be let in? One that has just come is always asked for, however short its patience.
@@ -109,11 +128,12 @@ end
 
 -- One walk along the line, as far as there are gates that have not refused.
 local function pass(self, now)
-  self.refusals, self.refused, self.look_at = {}, 0, math.huge
+  begin_pass(self)
   local i, most = 1, self.gates * self.model_count -- gates that could be asked for
   while i <= self.count and self.refused < most do
     local waiter = self[i]
-    if is_eligible(waiter, now) and try(self, waiter, now) then
+    waiter.place = is_eligible(waiter, now) and try(self, waiter.targets, waiter.asked, now) or nil
+    if waiter.place then
       if waiter.event then waiter.event:set() end -- before those behind it are stirred
       remove(self, waiter)
     else
@@ -223,6 +243,34 @@ local function leave(self, waiter)
   end }
 end
 
+local priorities = { interactive = 1, normal = 2, batch = 3 }
+
+local function new_waiter(self, call, targets, now)
+  return { priority = priorities[call.options.priority or "normal"], order = call.order,
+    targets = targets, asked = call.model, loop = call.loop, now = call.loop.now,
+    deadline = call.deadline, fresh = true, limit = math.min(call.deadline, now + self.max_wait) }
+end
+
+-- Stands in line and is asked for once: the place, or the waiter that has been refused.
+local function line_up(self, call, targets, now)
+  local waiter = new_waiter(self, call, targets, now)
+  insert(self, waiter)
+  self:serve(now)
+  waiter.fresh = false
+  return waiter.place, waiter
+end
+
+-- Nobody is overtaken where nobody waits: the place, or the waiter that has been refused once.
+local function walk_in(self, call, targets, now)
+  begin_pass(self)
+  local place = try(self, targets, call.model, now)
+  if place then return place end
+  local waiter = new_waiter(self, call, targets, now)
+  waiter.fresh = false
+  insert(self, waiter)
+  return nil, waiter
+end
+
 --- Gives a place at one of `targets`, waiting for it if need be.
 ---@param call table
 ---@param targets table[] in the order in which they are wanted
@@ -230,19 +278,15 @@ end
 function queue:enter(call, targets)
   if self.closed then return nil, "the client is closed", "closed", {} end
   local now = call.loop.now()
-  local waiter = { priority = call.priority, order = call.order, targets = targets,
-    asked = call.model, loop = call.loop, now = call.loop.now, deadline = call.deadline,
-    fresh = true,
-    limit = math.min(call.deadline, now + self.max_wait) }
-  insert(self, waiter)
-  self:serve(now)
-  if waiter.place then return waiter.place end
-  waiter.fresh = false
+  local may_walk_in = self.count == 0 and not self.serving and now < call.deadline
+  local place, waiter = (may_walk_in and walk_in or line_up)(self, call, targets, now)
+  if place then return place end
   local guard = leave(self, waiter)
   call:hold(guard)
-  local place, message, code, detail = wait_for_place(self, call, waiter)
+  local message, code, detail
+  place, message, code, detail = wait_for_place(self, call, waiter)
   call:release(guard)
-  call.queued = call.queued + (call.loop.now() - now)
+  call.queued = (call.queued or 0) + (call.loop.now() - now)
   if not place then remove(self, waiter) end
   return place, message, code, detail
 end

@@ -1,62 +1,59 @@
 --- What a call gives back.
 --
--- Fields: `source` ("upstream", "fallback", …), `text`, `reasoning`, `tool_calls`, `body`
--- (decoded), `status`, `headers`, `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`,
--- `failure` (of a fallback: what went wrong), `times` = { queued =, start =, total = } in
--- seconds: waiting for a place, from sending the last try to its first byte of answer, and the
--- whole call.
+-- Fields: `source` ("upstream", "cache", "stale", "fallback"), `text`, `reasoning`, `tool_calls`,
+-- `body` (decoded), `raw` (its bytes, where it came whole), `status`, `headers`, `target`, `model`,
+-- `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of the cache),
+-- `failure` (of a stale answer or a fallback: what went wrong), `times` = { queued =, start =,
+-- total = } in seconds: waiting for a place, from sending the last try to its first byte of answer,
+-- and the whole call.
 local cost = require "unbusy.cost"
 local shape = require "unbusy.shape"
+local source = require "unbusy.source"
 
 local reply = {}
 reply.__index = reply
 reply.__name = "unbusy.reply"
 
-local function times(call, start)
-  return { queued = call.queued, start = start, total = call.loop.now() - call.started }
+local function times(call, start, now)
+  return { queued = call.queued or 0, start = start, total = now - call.started }
 end
 
 local function take_answer(self, answer)
-  for _, name in ipairs { "text", "reasoning", "tool_calls", "body", "model", "usage" } do
-    self[name] = answer[name]
-  end
+  self.text, self.reasoning, self.tool_calls = answer.text, answer.reasoning, answer.tool_calls
+  self.body, self.model, self.usage = answer.body, answer.model, answer.usage
   self.finish_reason = answer.finish
 end
 
-local function new(call, fields)
-  fields.tries, fields.ends = #call.tries, {}
-  return setmetatable(fields, reply)
-end
-
---- A whole answer of a target.
-function reply.of_answer(call, try, head, answer)
-  local target = call.place.target
-  local self = new(call, {
-    source = "upstream", target = target.name, status = head.status, headers = head.headers,
-    times = times(call, try.start), price = target.price,
-  })
-  take_answer(self, answer)
-  self.model = self.model or try.model
-  self.cost = cost.of(self.usage, self.price)
-  self:settle()
-  return self
+--- A whole answer of a target, which ends the try.
+function reply.of_answer(call, try, answer)
+  local target, now = call.place.target, call.loop.now()
+  try.seconds = now - try.began
+  return setmetatable({
+    source = "upstream", target = target.name, status = try.status, headers = try.headers,
+    text = answer.text, reasoning = answer.reasoning, tool_calls = answer.tool_calls,
+    body = answer.body, raw = answer.raw, model = answer.model or try.model,
+    finish_reason = answer.finish, usage = answer.usage,
+    cost = cost.of(answer.usage, target.price),
+    tries = #call.tries, times = times(call, try.start, now), ended = true,
+  }, reply)
 end
 
 --- An answer that has begun: `pieces` gives the rest (see `unbusy.source`).
-function reply.of_stream(call, try, head, pieces)
-  local target = call.place.target
-  return new(call, {
-    source = "upstream", target = target.name, status = head.status, headers = head.headers,
-    model = try.model, times = times(call, try.start), price = target.price, pieces = pieces,
-  })
+function reply.of_stream(call, try, pieces)
+  local target, now = call.place.target, call.loop.now()
+  try.seconds = now - try.began
+  return setmetatable({
+    source = "upstream", target = target.name, status = try.status, headers = try.headers,
+    model = try.model, times = times(call, try.start, now), price = target.price, pieces = pieces,
+    tries = #call.tries,
+  }, reply)
 end
 
 --- A text of our own, in the shape of an answer; as pieces when the call asked for a stream.
 function reply.of_text(call, text, status)
-  local self = new(call,
-    { source = "fallback", status = status, headers = {}, times = times(call) })
+  local self = setmetatable({ source = "fallback", status = status, headers = {},
+    times = times(call, nil, call.loop.now()), tries = #call.tries }, reply)
   if call.streaming then
-    local source = require "unbusy.source"
     self.pieces = source.of_list(shape.pieces(call.kind, call.model, text),
       shape.reply(call.kind, call.model, text))
     self.model = call.model
@@ -67,10 +64,27 @@ function reply.of_text(call, text, status)
   return self
 end
 
+--- An answer that was kept; as pieces when the call asked for a stream. It costs nothing.
+---@param call table
+---@param answer table as `provider.read` gives
+---@param about table { source =, age =, target =, raw =, failure = }
+function reply.of_stored(call, answer, about)
+  local self = setmetatable({ source = about.source, age = about.age, target = about.target,
+    failure = about.failure, raw = about.raw, status = 200, headers = {}, cost = 0,
+    tries = #call.tries, times = times(call, nil, call.loop.now()) }, reply)
+  if call.streaming then
+    self.model, self.pieces = answer.model, source.of_answer(answer)
+  else
+    take_answer(self, answer)
+    self:settle()
+  end
+  return self
+end
+
 --- A stream has come to its end: what is known only then.
 function reply:complete(call, answer)
   take_answer(self, answer)
-  self.cost = cost.of(self.usage, self.price)
+  self.cost = self.cost or cost.of(self.usage, self.price)
   self.times.total = call.loop.now() - call.started
 end
 
@@ -78,6 +92,7 @@ end
 --- ("cut", "cancelled", …). Latest first. When the end is past, at once.
 function reply:on_end(f)
   if self.ended then return f(self, self.how) end
+  self.ends = self.ends or {}
   self.ends[#self.ends + 1] = f
 end
 
@@ -85,9 +100,10 @@ end
 function reply:settle(how)
   if self.ended then return end
   self.ended, self.how = true, how
-  for i = #self.ends, 1, -1 do
-    local f = self.ends[i]
-    self.ends[i] = nil
+  local ends = self.ends or {}
+  for i = #ends, 1, -1 do
+    local f = ends[i]
+    ends[i] = nil
     f(self, how)
   end
 end

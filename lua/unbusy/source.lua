@@ -31,6 +31,13 @@ function source.of_list(pieces, answer)
   }, source)
 end
 
+--- A whole answer as the only piece there is.
+function source.of_answer(answer)
+  local piece = { text = answer.text, reasoning = answer.reasoning, tool_calls = answer.tool_calls,
+    finish = answer.finish, usage = answer.usage, started = true }
+  return source.of_list({ piece }, answer)
+end
+
 local function push(self, piece)
   self.last = self.last + 1
   self.pieces[self.last] = piece

@@ -57,12 +57,13 @@ function target.new(given, account, shared)
     provider = providers.of(given), account = account,
     rest_until = 0, tries = 0, now = shared.now, changed = shared.changed,
     released = shared.released, fails_open = shared.on_open == "fail",
+    judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil,
   }, target)
   local keys = {}
   for i, secret in ipairs(given.keys) do
     keys[i] = { aside_until = 0, secret = function() return secret end } -- no field shows it
   end
-  self.keys = keys
+  self.keys, self.no_key = keys, { secret = function() return nil end }
   if shared.breaker then self.breaker = breaker.new(shared.breaker) end
   self.state = self.breaker and self.breaker:state() or "closed"
   account.targets[#account.targets + 1] = self
@@ -89,13 +90,19 @@ end
 
 -- {== Keys ================================================================
 
+local function other_key(keys, now)
+  for i = 2, #keys do
+    if keys[i].aside_until <= now then return keys[i] end
+  end
+end
+
 --- The first key that is not set aside; a target without keys gives an empty one.
 ---@return table? key with `secret()`, or nil when all are set aside
 function target:key(now)
-  if #self.keys == 0 then return { secret = function() return nil end } end
-  for _, key in ipairs(self.keys) do
-    if key.aside_until <= now then return key end
-  end
+  local first = self.keys[1]
+  if not first then return self.no_key end
+  if first.aside_until <= now then return first end
+  return other_key(self.keys, now)
 end
 
 -- The server refused the key: not that one again for a while.
@@ -134,12 +141,13 @@ local function report_breaker(self, word, seconds)
   self.reported = true
   if t.fails_open and word == "busy" then word = "fail" end
   t.breaker:report(self.breaker_ticket, word, seconds)
-  note_state(t)
+  -- A closed breaker is not moved by what goes well, unless it judges how quickly.
+  if word ~= "ok" or t.state ~= "closed" or t.judges_slow then note_state(t) end
 end
 
 --- The answer has begun, `seconds` after the request was sent.
 function place:started(seconds)
-  self.seconds = seconds
+  self.started_after = seconds
   report_breaker(self, "ok", seconds)
 end
 
@@ -159,18 +167,17 @@ function place:finish(code, verdict)
   if self.finished then return end
   self.finished = true
   local t, word = self.target, verdicts[verdict] or code and codes[code] or verdicts.ok
-  local now = t.now()
-  if code == "auth" then set_key_aside(self.key, now) end
-  if code == "quota" then t.account.broke_until = now + target.SET_ASIDE end
+  if code == "auth" then set_key_aside(self.key, t.now()) end
+  if code == "quota" then t.account.broke_until = t.now() + target.SET_ASIDE end
   if self.reported and word.breaker ~= "ok" and word.breaker ~= "neutral" then
     t.breaker:record(self.breaker_ticket, "fail")
     note_state(t)
   end
-  report_breaker(self, word.breaker, self.seconds)
+  report_breaker(self, word.breaker, self.started_after)
   if self.limiter_ticket then
-    self.limiter:report(self.limiter_ticket, word.limiter, self.seconds)
+    t:limiter(self.model):report(self.limiter_ticket, word.limiter, self.started_after)
   end
-  self.released()
+  t.released()
 end
 
 --- Given back without a verdict: the call was cancelled, or ended in an error of the caller's.
@@ -206,8 +213,8 @@ function target:admit(model, now)
   end
   self.tries = self.tries + 1
   return setmetatable({
-    target = self, model = model, key = key, limiter = l, breaker_ticket = breaker_ticket,
-    limiter_ticket = limiter_ticket, released = self.released,
+    target = self, model = model, key = key, breaker_ticket = breaker_ticket,
+    limiter_ticket = limiter_ticket, reported = nil, finished = nil, started_after = nil,
   }, place)
 end
 

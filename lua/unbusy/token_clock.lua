@@ -5,9 +5,9 @@
 local token_clock = {}
 token_clock.__index = token_clock
 
----@param call table with `clocks.token`, `deadline` and `loop`
+---@param call table
 function token_clock.new(call)
-  return setmetatable({ call = call, left = call.clocks.token }, token_clock)
+  return setmetatable({ call = call, left = call:clock "token" }, token_clock)
 end
 
 --- The next piece of `pieces`; a clock that runs out is a "cut", the call's deadline a "timeout".
@@ -19,15 +19,15 @@ function token_clock:read(pieces)
   if code == "late" then
     if limit == call.deadline then
       return nil, "the deadline came before the end", "timeout",
-        { phase = "total", verdict = call.short and "neutral" or nil }
+        { phase = "total", verdict = call:shortened "total" and "neutral" or nil }
     end
-    return nil, ("nothing more for %.3g s"):format(call.clocks.token), "cut", { phase = "token" }
+    return nil, ("nothing more for %.3g s"):format(call:clock "token"), "cut", { phase = "token" }
   end
   if code then return nil, message, code, detail end
   if piece and not piece.started then
     self.left = self.left - (call.loop.now() - now)
   else
-    self.left = call.clocks.token
+    self.left = call:clock "token"
   end
   return piece
 end

@@ -79,6 +79,36 @@ describe("the scheduler", function()
       collectgarbage()
       assert.is_nil(next(weak))
     end)
+
+    it("a coroutine of run_one serves the next ones, and keeps nothing of them", function()
+      local s, seen, count = new(), {}, 0
+      local weak = setmetatable({}, { __mode = "k" })
+      for _ = 1, 100 do
+        local given = s:run_one(function(box)
+          local co = coroutine.running()
+          if not seen[co] then seen[co], count = true, count + 1 end
+          return box
+        end, {})
+        weak[given] = true
+      end
+      collectgarbage()
+      collectgarbage()
+      assert.equal(1, count)
+      assert.is_nil(next(weak))
+    end)
+
+    it("a spawned task has a coroutine of its own", function()
+      local s, seen, count = new(), {}, 0
+      for _ = 1, 10 do
+        s:run_all(function()
+          s:spawn(function()
+            local co = coroutine.running()
+            if not seen[co] then seen[co], count = true, count + 1 end
+          end)
+        end)
+      end
+      assert.equal(10, count)
+    end)
   end)
 
   it("knows its tasks from other coroutines", function()

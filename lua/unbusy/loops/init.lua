@@ -5,11 +5,11 @@ local loops = {}
 
 local verbs = { "enter", "now", "sleep", "wait", "event", "spawn", "cancel", "open" }
 
---- Runs `f(loop, ...)` in the loop of whoever calls, and gives what it gives.
+--- Runs `f(loop, value)` in the loop of whoever calls, and gives what it gives.
 ---@param chosen table? a loop that was set by hand; nil: found out
-function loops.enter(chosen, f, ...)
-  if chosen then return chosen.enter(f, ...) end
-  return tasks.enter(f, ...)
+function loops.enter(chosen, f, value)
+  if chosen then return chosen.enter(f, value) end
+  return tasks.enter(f, value)
 end
 
 --- The loop for the name "tasks" or a table of verbs; nil where each call finds its own. Or

@@ -83,7 +83,7 @@ end
 -- Let a waiting task run.
 local function wake(task, result)
   leave(task)
-  task.result = result
+  task.woken_by = result
   make_ready(task.scheduler, task)
 end
 
@@ -109,34 +109,67 @@ local function note_fault(self, task)
   if not self.fault or self.fault.joined then self.fault = task end
 end
 
+-- The task has ended: with one result, mostly, or an error.
 local function finish(task, ok, ...)
-  local self = task.scheduler
+  local self, count, first = task.scheduler, select("#", ...), ...
   live, self.open, self.tasks[task] = live - 1, self.open - 1, nil
-  task.done, task.ok = true, ok
-  task.results = { n = select("#", ...), ... }
-  if not ok and ... ~= scheduler.cancelled and not task.joined then note_fault(self, task) end
-  task.ended:set()
+  task.done, task.ok, task.result = true, ok, first
+  if count ~= 1 then task.results = { n = count, ... } end
+  if not ok and first ~= scheduler.cancelled and not task.joined then note_fault(self, task) end
+  if task.ended then task.ended:set() end
 end
 
-local function guarded(task, f, ...)
-  finish(task, pcall(f, ...))
+local function run_guarded(task)
+  local f, count, a, b = task.f, task.count, task.a, task.b
+  task.f, task.a, task.b = nil, nil, nil
+  if count == 0 then return finish(task, pcall(f)) end
+  if count == 1 then return finish(task, pcall(f, a)) end
+  finish(task, pcall(f, a, b))
 end
 
---- Begins a task that runs `f(...)`; it starts when the others next wait.
-function scheduler:spawn(f, ...)
-  local task = setmetatable({ scheduler = self, ended = scheduler.event() }, task_methods)
-  local args = { n = select("#", ...), ... }
-  task.co = create(function() return guarded(task, f, unpack(args, 1, args.n)) end)
-  task_of[task.co] = task
+-- What runs in a coroutine: one task, and then another one that it is given.
+local function serve_tasks(task)
+  while true do
+    run_guarded(task)
+    task = nil -- luacheck: ignore 311 (or an idle coroutine would keep what the task gave)
+    task = yield()
+  end
+end
+
+-- Coroutines for the next tasks of `run_one`, which calls outside of tasks are. A task that
+-- somebody spawned gets one of its own: it may be known by it elsewhere.
+local IDLE = 64 -- kept at most
+local idle = {}
+
+-- The task has ended and its coroutine asks for another one.
+local function leave_coroutine(task)
+  task_of[task.co] = nil
+  if task.alone and #idle < IDLE then idle[#idle + 1] = task.co end
+end
+
+local function begin(self, co, f, count, a, b)
+  local task = setmetatable({ scheduler = self, co = co, f = f, count = count, a = a, b = b,
+    result = nil, ok = nil, done = nil, joined = nil, alone = nil }, task_methods)
+  task_of[co] = task
   live, self.open, self.tasks[task] = live + 1, self.open + 1, true
   make_ready(self, task)
   return task
 end
 
+--- Begins a task that runs `f(...)`; it starts when the others next wait.
+function scheduler:spawn(f, ...)
+  local count = select("#", ...)
+  local co = create(serve_tasks)
+  if count <= 2 then return begin(self, co, f, count, ...) end
+  local args = { ... }
+  return begin(self, co, function() return f(unpack(args, 1, count)) end, 0)
+end
+
 -- What the ended task's function gave, or the error that it raised.
 local function outcome(task)
   task.joined = true
-  if not task.ok then error(task.results[1], 0) end
+  if not task.ok then error(task.result, 0) end
+  if not task.results then return task.result end
   return unpack(task.results, 1, task.results.n)
 end
 
@@ -145,6 +178,7 @@ end
 function task_methods:join()
   local here = scheduler.current()
   if here then self.joined = true end -- before it fails: its error has somewhere to go
+  if not self.done then self.ended = self.ended or scheduler.event() end
   while not self.done and here do here.scheduler:wait { self.ended } end
   if not self.done then error("join: the task has not ended, and this is no task", 2) end
   return outcome(self)
@@ -186,8 +220,8 @@ function scheduler:wait(events, deadline)
   if deadline then task.timer = self.timers:add(deadline, task) end
   yield()
   check_cancelled(task)
-  local result = task.result
-  task.result = nil
+  local result = task.woken_by
+  task.woken_by = nil
   return result
 end
 
@@ -217,9 +251,11 @@ local function run_ready(self)
     local task = self.ready[i]
     self.ready[i] = nil
     self.first = i + 1
-    local ok, message = resume(task.co)
+    local ok, message = resume(task.co, task)
     if not ok then error(message, 0) end -- our own fault: tasks run guarded
-    if not task.done and not task.events then
+    if task.done then
+      leave_coroutine(task)
+    elseif not task.events then
       finish(task, false, "a task has yielded by itself, and nothing could wake it")
     end
   end
@@ -269,11 +305,11 @@ local function until_done(self, task)
   if stuck then error(STUCK, 0) end
 end
 
---- Runs `f(...)` as a task until it has ended, and gives what it gives. Other tasks of this
+--- Runs `f(a, b)` as a task until it has ended, and gives what it gives. Other tasks of this
 --- scheduler move meanwhile, and stay where they are afterwards.
-function scheduler:run_one(f, ...)
-  local task = self:spawn(f, ...)
-  task.joined = true
+function scheduler:run_one(f, a, b)
+  local task = begin(self, table.remove(idle) or create(serve_tasks), f, 2, a, b)
+  task.joined, task.alone = true, true
   at_work(until_done, self, task)
   return outcome(task)
 end
@@ -295,7 +331,7 @@ local function until_all_done(self)
       error(STUCK, 0)
     elseif fault and not fault.joined then
       cancel_all(self)
-      error(fault.results[1], 0)
+      error(fault.result, 0)
     end
   end
 end

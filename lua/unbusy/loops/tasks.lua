@@ -21,7 +21,7 @@ local function new_loop()
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end
-  function loop.open(request) return wire.open(request, scheduler.event()) end
+  function loop.open(request, body) return wire.open(request, body, scheduler.event()) end
   loop.scheduler, s.loop = s, loop
   return loop
 end
@@ -40,18 +40,18 @@ local function outcome(s, ok, ...)
 end
 
 -- In a foreign coroutine: whatever the call leaves running would never move again, so it ends too.
-local function run_apart(f, ...)
+local function run_apart(f, value)
   local loop = new_loop()
   local s = loop.scheduler
-  return outcome(s, pcall(s.run_one, s, f, loop, ...))
+  return outcome(s, pcall(s.run_one, s, f, loop, value))
 end
 
---- Runs `f(loop, ...)` wherever it is called, and gives what it gives.
-function tasks.enter(f, ...)
+--- Runs `f(loop, value)` wherever it is called, and gives what it gives.
+function tasks.enter(f, value)
   local task = scheduler.current()
-  if task then return f(task.scheduler.loop, ...) end
-  if not is_main_thread() then return run_apart(f, ...) end
-  return main.scheduler:run_one(f, main, ...)
+  if task then return f(task.scheduler.loop, value) end
+  if not is_main_thread() then return run_apart(f, value) end
+  return main.scheduler:run_one(f, main, value)
 end
 
 --- Runs `f(...)` and everything it spawns, until all have ended; gives what `f` gives. In a task

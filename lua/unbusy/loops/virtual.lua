@@ -58,10 +58,18 @@ function exchange:abort()
   self.event:set()
 end
 
-local function open(loop, serve, request)
+-- A request of its own for the server, with the body in it.
+local function with_body(request, body)
+  if body == nil then return request end
+  local out = { body = body }
+  for name, value in pairs(request) do out[name] = value end
+  return out
+end
+
+local function open(loop, serve, request, body)
   local x = setmetatable({ event = scheduler.event(), news = {}, first = 1, last = 0 }, exchange)
   loop.spawn(function()
-    serve(request, x, loop)
+    serve(with_body(request, body), x, loop)
     if not x.finished then x:finish() end
   end)
   return x
@@ -93,10 +101,10 @@ function virtual.new(given)
     if is_inside() then return f(...) end
     return s:run_all(f, ...)
   end
-  function loop.open(request) return open(loop, given.serve, request) end
-  function loop.enter(f, ...)
-    if is_inside() then return f(loop, ...) end
-    return s:run_one(f, loop, ...)
+  function loop.open(request, body) return open(loop, given.serve, request, body) end
+  function loop.enter(f, value)
+    if is_inside() then return f(loop, value) end
+    return s:run_one(f, loop, value)
   end
   return loop
 end

@@ -38,14 +38,15 @@ local function own_engine()
 end
 
 --- Starts a request. `event` is set whenever there is news.
----@param request table { url, method, headers = {"Name: value", …}, body, connect, most, … }
+---@param request table { url, method, headers = {"Name: value", …}, connect, most, … }
+---@param body string?
 ---@param event table anything with `set()`
 ---@return table? exchange, string? message, string? code
-function wire.open(request, event)
+function wire.open(request, body, event)
   local e, message, code = own_engine()
   if not e then return nil, message, code end
   local id
-  id, message, code = e:submit(request)
+  id, message, code = e:submit(request, body)
   if not id then return nil, message, code end
   local x = setmetatable({ engine = e, id = id, event = event }, exchange)
   exchanges[id] = x

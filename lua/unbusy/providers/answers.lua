@@ -72,7 +72,8 @@ end
 ---@return table answer body text reasoning tool_calls finish model usage refusal
 function answers.of(kind, body)
   if type(body) ~= "table" then return {} end
-  local answer = { body = body, model = text_field(body.model), usage = answers.usage(body.usage) }
+  local answer = { body = body, model = text_field(body.model), usage = answers.usage(body.usage),
+    text = nil, reasoning = nil, tool_calls = nil, finish = nil, raw = nil }
   local choices = table_of(body.choices)
   local choice = kind ~= "embed" and choices and table_of(choices[1])
   if not choice then return answer end

@@ -8,22 +8,28 @@ local json = require "unbusy.json"
 
 local paths = { chat = "/chat/completions", complete = "/completions", embed = "/embeddings" }
 
+local function copy(t)
+  local out = {}
+  for k, v in next, t do out[k] = v end
+  return out
+end
+
 -- Asking for usage in a stream: OpenAI sends none otherwise.
 local function request(kind, body, streaming)
-  if not paths[kind] and kind ~= "post" then
+  local path = paths[kind]
+  if not path then
     local got = tostring(kind)
-    error(("provider: kind chat, complete, embed or post expected, got '%s'"):format(got), 2)
+    error(("provider: kind chat, complete or embed expected, got '%s'"):format(got), 2)
   end
-  local copy = {}
-  for k, v in next, body do copy[k] = v end
-  if kind == "post" then return nil, copy end
   if streaming then
-    copy.stream = true
-    if copy.stream_options == nil then copy.stream_options = { include_usage = true } end
-  else
-    copy.stream, copy.stream_options = nil, nil
+    body = copy(body)
+    body.stream = true
+    if body.stream_options == nil then body.stream_options = { include_usage = true } end
+  elseif body.stream ~= nil or body.stream_options ~= nil then
+    body = copy(body)
+    body.stream, body.stream_options = nil, nil
   end
-  return paths[kind], copy
+  return path, body
 end
 
 local function url(target_url, path)
@@ -79,8 +85,9 @@ local openai = {}
 --- Makes a provider. Its fields, none of which takes a self:
 --
 -- - `name`, `host` (the one its key from the environment may be sent to)
--- - `request(kind, body, streaming) -> path, body`: a shallow copy to send; `kind` is chat,
---   complete, embed, or post (then the path is nil: the caller's). `body` itself is never changed
+-- - `request(kind, body, streaming) -> path, body`: what to send; `kind` is chat, complete or
+--   embed. `body` itself is never changed: it is given back, or a copy of its first level
+-- - `copy(body)`: such a copy
 -- - `url(target_url, path) -> url`: `target_url` is what SDKs call base_url
 -- - `headers(key) -> { "Name: value", … }`
 -- - `read(kind, status, headers, text) -> answer | nil, message, code, detail`: a whole body;
@@ -91,7 +98,7 @@ local openai = {}
 ---@param own table name, host, and the functions that differ
 ---@return table provider
 function openai.new(own)
-  return { name = own.name, host = own.host, request = own.request or request,
+  return { name = own.name, host = own.host, request = own.request or request, copy = copy,
     url = own.url or url, headers = own.headers or headers, read = own.read or read,
     assembler = assembler.new }
 end

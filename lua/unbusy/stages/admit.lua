@@ -12,6 +12,11 @@ local function note_rest(call, place, code, detail)
   end
 end
 
+-- The place is given back when the stream ends.
+local function finish_at_end(reply, place)
+  reply:on_end(function(_, how) place:finish(how) end)
+end
+
 ---@param call table
 ---@param next function
 return function(call, next)
@@ -24,15 +29,16 @@ return function(call, next)
     return nil, message, code, detail
   end
   call.place = place
-  call:hold(place)
   local reply
   reply, message, code, detail = next(call)
-  if reply then
-    reply:on_end(function(_, how) place:finish(how) end)
+  if reply and reply.ended then
+    place:finish(reply.how)
+  elseif reply then
+    finish_at_end(reply, place)
   else
     note_rest(call, place, code, detail)
     place:finish(code, detail and detail.verdict)
   end
-  call:release(place)
+  call.place = nil
   return reply, message, code, detail
 end

@@ -9,31 +9,35 @@ local codes = require "unbusy.codes"
 local function open_targets(call)
   local only, left = call.options.target, {}
   for _, t in ipairs(call.client.targets) do
-    if not call.ruled_out[t.name] and (not only or only == t.name) then left[#left + 1] = t end
+    if call:may_ask(t.name) and (not only or only == t.name) then left[#left + 1] = t end
   end
   return left
 end
 
--- What this call has tried, by one field of its tries.
-local function tried_by(call, field)
-  local tried = {}
-  for _, try in ipairs(call.tries) do tried[try[field]] = true end
-  return tried
+-- The targets that this call has tried, and the accounts.
+local function tried_by(call)
+  local names, accounts = {}, {}
+  for _, try in ipairs(call.tries) do names[try.target] = true end
+  for _, t in ipairs(call.client.targets) do
+    if names[t.name] then accounts[t.account_name] = true end
+  end
+  return names, accounts
 end
 
 -- Does another account stand ready that this call has not tried?
 local function free_move(call, targets)
   if call.moved then return false end
-  local tried, now = tried_by(call, "account"), call.loop.now()
+  local _, accounts = tried_by(call)
+  local now = call.loop.now()
   for _, t in ipairs(targets) do
-    if not tried[t.account_name] and t:is_free(t:model(call.model), now) then return true end
+    if not accounts[t.account_name] and t:is_free(t:model(call.model), now) then return true end
   end
   return false
 end
 
 -- Does a target stand ready that this call has not tried?
 local function has_untried(call, targets)
-  local tried, now = tried_by(call, "target"), call.loop.now()
+  local tried, now = tried_by(call), call.loop.now()
   for _, t in ipairs(targets) do
     if not tried[t.name] and t:is_free(t:model(call.model), now) then return true end
   end
@@ -67,7 +71,7 @@ local function allowed(call, code, detail)
   local again = kind.retry or has_other_key(call, code)
   if detail.should_retry ~= nil then again = detail.should_retry end
   if not again and not kind.elsewhere then return nil end
-  if not again then call.ruled_out[call.tries[#call.tries].target] = true end
+  if not again then call:rule_out(call.tries[#call.tries].target) end
   local targets = open_targets(call)
   if #targets == 0 or not call:can_wait(0) then return nil end
   if #call.tries >= retry.attempts then
@@ -129,16 +133,24 @@ local function prepare(call, code, detail)
   return true
 end
 
-local function attempt(call, next)
-  while true do
-    local before = #call.tries
-    local reply, message, code, detail = next(call)
-    give_permit(call, reply ~= nil)
-    if reply then return reply end
-    if #call.tries == before then return nil, message, code, detail end -- refused by ourselves
+-- A failure is behind us: more tries, as long as they may help.
+local function try_again(call, next, tried, message, code, detail)
+  while #call.tries > tried do -- else it was refused by ourselves
     local again, reason = prepare(call, code, detail)
     if not again then return nil, with_reason(message, reason), code, detail end
+    tried = #call.tries
+    local reply
+    reply, message, code, detail = next(call)
+    give_permit(call, reply ~= nil)
+    if reply then return reply end
   end
+  return nil, message, code, detail
+end
+
+local function attempt(call, next)
+  local reply, message, code, detail = next(call)
+  if reply then return reply end
+  return try_again(call, next, 0, message, code, detail)
 end
 
 ---@param call table
@@ -147,10 +159,9 @@ return function(call, next)
   local budget = call.client.budget
   if not budget then return attempt(call, next) end
   budget:begin()
-  local guard = { close = function() budget:finish("fail") end }
-  call:hold(guard)
+  call.counted = true
   local reply, message, code, detail = attempt(call, next)
-  call:release(guard)
+  call.counted = false
   budget:finish(reply and #call.tries == 1 and "ok" or "fail")
   return reply, message, code, detail
 end

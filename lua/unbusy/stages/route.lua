@@ -43,9 +43,10 @@ end
 
 -- On a move to another account, the tries of an account count for each of its targets.
 local function tries_by_account(call, targets)
-  local of_account, tried = {}, {}
-  for _, try in ipairs(call.tries) do of_account[try.account] = (of_account[try.account] or
-    0) + 1 end
+  local by_target, of_account, tried = tries_by_target(call), {}, {}
+  for _, t in ipairs(call.client.targets) do
+    of_account[t.account_name] = (of_account[t.account_name] or 0) + (by_target[t.name] or 0)
+  end
   for _, t in ipairs(targets) do tried[t.name] = of_account[t.account_name] end
   return tried
 end
@@ -72,10 +73,10 @@ end
 
 -- Without those that this call has ruled out (a refused key, say).
 local function not_ruled_out(call, targets)
-  if next(call.ruled_out) == nil then return targets end
+  if not call.ruled_out then return targets end
   local left = {}
   for _, t in ipairs(targets) do
-    if not call.ruled_out[t.name] then left[#left + 1] = t end
+    if call:may_ask(t.name) then left[#left + 1] = t end
   end
   return left
 end

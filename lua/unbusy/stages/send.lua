@@ -4,69 +4,17 @@
 -- elsewhere. Five clocks run: connect (in the engine), headers and start (from sending;
 -- keep-alives and blank lines re-arm nothing), token (between bytes of answer), and the call's
 -- own deadline over all.
-local json = require "unbusy.json"
 local news = require "unbusy.news"
 local reply = require "unbusy.reply"
+local requests = require "unbusy.requests"
 local retry_after = require "unbusy.retry_after"
 local source = require "unbusy.source"
 local tokens = require "unbusy.token_clock"
 
+local byte = string.byte
+
 local SHORT = 2 -- seconds; a clock of the caller's own below that says nothing of a target
 local REFUSAL = 5 -- seconds that the body of a refusal may take; its status says enough
-local MOST_BYTES = 64 * 1024 * 1024 -- of an expanded answer, unless the target says otherwise
-
--- {== The request =========================================================
-
--- The body's bytes for one model name; the same for every try with that name.
-local function encoded(call, provider, model, streaming)
-  if call.kind == "post" then
-    if type(call.request) == "string" then return call.path, call.request end
-    local text, message = json.encode(call.request)
-    return text and call.path, text or message
-  end
-  local known = call.bodies and call.bodies[model or ""]
-  if known then return known.path, known.text end
-  local path, body = provider.request(call.kind, call.request, streaming)
-  body.model = model
-  local text, message = json.encode(body)
-  if not text then return nil, message end
-  call.bodies = call.bodies or {}
-  call.bodies[model or ""] = { path = path, text = text }
-  return path, text
-end
-
--- Our header lines, but for those that the target sets itself, and then the target's.
-local function header_lines(target, key, streaming)
-  local lines, own = {}, {}
-  for name, value in pairs(target.extra_headers) do
-    lines[#lines + 1] = name .. ": " .. value
-    own[name:lower()] = true
-  end
-  local ours = target.provider.headers(key:secret())
-  ours[#ours + 1] = "content-type: application/json"
-  ours[#ours + 1] = streaming and "accept: text/event-stream" or "accept: application/json"
-  ours[#ours + 1] = "user-agent: unbusy"
-  for _, line in ipairs(ours) do
-    if not own[line:match("^[^:]+"):lower()] then lines[#lines + 1] = line end
-  end
-  return lines
-end
-
-local function build(call, streaming)
-  local place = call.place
-  local target, tls = place.target, place.target.tls or {}
-  local path, body = encoded(call, target.provider, place.model, streaming)
-  if not path then return nil, body end
-  return {
-    url = target.provider.url(target.url, path), method = "POST", body = body,
-    headers = header_lines(target, place.key, streaming), connect = call.clocks.connect,
-    most = target.limits and target.limits.body or MOST_BYTES, proxy = target.proxy,
-    ca_file = tls.ca, ca_path = tls.ca_path, cert_file = tls.cert, key_file = tls.key,
-    insecure = tls.verify == false, http1 = tls.http2 == false,
-  }
-end
-
--- }========================================================================
 
 -- {== Failures ============================================================
 
@@ -88,7 +36,7 @@ local gone = { empty = true, cut = true, network = true }
 -- A failure of this try, told outside-in: "deepseek: start: nothing but keep-alives for 20 s".
 local function failed(call, try, message, code, detail)
   detail = detail or {}
-  if gone[code] and try.keep_alives > 0 and not try.start then
+  if gone[code] and try.keep_alives and not try.start then
     code, message = "busy", "nothing but keep-alives, then the end"
   end
   detail.target, detail.status = try.target, detail.status or try.status
@@ -106,7 +54,7 @@ end
 -- answer usually takes, or when most of the time went by before the try began.
 local function verdict_of_silence(call, clock, waited)
   if call:shortened(clock) then
-    local l = call.place.limiter
+    local l = call.place.target:limiter(call.place.model)
     local usual = l and l:stats().round_trip or 0
     return waited < math.max(SHORT, usual) and "neutral" or "silent"
   elseif clock == "total" and waited < (call.deadline - call.started) / 2 then
@@ -119,7 +67,7 @@ local function too_late(call, try, clock)
   local waited = call.loop.now() - try.began
   local detail = { phase = clock }
   local code, message = "timeout", ("nothing for %.3g s"):format(waited)
-  if try.keep_alives > 0 and not try.start then
+  if try.keep_alives and not try.start then
     message = ("nothing but keep-alives for %.3g s"):format(waited)
     detail.verdict = "busy"
     if clock == "start" then code = "busy" end
@@ -140,7 +88,7 @@ end
 
 -- The nearer of a clock's end and the call's deadline, and which of them it is.
 local function limit_of(call, try, clock)
-  local seconds = clock and call.clocks[clock]
+  local seconds = clock and call:clock(clock)
   local at = seconds and try.began + seconds or math.huge
   if at < call.deadline then return at, clock end
   return call.deadline, "total"
@@ -153,6 +101,7 @@ local function note_resent(call, try)
   call:emit("resent", { target = try.target, number = try.number })
 end
 
+-- Notes the answer's status and headers in the try; or a failure.
 local function await_head(call, try, x, clock)
   local limit, name = limit_of(call, try, clock)
   local kind, a, b, c = news.await(call.loop, x, limit)
@@ -161,8 +110,8 @@ local function await_head(call, try, x, clock)
   if kind == "end" then
     return failed(call, try, b or "no answer", a or "upstream", { phase = c.phase })
   end
-  try.status, try.phase = a, nil
-  return { status = a, headers = b }
+  try.status, try.headers, try.phase = a, b, nil
+  return true
 end
 
 -- The server keeps the connection, and that is all it does.
@@ -188,35 +137,49 @@ local function read_refusal(call, x)
   end
 end
 
--- Reads the body to its end. Blank bytes before the first other one are keep-alives.
-local function read_body(call, try, x, clock)
-  local limit, name = limit_of(call, try, clock)
-  local parts, begun = {}, false
-  while true do
-    local kind, a, b, c = news.await(call.loop, x, limit)
-    local over = kind == "late" or not begun and call.loop.now() >= limit
-    if over then return too_late(call, try, name) end
-    if kind == "end" then
-      if a then return failed(call, try, b, a, { phase = c.phase }) end
-      return table.concat(parts)
-    elseif a:find "%S" then
-      if not begun then
-        begun, try.start = true, call.loop.now() - try.began
-        limit, name = limit_of(call, try)
-      end
-      parts[#parts + 1] = a
-    elseif begun then
-      parts[#parts + 1] = a
-    else
-      note_keep_alive(call, try, try.keep_alives + 1)
-    end
+-- Reads up to the first bytes that are not blank: the bytes, or "" where none came. Blank bytes
+-- before them are keep-alives.
+local function read_first(call, try, x, limit, name)
+  local kind, a, b, c = news.await(call.loop, x, limit)
+  local now = call.loop.now()
+  if kind == "late" or now >= limit then return too_late(call, try, name) end
+  if kind == "end" then
+    if a then return failed(call, try, b, a, { phase = c.phase }) end
+    return ""
+  elseif byte(a) > 32 or a:find "%S" then
+    try.start = now - try.began
+    return a
   end
+  note_keep_alive(call, try, (try.keep_alives or 0) + 1)
+  return read_first(call, try, x, limit, name)
 end
 
--- The whole answer of a head that has come, or what is wrong with it.
-local function judge(call, try, x, head, clock)
+-- Reads on behind `parts`; most bodies come in one.
+local function read_more(call, try, x, parts)
+  repeat
+    local kind, a, b, c = news.await(call.loop, x, call.deadline)
+    if kind == "late" then return too_late(call, try, "total") end
+    if kind == "end" and a then return failed(call, try, b, a, { phase = c.phase }) end
+    parts[#parts + 1] = a
+  until kind == "end"
+  return table.concat(parts)
+end
+
+-- Reads the body to its end.
+local function read_body(call, try, x, clock)
+  local first, message, code, detail = read_first(call, try, x, limit_of(call, try, clock))
+  if not first or first == "" then return first, message, code, detail end
+  local kind, a, b, c = news.await(call.loop, x, call.deadline)
+  if kind == "data" then return read_more(call, try, x, { first, a }) end
+  if kind == "late" then return too_late(call, try, "total") end
+  if a then return failed(call, try, b, a, { phase = c.phase }) end
+  return first
+end
+
+-- The whole answer whose head has come, or what is wrong with it.
+local function judge(call, try, x, clock)
   local text, message, code, detail
-  if head.status >= 300 then
+  if try.status >= 300 then
     text = read_refusal(call, x)
   else
     text, message, code, detail = read_body(call, try, x, clock)
@@ -224,14 +187,17 @@ local function judge(call, try, x, head, clock)
   end
   local answer
   answer, message, code, detail =
-    call.place.target.provider.read(call.kind, head.status, head.headers, text)
-  if answer then return answer end
-  return failed(call, try, message, code, note_wait(detail, head.headers, text))
+    call.place.target.provider.read(call.kind, try.status, try.headers, text)
+  if answer then
+    answer.raw = text
+    return answer
+  end
+  return failed(call, try, message, code, note_wait(detail, try.headers, text))
 end
 
-local function is_event_stream(head)
-  local kind = head.headers["content-type"] or ""
-  return head.status == 200 and kind:lower():find("text/event-stream", 1, true) == 1
+local function is_event_stream(try)
+  local kind = try.headers["content-type"] or ""
+  return try.status == 200 and kind:lower():find("text/event-stream", 1, true) == 1
 end
 
 -- }========================================================================
@@ -270,17 +236,15 @@ local function read_rest(call, try, pieces)
 end
 
 -- A stream was asked for and a whole answer came: one piece.
-local function whole_as_stream(call, try, x, head)
-  local answer, message, code, detail = judge(call, try, x, head, "start")
+local function whole_as_stream(call, try, x)
+  local answer, message, code, detail = judge(call, try, x, "start")
   if not answer then return nil, message, code, detail end
   note_start(call, try)
-  local piece = { text = answer.text, reasoning = answer.reasoning, tool_calls = answer.tool_calls,
-    finish = answer.finish, usage = answer.usage, started = true }
-  return source.of_list({ piece }, answer)
+  return source.of_answer(answer)
 end
 
-local function open_pieces(call, try, x, head)
-  if not is_event_stream(head) then return whole_as_stream(call, try, x, head) end
+local function open_pieces(call, try, x)
+  if not is_event_stream(try) then return whole_as_stream(call, try, x) end
   local pieces = source.new(call.loop, x, call.place.target.provider.assembler(call.kind))
   local ok, message, code, detail = await_start(call, try, pieces)
   if not ok then return nil, message, code, detail end
@@ -288,50 +252,57 @@ local function open_pieces(call, try, x, head)
 end
 
 local function receive_stream(call, try, x)
-  local head, message, code, detail = await_head(call, try, x, "headers")
-  if not head then return nil, message, code, detail end
+  local ok, message, code, detail = await_head(call, try, x, "headers")
+  if not ok then return nil, message, code, detail end
   local pieces
-  pieces, message, code, detail = open_pieces(call, try, x, head)
+  pieces, message, code, detail = open_pieces(call, try, x)
   if not pieces then return nil, message, code, detail end
-  if call.streaming then return reply.of_stream(call, try, head, pieces) end
+  if call.streaming then return reply.of_stream(call, try, pieces) end
   local answer
   answer, message, code, detail = read_rest(call, try, pieces)
   if not answer then return nil, message, code, detail end
-  return reply.of_answer(call, try, head, answer)
+  return reply.of_answer(call, try, answer)
 end
 
 -- }========================================================================
 
 local function receive_whole(call, try, x)
   local start = call.options.given_clocks and call.options.given_clocks.start and "start" or nil
-  local head, message, code, detail = await_head(call, try, x, start)
-  if not head then return nil, message, code, detail end
+  local ok, message, code, detail = await_head(call, try, x, start)
+  if not ok then return nil, message, code, detail end
   local answer
-  answer, message, code, detail = judge(call, try, x, head, start)
+  answer, message, code, detail = judge(call, try, x, start)
   if not answer then return nil, message, code, detail end
-  return reply.of_answer(call, try, head, answer)
+  return reply.of_answer(call, try, answer)
 end
 
 local streams = { chat = true, complete = true }
 
+-- Is the whole answer to come as a stream, so that queue and start show?
+local function asks_for_stream(call)
+  local wanted = call.options.upstream_stream
+  if wanted == nil then return call.client.upstream_stream end
+  return wanted
+end
+
 ---@param call table
 return function(call)
-  local streaming = call.streaming or call.upstream_stream and streams[call.kind]
-  local request, message = build(call, streaming)
-  if not request then return nil, message, "invalid", {} end -- nothing was sent: no try
+  local streaming = call.streaming or streams[call.kind] and asks_for_stream(call)
+  local request, body, path = requests.build(call, streaming)
+  if not request then return nil, body, "invalid", {} end -- nothing was sent: no try
   local try = call:begin_try(call.place)
-  local x, code
-  x, message, code = call.loop.open(request)
+  local x, message, code = call.loop.open(request, body)
   if not x then return failed(call, try, message, code, { phase = "connect" }) end
-  call:hold(x)
+  call.exchange = x
   local receive = streaming and receive_stream or receive_whole
   local answer, why, how, detail = receive(call, try, x)
   if not (answer and answer.pieces) then
-    call:release(x)
+    call.exchange = nil
     x:close()
   end
-  if answer then
-    try.seconds = call.loop.now() - try.began
+  if not answer then
+    requests.remember(call, body, path)
+  elseif call.client.on_event then
     call:emit("answer", { target = try.target, number = try.number, seconds = try.seconds })
   end
   return answer, why, how, detail

@@ -1,0 +1,60 @@
+--- What a cached answer is: under which key it stands, which answers are kept, and as what.
+--
+-- The key is made in C from the whole request in a canonical form (`unbusy.cache`), without what
+-- cannot change the answer. The value is the name of the target, a line end, and the answer's body.
+local answers = require "unbusy.providers.answers"
+local cache = require "unbusy.cache"
+local json = require "unbusy.json"
+
+local stored = {}
+
+-- Who asks, and in which form the answer is to come.
+local left_out = { stream = true, stream_options = true, user = true, safety_identifier = true,
+  prompt_cache_key = true }
+
+--- The key of a call; nil when its request cannot be written as JSON. A call that names its target
+--- has a key of its own: it wants that target's answer.
+---@param call table
+---@return userdata? key
+function stored.key(call)
+  return (cache.key_without(left_out, call.kind, call.options.target or false, call.request))
+end
+
+--- May the answer to this request be kept at all? Not when several are wanted, nor when more chance
+--- is asked for than `temperature`.
+---@param request table
+---@param temperature number
+function stored.may_ask(request, temperature)
+  local n, t = request.n, request.temperature
+  return (n == nil or n == 1 or n == json.null) and (type(t) ~= "number" or t <= temperature)
+end
+
+-- Is this the whole answer? What was cut for its length, filtered, or asks for a tool is not.
+local function is_whole(kind, reply)
+  if type(reply.body) ~= "table" then return false end
+  return kind == "embed"
+    or reply.finish_reason == "stop" and not reply.tool_calls and #reply.body.choices == 1
+end
+
+--- The bytes to keep of a reply, or nil when it is not to be kept.
+---@param kind string chat, complete or embed
+---@param reply table
+---@return string?
+function stored.pack(kind, reply)
+  if reply.source ~= "upstream" or not is_whole(kind, reply) then return nil end
+  local text = reply.raw or json.encode(reply.body)
+  return text and reply.target .. "\n" .. text
+end
+
+--- The name of the target, the body and the answer that were kept; nil for other bytes.
+---@return string? target, string text, table answer
+function stored.unpack(kind, value)
+  local target, start = value:match "^([^\n]*)\n()"
+  if not target then return nil end
+  local text = value:sub(start)
+  local body = json.decode(text)
+  if type(body) ~= "table" then return nil end
+  return target, text, answers.of(kind, body)
+end
+
+return stored
