@@ -101,6 +101,19 @@ describe("sse", function()
     same({ { data = "a" } }, "data: a\r\n\n")
   end)
 
+  it("finds the end of a line of any length, whatever comes behind it", function()
+    for length = 0, 150 do
+      local data = ("x"):rep(length)
+      for _, stop in ipairs { "\n", "\r", "\r\n" } do
+        for _, rest in ipairs { "", "data: y" .. stop, ("y"):rep(100), ("\r\n"):rep(40) } do
+          local text = "data: " .. data .. stop .. stop .. rest
+          assert.same({ { data = data } }, (events(text)))
+          assert.same({ { data = data } }, (events(text, 70)))
+        end
+      end
+    end
+  end)
+
   it("ends a line with a CR at a chunk's end at once, and passes over the LF after it", function()
     local p = sse.new {}
     assert.same({}, p:feed "data: a\r")

@@ -18,8 +18,9 @@
 ** The one part that takes heap memory while it runs. A failure is for good,
 ** since bytes are lost: UB_EUPSTREAM (an event over the limit), UB_ENOMEM
 ** (also when a chunk was left before 'next' gave 0), UB_ECLOSED (finished).
-** All memory has been given back then. Events completed before the failure
-** are given first.
+** All memory has been given back then (of a chunk left, only with 'fini': who
+** fed again in the middle of it may still read its last event). Events
+** completed before the failure are given first.
 */
 #ifndef UB_SSE_H
 #define UB_SSE_H
@@ -59,8 +60,8 @@ typedef struct ub_sse {
   int in_comment;       /* the line under way is a comment (and not held) */
   int has_data;
   const char *chunk;    /* NULL between chunks */
-  size_t length;        /* of the chunk; below: places in it */
-  size_t at, lf, cr;    /* next byte; next line ends, or 'length' */
+  size_t length;        /* of the chunk */
+  size_t at;            /* place of the next byte in it */
   size_t torn;          /* bytes in lines since the last blank line */
   int64_t comments;
   int64_t retry_ms;
