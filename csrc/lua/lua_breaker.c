@@ -14,10 +14,8 @@ static const char *const states[] = {  /* in the order of ub_breaker_state */
   "closed", "open", "half_open", "forced_open", "disabled", "metrics_only", NULL
 };
 
-/* Each method has the metatable as its first upvalue. */
 static ub_breaker *checkbreaker (lua_State *L) {
-  ub_breaker *b = ub_testmeta(L, 1, lua_upvalueindex(1));
-  return b != NULL ? b : luaL_checkudata(L, 1, TYPE);  /* raises */
+  return ub_checkself(L, TYPE);
 }
 
 static void readwindow (lua_State *L, ub_window_config *w) {
@@ -53,8 +51,12 @@ static int breaker_new (lua_State *L) {
   return 1;
 }
 
+static double seconds_of (int64_t us) {
+  return us == UB_BREAKER_FOREVER ? HUGE_VAL : (double)us / UB_SECOND_US;
+}
+
 static void pushseconds (lua_State *L, int64_t us) {
-  lua_pushnumber(L, us == UB_BREAKER_FOREVER ? HUGE_VAL : (double)us / UB_SECOND_US);
+  lua_pushnumber(L, seconds_of(us));
 }
 
 /* b:allow(now or nil) -> ticket | nil, message, "open", { retry_after = seconds } */
@@ -74,21 +76,15 @@ static int breaker_allow (lua_State *L) {
   return 4;
 }
 
-static ub_breaker_outcome checkoutcome (lua_State *L, int index) {
-  static const char *const words[] = {  /* in the order of ub_breaker_outcome */
-    "ok", "fail", "neutral", "busy", NULL
-  };
-  const char *word = lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "";
-  if (word[0] == 'o' && word[1] == 'k' && word[2] == '\0')  /* nearly always */
-    return UB_BREAKER_OK;
-  return (ub_breaker_outcome)ub_checkword(L, index, words);
-}
+static const char *const outcomes[] = {  /* in the order of ub_breaker_outcome */
+  "ok", "fail", "neutral", "busy", NULL
+};
 
 /* b:report(ticket, outcome, seconds or nil, now or nil) -> boolean */
 static int breaker_report (lua_State *L) {
   ub_breaker *b = checkbreaker(L);
   uint64_t ticket = ub_checkticket(L, 2);
-  ub_breaker_outcome outcome = checkoutcome(L, 3);
+  ub_breaker_outcome outcome = (ub_breaker_outcome)ub_checkword(L, 3, outcomes);
   int64_t took = lua_isnoneornil(L, 4) ? -1 : ub_checkus(L, 4);
   lua_pushboolean(L, ub_breaker_report(b, ticket, outcome, took, ub_optnow(L, 5)));
   return 1;
@@ -149,15 +145,40 @@ static int breaker_stats (lua_State *L) {
   return 1;
 }
 
+#if UB_FFI
+
+/* A ticket, or minus the seconds to wait (which are above 0 after a refusal). */
+static double call_allow (ub_breaker *b, double seconds) {
+  int64_t now = ub_callnow(seconds);
+  uint64_t ticket;
+  if (ub_breaker_allow(b, now, &ticket) == UB_OK)
+    return (double)ticket;
+  return -seconds_of(ub_breaker_retry_after(b, now));
+}
+
+static int call_report (ub_breaker *b, double ticket, int outcome,
+                        double took, double now) {
+  return ub_breaker_report(b, ub_toticket(ticket), (ub_breaker_outcome)outcome,
+                           ub_tous(took), ub_callnow(now));
+}
+
+static void setcalls (lua_State *L) {
+  ub_setcall(L, "breaker", "allow", (ub_call *)call_allow);
+  ub_setcall(L, "breaker", "report", (ub_call *)call_report);
+}
+
+#else
+#define setcalls(L) ((void)0)
+#endif
+
 void ub_open_breaker (lua_State *L) {
-  static const luaL_Reg none[] = {{NULL, NULL}};
   static const luaL_Reg methods[] = {
     {"allow", breaker_allow}, {"report", breaker_report}, {"record", breaker_record},
     {"state", breaker_state}, {"retry_after", breaker_retry_after},
     {"force", breaker_force}, {"stats", breaker_stats}, {NULL, NULL}
   };
-  ub_newtype(L, TYPE, none, NULL);
-  ub_addmethods(L, TYPE, NULL, methods);
+  ub_newtype(L, TYPE, methods, NULL);
   lua_pushcfunction(L, breaker_new);
   lua_setfield(L, -2, "breaker");
+  setcalls(L);
 }

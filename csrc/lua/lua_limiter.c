@@ -1,6 +1,8 @@
 /*
 ** lua_limiter.c: the binding of limiter.h.
 */
+#include <math.h>
+
 #include "base/clock.h"
 #include "base/err.h"
 #include "lua/lua_util.h"
@@ -13,7 +15,7 @@ static const char *const outcomes[] = {  /* in the order of ub_limiter_outcome *
 };
 
 static ub_limiter *checklimiter (lua_State *L) {
-  return luaL_checkudata(L, 1, TYPE);
+  return ub_checkself(L, TYPE);
 }
 
 /* core.limiter(options, now or nil) -> limiter */
@@ -125,6 +127,33 @@ static int limiter_stats (lua_State *L) {
   return 1;
 }
 
+#if UB_FFI
+
+/* A ticket; or minus the seconds to wait, NaN when only a report makes room. */
+static double call_allow (ub_limiter *l, double seconds) {
+  int64_t us, now = ub_callnow(seconds);
+  uint64_t ticket;
+  if (ub_limiter_allow(l, &ticket, now) == UB_OK)
+    return (double)ticket;
+  us = ub_limiter_retry_after(l, now);
+  return us < 0 ? NAN : -(double)us / UB_SECOND_US;
+}
+
+static int call_report (ub_limiter *l, double ticket, int outcome,
+                        double took, double now) {
+  return ub_limiter_report(l, ub_toticket(ticket), (ub_limiter_outcome)outcome,
+                           ub_tous(took), ub_callnow(now));
+}
+
+static void setcalls (lua_State *L) {
+  ub_setcall(L, "limiter", "allow", (ub_call *)call_allow);
+  ub_setcall(L, "limiter", "report", (ub_call *)call_report);
+}
+
+#else
+#define setcalls(L) ((void)0)
+#endif
+
 void ub_open_limiter (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"allow", limiter_allow}, {"report", limiter_report}, {"limit", limiter_limit},
@@ -135,4 +164,5 @@ void ub_open_limiter (lua_State *L) {
   ub_newtype(L, TYPE, methods, NULL);
   lua_pushcfunction(L, limiter_new);
   lua_setfield(L, -2, "limiter");
+  setcalls(L);
 }

@@ -27,13 +27,15 @@ void ub_pushwhole (lua_State *L, int64_t n) {
 #endif
 }
 
-uint64_t ub_checkticket (lua_State *L, int index) {
-  double n = luaL_checknumber(L, index);
+uint64_t ub_toticket (double n) {
   return n >= 1 && n < MOST_WHOLE && n == floor(n) ? (uint64_t)n : 0;
 }
 
-/* Seconds to microseconds; no NaN comes here. */
-static int64_t to_us (double seconds) {
+uint64_t ub_checkticket (lua_State *L, int index) {
+  return ub_toticket(luaL_checknumber(L, index));
+}
+
+int64_t ub_tous (double seconds) {
   double us = seconds * UB_SECOND_US;
   if (us > MOST_WHOLE) return (int64_t)MOST_WHOLE;
   if (us < -MOST_WHOLE) return -(int64_t)MOST_WHOLE;
@@ -43,7 +45,7 @@ static int64_t to_us (double seconds) {
 int64_t ub_checkus (lua_State *L, int index) {
   double seconds = luaL_checknumber(L, index);
   luaL_argcheck(L, seconds == seconds, index, "seconds expected, got NaN");
-  return to_us(seconds);
+  return ub_tous(seconds);
 }
 
 int64_t ub_optnow (lua_State *L, int index) {
@@ -74,7 +76,7 @@ int64_t ub_fieldus (lua_State *L, int index, const char *name) {
   double seconds = ub_fieldnumber(L, index, name);
   if (seconds != seconds)
     luaL_error(L, "option '%s': seconds expected, got NaN", name);
-  return to_us(seconds);
+  return ub_tous(seconds);
 }
 
 int ub_fieldtrue (lua_State *L, int index, const char *name) {
@@ -138,13 +140,13 @@ void ub_newtype (lua_State *L, const char *type, const luaL_Reg *methods,
   if (meta != NULL)
     luaL_setfuncs(L, meta, 0);
   lua_newtable(L);
-  luaL_setfuncs(L, methods, 0);
   lua_setfield(L, -2, "__index");
   lua_pushstring(L, type);
   lua_setfield(L, -2, "__name");
   lua_pushboolean(L, 0);
   lua_setfield(L, -2, "__metatable");  /* a script cannot take a method away */
   lua_pop(L, 1);
+  ub_addmethods(L, type, NULL, methods);
 }
 
 void ub_settype (lua_State *L, const char *type) {
@@ -175,3 +177,34 @@ void *ub_testmeta (lua_State *L, int index, int meta) {
   lua_pop(L, 1);
   return same ? object : NULL;
 }
+
+void *ub_checkself (lua_State *L, const char *type) {
+  void *self = ub_testmeta(L, 1, lua_upvalueindex(1));
+  return self != NULL ? self : luaL_checkudata(L, 1, type);  /* raises */
+}
+
+#if UB_FFI
+
+/* Push the table top[name], made where it is missing. */
+static void subtable (lua_State *L, const char *name) {
+  lua_getfield(L, -1, name);
+  if (!lua_isnil(L, -1))
+    return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, name);
+}
+
+void ub_setcall (lua_State *L, const char *part, const char *name, ub_call *function) {
+  subtable(L, "calls");
+  subtable(L, part);
+  ub_setnumber(L, name, (double)(uintptr_t)function);  /* no system goes over 2^53 */
+  lua_pop(L, 2);
+}
+
+int64_t ub_callnow (double seconds) {
+  return seconds == seconds ? ub_tous(seconds) : ub_clock_us();
+}
+
+#endif

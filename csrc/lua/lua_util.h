@@ -16,6 +16,9 @@
 #if LUA_VERSION_NUM < 502
 #define lua_rawlen(L, index) lua_objlen(L, index)
 #define luaL_setfuncs(L, functions, n) luaL_register(L, NULL, functions)
+#define UB_FFI 1  /* LuaJIT: see 'ub_setcall' */
+#else
+#define UB_FFI 0
 #endif
 
 #if LUA_VERSION_NUM < 504
@@ -42,9 +45,11 @@ void ub_pushwhole (lua_State *L, int64_t n);
 ** one is. Raises when it is no number at all.
 */
 uint64_t ub_checkticket (lua_State *L, int index);
+uint64_t ub_toticket (double n);
 
 /* Seconds (a number) to microseconds, held within ±285 years; NaN raises. */
 int64_t ub_checkus (lua_State *L, int index);
+int64_t ub_tous (double seconds);  /* no NaN may come here */
 
 /* The time argument that may be left out: microseconds, or the clock's now. */
 int64_t ub_optnow (lua_State *L, int index);
@@ -74,7 +79,8 @@ void ub_setwhole (lua_State *L, const char *name, int64_t value);
 
 /*
 ** Make the metatable 'type' with these methods (under __index) and these
-** metamethods (NULL for none). Nothing is left on the stack.
+** metamethods (NULL for none). Each method has the metatable as its first
+** upvalue, for 'ub_checkself'. Nothing is left on the stack.
 */
 void ub_newtype (lua_State *L, const char *type, const luaL_Reg *methods,
                  const luaL_Reg *meta);
@@ -84,14 +90,33 @@ void ub_settype (lua_State *L, const char *type);
 
 /*
 ** Add methods to the type, its metatable being the first upvalue of each, and
-** the metatable of 'other' (NULL: nothing) the second. With it 'ub_testmeta'
-** knows an object: quicker than to look the metatable up by name.
+** the metatable of 'other' (NULL: nothing) the second.
 */
 void ub_addmethods (lua_State *L, const char *type, const char *other,
                     const luaL_Reg *methods);
 
 /* The userdata at 'index' when the value at 'meta' is its metatable, else NULL. */
 void *ub_testmeta (lua_State *L, int index, int meta);
+
+/*
+** The method's object: luaL_checkudata(L, 1, type), but quicker, since the
+** metatable, an upvalue, need not be looked up by name.
+*/
+void *ub_checkself (lua_State *L, const char *type);
+
+#if UB_FFI
+typedef void ub_call (void);
+
+/*
+** core.calls[part][name] = the function's address, for the module table on
+** top: how lua/unbusy/ffi calls it without lua_State. What it gets through
+** there is checked already.
+*/
+void ub_setcall (lua_State *L, const char *part, const char *name, ub_call *function);
+
+/* The time such a function got: as 'ub_optnow', NaN where none was given. */
+int64_t ub_callnow (double seconds);
+#endif
 
 /* How the parts' bindings enter the module table on top of the stack. */
 void ub_open_backoff (lua_State *L);

@@ -26,6 +26,11 @@ function core.stats() end
 ---@return { number: integer, word: string, text: string }[]
 function core.errors() end
 
+--- On LuaJIT: the addresses of the C functions that `unbusy.ffi` calls, by part and name, until it
+--- has taken them. Elsewhere nil.
+---@type table<string, table<string, number>>?
+core.calls = nil
+
 --- For tests: the n-th allocation of the core from now fails, once; 0: none does.
 ---@param n number
 function core.fail_alloc(n) end
