@@ -47,6 +47,10 @@ unit() {
     echo "== specs on $lua"
     busted_with $lua "build/$lua"
   done
+  echo "== on luajit without the FFI: what it serves otherwise"
+  export UNBUSY_FFI=off
+  busted_with luajit build/luajit spec/breaker*_spec.lua spec/limiter*_spec.lua spec/sse*_spec.lua
+  unset UNBUSY_FFI
 }
 
 sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=undefined"

@@ -15,6 +15,7 @@
 local clocked = require "unbusy.clocked"
 local core = require "unbusy.core"
 local options = require "unbusy.options"
+require "unbusy.ffi.breaker"
 
 local breaker = {}
 

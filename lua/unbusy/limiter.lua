@@ -22,6 +22,7 @@
 local clocked = require "unbusy.clocked"
 local core = require "unbusy.core"
 local options = require "unbusy.options"
+require "unbusy.ffi.limiter"
 
 local limiter = {}
 

@@ -7,6 +7,7 @@
 -- The format is WHATWG HTML, "9.2 Server-sent events".
 local core = require "unbusy.core"
 local options = require "unbusy.options"
+require "unbusy.ffi.sse"
 
 local sse = {}
 
