@@ -2,7 +2,8 @@
 -- wrong, must be what the C methods give, to the letter.
 local HEAD = [[
 local breaker, limiter = require "unbusy.breaker".new(), require "unbusy.limiter".new()
-local sse = require "unbusy.sse".new()
+local budget, sse = require "unbusy.budget".new(), require "unbusy.sse".new()
+local now = require "unbusy.clock"
 ]]
 
 -- Runs a script in a process of its own; `off` keeps the FFI out of it. Gives what it printed.
@@ -29,14 +30,15 @@ end
 local function served(off, before)
   return run(off, (before or "") .. HEAD .. [[
     local kinds = {}
-    for _, f in ipairs { breaker.allow, breaker.report, limiter.allow, limiter.report, sse.feed } do
+    for _, f in ipairs { breaker.allow, breaker.report, limiter.allow, limiter.report,
+      budget.begin, budget.finish, sse.feed, now } do
       kinds[#kinds + 1] = debug.getinfo(f, "S").what
     end
-    io.write(table.concat(kinds, " "))
+    io.write(table.concat(kinds, " "), " ")
   ]])
 end
 
-local C, LUA = "C C C C C", "Lua Lua Lua Lua Lua"
+local C, LUA = ("C "):rep(8), ("Lua "):rep(8)
 
 describe("the FFI", function()
   it("serves on LuaJIT, and only there", function()

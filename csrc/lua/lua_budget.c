@@ -14,7 +14,7 @@ static const char *const kinds[] = {  /* in the order of ub_budget_kind */
 static const char *const outcomes[] = {"fail", "ok", NULL};
 
 static ub_budget *checkbudget (lua_State *L) {
-  return luaL_checkudata(L, 1, TYPE);
+  return ub_checkself(L, TYPE);
 }
 
 /* core.budget(options) -> budget */
@@ -74,6 +74,15 @@ static int budget_stats (lua_State *L) {
   return 1;
 }
 
+static void setcalls (lua_State *L) {
+#if UB_FFI
+  ub_setcall(L, "budget", "begin", (ub_call *)ub_budget_begin);
+  ub_setcall(L, "budget", "finish", (ub_call *)ub_budget_finish);
+#else
+  (void)L;
+#endif
+}
+
 void ub_open_budget (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"begin", budget_begin}, {"take", budget_take}, {"give", budget_give},
@@ -82,4 +91,5 @@ void ub_open_budget (lua_State *L) {
   ub_newtype(L, TYPE, methods, NULL);
   lua_pushcfunction(L, budget_new);
   lua_setfield(L, -2, "budget");
+  setcalls(L);
 }

@@ -16,6 +16,12 @@ static int core_now (lua_State *L) {
   return 1;
 }
 
+#if UB_FFI
+static double call_now (void) {
+  return (double)ub_clock_us() / UB_SECOND_US;
+}
+#endif
+
 /* core.wall() -> seconds since 1970 */
 static int core_wall (lua_State *L) {
   lua_pushnumber(L, (double)ub_clock_wall_us() / UB_SECOND_US);
@@ -76,5 +82,8 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_retry_after(L);
   ub_open_sse(L);
   ub_open_topk(L);
+#if UB_FFI
+  ub_setcall(L, "clock", "now", (ub_call *)call_now);
+#endif
   return 1;
 }

@@ -88,10 +88,7 @@ void ub_newtype (lua_State *L, const char *type, const luaL_Reg *methods,
 /* Give the userdata on top its metatable: it is whole now. */
 void ub_settype (lua_State *L, const char *type);
 
-/*
-** Add methods to the type, its metatable being the first upvalue of each, and
-** the metatable of 'other' (NULL: nothing) the second.
-*/
+/* Add methods: their second upvalue is the metatable of 'other' (NULL: none). */
 void ub_addmethods (lua_State *L, const char *type, const char *other,
                     const luaL_Reg *methods);
 
@@ -118,18 +115,6 @@ void ub_setcall (lua_State *L, const char *part, const char *name, ub_call *func
 int64_t ub_callnow (double seconds);
 #endif
 
-/* How the parts' bindings enter the module table on top of the stack. */
-void ub_open_backoff (lua_State *L);
-void ub_open_balancer (lua_State *L);
-void ub_open_breaker (lua_State *L);
-void ub_open_budget (lua_State *L);
-void ub_open_cache (lua_State *L);
-void ub_open_engine (lua_State *L);
-void ub_open_histogram (lua_State *L);
-void ub_open_key (lua_State *L);
-void ub_open_limiter (lua_State *L);
-void ub_open_retry_after (lua_State *L);
-void ub_open_sse (lua_State *L);
-void ub_open_topk (lua_State *L);
+#include "lua/lua_open.h"
 
 #endif

@@ -16,6 +16,7 @@
 -- Overload" of "Site Reliability Engineering" (2016).
 local core = require "unbusy.core"
 local options = require "unbusy.options"
+require "unbusy.ffi.budget"
 
 local budget = {}
 

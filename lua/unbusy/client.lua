@@ -5,9 +5,9 @@ local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
 local call = require "unbusy.call"
 local config = require "unbusy.config"
-local core = require "unbusy.core"
 local flow = require "unbusy.flow"
 local limiter = require "unbusy.limiter"
+local monotonic = require "unbusy.clock"
 local loops = require "unbusy.loops"
 local options = require "unbusy.options"
 local permits = require "unbusy.permits"
@@ -69,7 +69,7 @@ function client.new(given)
   local loop, lacks = loops.of(o.loop)
   if lacks then error("unbusy: " .. lacks, 2) end
   local self = setmetatable({
-    loop = loop, now = loop and loop.now or core.now, clocks = o.clocks, fallback = o.fallback,
+    loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
     retry = build_retry(o.retry), budget = o.budget and budget.new(o.budget),
     on_event = o.on_event, event_faults = 0, upstream_stream = o.upstream_stream,
     calls = {}, flow = flow.default(),

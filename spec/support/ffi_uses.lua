@@ -3,6 +3,7 @@
 -- First word of a line: the use's number. Times are given, so that all runs print the same; only an
 -- argument left out is "no value" to a C method and nil to one in Lua.
 local breaker = require "unbusy.breaker"
+local budget = require "unbusy.budget"
 local core = require "unbusy.core"
 require "unbusy.limiter"
 local options = require "unbusy.options"
@@ -44,7 +45,7 @@ local function try(use, ...)
   tell(pcall(use, ...))
 end
 
-local b, l, p = breaker_at_0 { seed = 1 }, limiter_at_0(50), sse.new {}
+local b, l, p, g = breaker_at_0 { seed = 1 }, limiter_at_0(50), sse.new {}, budget.new {}
 local proxy = newproxy and newproxy(true) -- luacheck: ignore 113
 if proxy then
   getmetatable(proxy).__index = getmetatable(b)
@@ -53,7 +54,7 @@ end
 
 local strangers = {
   false, 0, "b", {}, setmetatable({}, { __index = b, __metatable = false }), print, io.stdout,
-  coroutine.create(print), proxy or io.stdout, b, l, p, (core.backoff { kind = "constant",
+  coroutine.create(print), proxy or io.stdout, b, l, p, g, (core.backoff { kind = "constant",
     base = 1, factor = 1, cap = 1, jitter = 0 }),
 }
 
@@ -61,6 +62,8 @@ local strangers = {
 
 local function ask(method, self) local a, c = method(self, 1) return a, c end
 local function tell_ok(method, self) local a = method(self, 1, "ok", 0.5, 1) return a end
+local function begin(method, self) return method(self) end
+local function finish(method, self) local a = method(self, "ok") return a end
 local function feed(method, self) local a, c = method(self, "data: x\n\n") return a, c end
 
 local function mixed(use, method, self, stranger)
@@ -73,7 +76,8 @@ local function mixed(use, method, self, stranger)
 end
 
 for _, case in ipairs { { ask, b, "allow" }, { tell_ok, b, "report" }, { ask, l, "allow" },
-  { tell_ok, l, "report" }, { feed, p, "feed" } } do
+  { tell_ok, l, "report" }, { feed, p, "feed" }, { begin, g, "begin" },
+  { finish, g, "finish" } } do
   local use, self, method = case[1], case[2], case[2][case[3]]
   try(use, method, nil)
   try(mixed, use, method, self, nil)
@@ -127,6 +131,13 @@ for _, make in ipairs { function() return breaker_at_0 { seed = 1 } end,
   try(report_in_turn, make, first * 65536, "ok", nil, 2)
   try(report_in_turn, make, first * 65536, "ok", 0.1, nan)
 end
+
+for _, word in ipairs { "ok", "fail", "OK", "", "neutral", 1, {}, false } do
+  g:begin()
+  try(function() local was = g:finish(word) return was, g:stats() end)
+end
+try(function() local was = g:finish() return was end)
+for _ = 1, 20 do try(function() local was = g:finish "ok" return was, g:stats() end) end
 
 for _, bytes in ipairs { 5, {}, false, "", "data: x\n\n", ": c\n",
   "data: x\0y\nid: 7\nretry: 5\n\n" } do

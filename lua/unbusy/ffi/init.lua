@@ -28,6 +28,21 @@ end
 
 local lib = library()
 
+--- The C functions of a part, callable; nil where they do not serve, and the second time.
+---@param part string
+---@param types table<string, string> C function pointer types, by the names in `core.calls`
+---@return table<string, ffi.cdata*>?
+function ffi.calls(part, types)
+  local addresses = lib and core.calls[part]
+  if not addresses then return nil end
+  core.calls[part] = nil -- once
+  local call = {}
+  for name, ctype in pairs(types) do
+    call[name] = lib.cast(ctype, lib.cast("uintptr_t", addresses[name]))
+  end
+  return call
+end
+
 --- Replaces methods of a part, unless the C methods have to serve.
 ---
 --- `build(metatable, slow, call, lib)` gives the new methods by name. `metatable` is that of the
@@ -37,13 +52,9 @@ local lib = library()
 ---@param types table<string, string> C function pointer types, by the names in `core.calls`
 ---@param build function
 function ffi.install(part, types, build)
-  local addresses = lib and core.calls[part]
-  if not addresses then return end
-  core.calls[part] = nil -- once
-  local metatable, call, slow = debug.getregistry()["unbusy." .. part], {}, {}
-  for name, ctype in pairs(types) do
-    call[name] = lib.cast(ctype, lib.cast("uintptr_t", addresses[name]))
-  end
+  local call, slow = ffi.calls(part, types), {}
+  if not call then return end
+  local metatable = debug.getregistry()["unbusy." .. part]
   for name, method in pairs(metatable.__index) do slow[name] = method end
   for name, method in pairs(build(metatable, slow, call, lib)) do
     metatable.__index[name] = method

@@ -7,7 +7,7 @@
 --   in a foreign coroutine     a scheduler of the call's own runs inside it, and other tasks stand
 --                              still meanwhile: a foreign coroutine must not be yielded through,
 --                              and the scheduler is never entered twice
-local core = require "unbusy.core"
+local now = require "unbusy.clock"
 local scheduler = require "unbusy.loops.scheduler"
 local wire = require "unbusy.loops.wire"
 
@@ -15,8 +15,8 @@ local tasks = { name = "tasks" }
 
 -- The verbs of a loop over one scheduler.
 local function new_loop()
-  local s = scheduler.new { now = core.now, idle = wire.idle }
-  local loop = { name = "tasks", now = core.now }
+  local s = scheduler.new { now = now, idle = wire.idle }
+  local loop = { name = "tasks", now = now }
   loop.event, loop.cancel = scheduler.event, scheduler.cancel
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end

@@ -17,28 +17,30 @@ local function finish_at_end(reply, place)
   reply:on_end(function(_, how) place:finish(how) end)
 end
 
----@param call table
----@param next function
-return function(call, next)
-  local place, message, code, detail = call.client.queue:enter(call, call.candidates)
-  if not place then
-    if code == "open" or code == "full" then
-      call:emit("refused",
-        { code = code, target = detail.target, retry_after = detail.retry_after })
+---@param next function the rest of the call's way
+---@return fun(call: table): table?, string?, string?, table?
+return function(next)
+  return function(call)
+    local place, message, code, detail = call.client.queue:enter(call, call.candidates)
+    if not place then
+      if code == "open" or code == "full" then
+        call:emit("refused",
+          { code = code, target = detail.target, retry_after = detail.retry_after })
+      end
+      return nil, message, code, detail
     end
-    return nil, message, code, detail
+    call.place = place
+    local reply
+    reply, message, code, detail = next(call)
+    if reply and reply.ended then
+      place:finish(reply.how)
+    elseif reply then
+      finish_at_end(reply, place)
+    else
+      note_rest(call, place, code, detail)
+      place:finish(code, detail and detail.verdict)
+    end
+    call.place = nil
+    return reply, message, code, detail
   end
-  call.place = place
-  local reply
-  reply, message, code, detail = next(call)
-  if reply and reply.ended then
-    place:finish(reply.how)
-  elseif reply then
-    finish_at_end(reply, place)
-  else
-    note_rest(call, place, code, detail)
-    place:finish(code, detail and detail.verdict)
-  end
-  call.place = nil
-  return reply, message, code, detail
 end

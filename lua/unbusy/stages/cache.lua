@@ -53,17 +53,19 @@ local function ask(call, next, key, value, age)
   return nil, message, code, detail
 end
 
----@param call table
----@param next function
-return function(call, next)
-  local cache = call.client.cache
-  if not cache or not takes_part(call) then return next(call) end
-  local key = stored.key(call)
-  if not key then return next(call) end -- no JSON: whoever encodes it says why
-  local value, state, age = cache:get(key)
-  if state == "fresh" and call.options.cache ~= "refresh" then
-    local answer = recall(call, value, "cache", age)
-    if answer then return answer end
+---@param next function the rest of the call's way
+---@return fun(call: table): table?, string?, string?, table?
+return function(next)
+  return function(call)
+    local cache = call.client.cache
+    if not cache or not takes_part(call) then return next(call) end
+    local key = stored.key(call)
+    if not key then return next(call) end -- no JSON: whoever encodes it says why
+    local value, state, age = cache:get(key)
+    if state == "fresh" and call.options.cache ~= "refresh" then
+      local answer = recall(call, value, "cache", age)
+      if answer then return answer end
+    end
+    return ask(call, next, key, value, age)
   end
-  return ask(call, next, key, value, age)
 end

@@ -7,17 +7,19 @@ local reply = require "unbusy.reply"
 
 local speaks = { chat = true, complete = true }
 
----@param call table
----@param next function
-return function(call, next)
-  local answer, message, code, detail = next(call)
-  if answer then return answer end
-  local fallback = call.client.fallback
-  if not fallback or not speaks[call.kind] or not codes[code].fallback then
-    return nil, message, code, detail
+---@param next function the rest of the call's way
+---@return fun(call: table): table?, string?, string?, table?
+return function(next)
+  return function(call)
+    local answer, message, code, detail = next(call)
+    if answer then return answer end
+    local fallback = call.client.fallback
+    if not fallback or not speaks[call.kind] or not codes[code].fallback then
+      return nil, message, code, detail
+    end
+    call:emit("fallback", { code = code, message = message })
+    local made = reply.of_text(call, fallback.text, fallback.status)
+    made.failure = { message = message, code = code, detail = call:detail(detail) }
+    return made
   end
-  call:emit("fallback", { code = code, message = message })
-  local made = reply.of_text(call, fallback.text, fallback.status)
-  made.failure = { message = message, code = code, detail = call:detail(detail) }
-  return made
 end

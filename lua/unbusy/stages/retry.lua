@@ -153,15 +153,17 @@ local function attempt(call, next)
   return try_again(call, next, 0, message, code, detail)
 end
 
----@param call table
----@param next function
-return function(call, next)
-  local budget = call.client.budget
-  if not budget then return attempt(call, next) end
-  budget:begin()
-  call.counted = true
-  local reply, message, code, detail = attempt(call, next)
-  call.counted = false
-  budget:finish(reply and #call.tries == 1 and "ok" or "fail")
-  return reply, message, code, detail
+---@param next function the rest of the call's way
+---@return fun(call: table): table?, string?, string?, table?
+return function(next)
+  return function(call)
+    local budget = call.client.budget
+    if not budget then return attempt(call, next) end
+    budget:begin()
+    call.counted = true
+    local reply, message, code, detail = attempt(call, next)
+    call.counted = false
+    budget:finish(reply and #call.tries == 1 and "ok" or "fail")
+    return reply, message, code, detail
+  end
 end

@@ -93,9 +93,11 @@ local function candidates(call)
   return in_order(targets, tried, first)
 end
 
----@param call table
----@param next function
-return function(call, next)
-  call.candidates = candidates(call)
-  return next(call)
+---@param next function the rest of the call's way
+---@return fun(call: table): table?, string?, string?, table?
+return function(next)
+  return function(call)
+    call.candidates = candidates(call)
+    return next(call)
+  end
 end

@@ -285,25 +285,27 @@ local function asks_for_stream(call)
   return wanted
 end
 
----@param call table
-return function(call)
-  local streaming = call.streaming or streams[call.kind] and asks_for_stream(call)
-  local request, body, path = requests.build(call, streaming)
-  if not request then return nil, body, "invalid", {} end -- nothing was sent: no try
-  local try = call:begin_try(call.place)
-  local x, message, code = call.loop.open(request, body)
-  if not x then return failed(call, try, message, code, { phase = "connect" }) end
-  call.exchange = x
-  local receive = streaming and receive_stream or receive_whole
-  local answer, why, how, detail = receive(call, try, x)
-  if not (answer and answer.pieces) then
-    call.exchange = nil
-    x:close()
+---@return fun(call: table): table?, string?, string?, table?
+return function()
+  return function(call)
+    local streaming = call.streaming or streams[call.kind] and asks_for_stream(call)
+    local request, body, path = requests.build(call, streaming)
+    if not request then return nil, body, "invalid", {} end -- nothing was sent: no try
+    local try = call:begin_try(call.place)
+    local x, message, code = call.loop.open(request, body)
+    if not x then return failed(call, try, message, code, { phase = "connect" }) end
+    call.exchange = x
+    local receive = streaming and receive_stream or receive_whole
+    local answer, why, how, detail = receive(call, try, x)
+    if not (answer and answer.pieces) then
+      call.exchange = nil
+      x:close()
+    end
+    if not answer then
+      requests.remember(call, body, path)
+    elseif call.client.on_event then
+      call:emit("answer", { target = try.target, number = try.number, seconds = try.seconds })
+    end
+    return answer, why, how, detail
   end
-  if not answer then
-    requests.remember(call, body, path)
-  elseif call.client.on_event then
-    call:emit("answer", { target = try.target, number = try.number, seconds = try.seconds })
-  end
-  return answer, why, how, detail
 end
