@@ -1,0 +1,139 @@
+--- A plain nginx for benches: it answers at once, and costs as little as a server can.
+--
+--     local server = nginx.start()
+--     server.url .. "/ok/…"      a whole answer of 700 bytes, on a kept connection
+--     server.url .. "/hold/…"    a stream: one event, and then nothing until the caller leaves
+--     server.url .. "/stream/…"  a stream of three events that ends well
+--     server.url .. "/cut/…"     a stream that is cut after its first event
+--     server.url .. "/busy/…"    503
+--     server.url .. "/lost/…"    the connection is closed without an answer
+local nginx = {}
+nginx.__index = nginx
+
+local CONFIG = [[
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+daemon off;
+master_process off;
+pid ${dir}/nginx.pid;
+error_log ${dir}/error.log crit;
+worker_rlimit_nofile 20000;
+events { worker_connections 8192; }
+http {
+  access_log off;
+  default_type application/json;
+  client_body_temp_path ${dir}/body;
+  proxy_temp_path ${dir}/proxy;
+  fastcgi_temp_path ${dir}/fastcgi;
+  uwsgi_temp_path ${dir}/uwsgi;
+  scgi_temp_path ${dir}/scgi;
+  keepalive_timeout 600s;
+  keepalive_requests 1000000000;
+  lua_check_client_abort on;
+  init_by_lua_block {
+    local event = 'data: {"id":"x","object":"chat.completion.chunk","model":"m","choices":'
+      .. '[{"index":0,"delta":{"content":"hello "},"finish_reason":%s}]}\n\n'
+    local function say(text)
+      ngx.print(text)
+      ngx.flush(true)
+    end
+    local function begin()
+      ngx.req.read_body()
+      ngx.header.content_type = "text/event-stream"
+      say(event:format "null")
+    end
+    function hold()
+      begin()
+      ngx.sleep(3600)
+    end
+    function stream()
+      begin()
+      say(event:format "null")
+      say(event:format '"stop"' .. "data: [DONE]\n\n")
+    end
+    function cut()
+      begin()
+      ngx.exit(444)
+    end
+  }
+  server {
+    listen 127.0.0.1:${port} backlog=4096;
+    location /ok/ { return 200 '${answer}'; }
+    location /busy/ { return 503 '{"error":{"message":"busy"}}'; }
+    location /lost/ { return 444; }
+    location /hold/ { content_by_lua_block { hold() } }
+    location /stream/ { content_by_lua_block { stream() } }
+    location /cut/ { content_by_lua_block { cut() } }
+  }
+}
+]]
+
+--- What "/ok/" answers: 700 bytes.
+nginx.answer = ('{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"m",'
+  .. '"choices":[{"index":0,"message":{"role":"assistant","content":"%s"},"finish_reason":"stop"}],'
+  .. '"usage":{"prompt_tokens":100,"completion_tokens":100,"total_tokens":200,'
+  .. '"prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":36}}'):format(("word "):rep(78))
+assert(#nginx.answer >= 690 and #nginx.answer <= 710, #nginx.answer)
+
+local function output_of(command)
+  local pipe = assert(io.popen(command, "r"))
+  local out = pipe:read "*a"
+  pipe:close()
+  return (out:gsub("%s+$", ""))
+end
+
+local function read(path)
+  local file = io.open(path, "rb")
+  if not file then return "" end
+  local content = file:read "*a"
+  file:close()
+  return content
+end
+
+local function random_port()
+  local file = assert(io.open("/dev/urandom", "rb"))
+  local a, b = file:read(2):byte(1, 2)
+  file:close()
+  return 10000 + (a * 256 + b) % 22000
+end
+
+local function try_start()
+  local self = setmetatable({
+    dir = output_of 'mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX"', port = random_port(),
+  }, nginx)
+  self.url = ("http://127.0.0.1:%d"):format(self.port)
+  local values = { dir = self.dir, port = tostring(self.port), answer = nginx.answer }
+  local file = assert(io.open(self.dir .. "/nginx.conf", "wb"))
+  file:write((CONFIG:gsub("%${(%w+)}", values)))
+  file:close()
+  self.pipe = assert(io.popen(("exec setpriv --pdeathsig TERM sh %s $PPID %s >/dev/null 2>&1")
+    :format("spec/support/busyd/supervise.sh", self.dir), "w"))
+  for _ = 1, 500 do -- nginx writes its process id once it listens
+    self.pid = read(self.dir .. "/nginx.pid"):match "%d+"
+    if self.pid then return self end
+    os.execute "sleep 0.02"
+  end
+  self:stop()
+  return nil
+end
+
+--- Starts a server on a free port; it ends with this process.
+---@return table server `url`, and `stop()`
+function nginx.start()
+  for _ = 1, 3 do
+    local self = try_start()
+    if self then return self end
+  end
+  error("bench: nginx did not start", 2)
+end
+
+--- Ends it and removes its files. May be called twice.
+function nginx:stop()
+  if not self.pipe then return end
+  local supervisor = read(self.dir .. "/supervisor.pid"):match "%d+"
+  if supervisor then os.execute("kill -TERM " .. supervisor .. " 2>/dev/null") end
+  self.pipe:close()
+  self.pipe = nil
+end
+
+return nginx
