@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "engine/pipe_guard.h"
+#include "engine/process.h"
 #include "engine/transfer.h"
 
 #define EVENTS 64           /* taken from the epoll at once */
@@ -46,7 +47,7 @@ typedef struct place {
 struct ub_engine {
   CURLM *multi;
   int epoll_fd, timer_fd;
-  pid_t pid;
+  int64_t process;     /* the mark of the one that opened it */
   int64_t due_us;      /* when libcurl wants to be called; NEVER */
   int64_t armed_us;    /* what the timer is set to; NEVER */
   int64_t again_us;    /* the next wait when libcurl was called too early */
@@ -155,17 +156,17 @@ static void collect_ended (ub_engine *e) {
   }
 }
 
+/* A timer that runs out too early costs one step, and is set anew then. Most
+** deadlines are put off again and again, and so the timer is left alone. */
 static void arm (ub_engine *e) {
   struct itimerspec at = {0};
   int64_t us = e->due_us;
-  if (us == e->armed_us)
+  if (us >= e->armed_us)
     return;
-  if (us != NEVER) {
-    at.it_value.tv_sec = us / UB_SECOND_US;
-    at.it_value.tv_nsec = us % UB_SECOND_US * 1000;
-    if (us <= 0)
-      at.it_value.tv_nsec = 1;  /* zero would disarm it */
-  }
+  at.it_value.tv_sec = us / UB_SECOND_US;
+  at.it_value.tv_nsec = us % UB_SECOND_US * 1000;
+  if (us <= 0)
+    at.it_value.tv_nsec = 1;  /* zero would disarm it */
   timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
   e->armed_us = us;
 }
@@ -319,7 +320,7 @@ ub_engine *ub_engine_open (int *err) {
     return NULL;
   memset(e, 0, sizeof *e);
   e->epoll_fd = e->timer_fd = -1;
-  e->pid = getpid();
+  e->process = ub_process_mark();
   e->due_us = e->armed_us = NEVER;
   e->free_place = UINT32_MAX;
   e->again_us = AGAIN_LEAST;
@@ -335,7 +336,7 @@ ub_engine *ub_engine_open (int *err) {
 }
 
 int ub_engine_owned (const ub_engine *e) {
-  return e->pid == getpid();
+  return e->process == ub_process_mark();
 }
 
 int ub_engine_fd (const ub_engine *e) {
@@ -389,18 +390,14 @@ static ub_transfer *find (const ub_engine *e, uint64_t id) {
 }
 
 static CURL *get_easy (ub_engine *e) {
-  return e->idle_count > 0 ? e->idle[--e->idle_count] : curl_easy_init();
+  return e->idle_count > 0 ? e->idle[--e->idle_count] : ub_transfer_easy();
 }
 
 static void put_easy (ub_engine *e, CURL *easy) {
-  if (easy == NULL)
-    return;
-  if (e->idle_count == IDLE_EASY) {
+  if (easy != NULL && e->idle_count < IDLE_EASY)
+    e->idle[e->idle_count++] = easy;
+  else
     curl_easy_cleanup(easy);
-    return;
-  }
-  curl_easy_reset(easy);
-  e->idle[e->idle_count++] = easy;
 }
 
 /* Forget a transfer that is no longer in the multi handle. */
@@ -412,8 +409,7 @@ static void drop (ub_engine *e, ub_transfer *t) {
   e->active--;
   totals.transfers--;
   unlist(e, t);
-  put_easy(e, t->easy);
-  ub_transfer_free(t);
+  put_easy(e, ub_transfer_free(t));
 }
 
 static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
@@ -423,7 +419,7 @@ static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
   if (easy != NULL)
     t = ub_transfer_new(request, easy, &err);
   if (t == NULL) {
-    put_easy(e, easy);
+    curl_easy_cleanup(easy);
     return err == UB_OK ? UB_ENOMEM : err;
   }
   settle_in(e, t);
@@ -455,6 +451,7 @@ int ub_engine_submit (ub_engine *e, const ub_request *request, uint64_t *id) {
 ** works on. So the connection is closed if nobody else uses it.
 */
 static void leave (ub_engine *e, ub_transfer *t) {
+  t->marked = 1;
   curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);
   curl_multi_remove_handle(e->multi, t->easy);
 }
@@ -521,18 +518,17 @@ static void take_end (ub_engine *e, ub_transfer *t, ub_news *news) {
   news->first_us = t->first_us > 0 ? t->first_us - t->started_us : 0;
   news->total_us = t->ended_us - t->started_us;
   news->reused = reused == 0;
-  news->resent = t->resent > 0;
+  news->resent = t->sent > 1;
   news->http2 = version == CURL_HTTP_VERSION_2_0;
   drop(e, t);
 }
 
-/* Hand out a whole buffer in exchange for an empty one: what the transfer
-** receives, or that it is freed, while the caller copies harms nothing. */
+/* Hand out a whole buffer: what the transfer receives, or that it is freed, while
+** the caller copies harms nothing. What waits for its next byte holds no memory. */
 static void hand_over (ub_engine *e, ub_buf *from, ub_news *news) {
-  ub_buf empty = e->handed;
-  ub_buf_take(&empty, ub_buf_length(&empty));
+  ub_buf_fini(&e->handed);
   e->handed = *from;
-  *from = empty;
+  ub_buf_init(from);
   news->bytes = e->handed.bytes != NULL ? ub_buf_bytes(&e->handed) : "";
   news->length = ub_buf_length(&e->handed);
 }
@@ -546,7 +542,7 @@ static void take_head (ub_engine *e, ub_transfer *t, ub_news *news) {
   t->head_taken = 1;
   news->kind = UB_NEWS_HEAD;
   news->status = t->status;
-  news->resent = t->resent > 0;
+  news->resent = t->sent > 1;
   hand_over(e, &t->head, news);
 }
 

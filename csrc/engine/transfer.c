@@ -87,23 +87,15 @@ static size_t on_body (char *bytes, size_t one, size_t length, void *self) {
   return length;
 }
 
-static size_t on_send (char *to, size_t one, size_t room, void *self) {
+/* libcurl is about to send the request. A second time, when a kept connection was
+** dead or the server refused the HTTP/2 stream; a third would be a retry layer. */
+static int on_sending (void *self, char *to, char *from, int to_port, int from_port) {
   ub_transfer *t = self;
-  size_t left = t->body_size - t->body_sent;
-  size_t length = left < room * one ? left : room * one;
-  memcpy(to, t->body + t->body_sent, length);
-  t->body_sent += length;
-  return length;
-}
-
-/* libcurl wants to send the body again: a kept connection was dead, or the
-** server refused the HTTP/2 stream. Once, or it would be a second retry layer. */
-static int on_resend (void *self, curl_off_t offset, int origin) {
-  ub_transfer *t = self;
-  if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > t->body_size || t->resent++ > 0)
-    return CURL_SEEKFUNC_FAIL;
-  t->body_sent = (size_t)offset;
-  return CURL_SEEKFUNC_OK;
+  (void)to; (void)from; (void)to_port; (void)from_port;
+  if (++t->sent <= 2)
+    return CURL_PREREQFUNC_OK;
+  refuse(t, UB_ENETWORK, "the connection was lost twice before an answer");
+  return CURL_PREREQFUNC_ABORT;
 }
 
 static int on_socket (void *self, curl_socket_t fd, curlsocktype purpose) {
@@ -120,38 +112,64 @@ static int on_socket (void *self, curl_socket_t fd, curlsocktype purpose) {
 
 /* Set an option; once one has failed the others are passed over. */
 #define SET(option, value) \
-  do { if (*err == CURLE_OK) *err = curl_easy_setopt(t->easy, option, value); } while (0)
+  do { if (*err == CURLE_OK) *err = curl_easy_setopt(easy, option, value); } while (0)
 
-static void set_tls (ub_transfer *t, const ub_request *r, CURLcode *err) {
+/* What no request changes, or what 'set_special' says that it has changed. */
+static void set_common (CURL *easy, CURLcode *err) {
+  SET(CURLOPT_PROTOCOLS_STR, "http,https");
+  SET(CURLOPT_FOLLOWLOCATION, 0L);  /* a redirect must not carry the key away */
+  SET(CURLOPT_NOSIGNAL, 1L);
+  SET(CURLOPT_ACCEPT_ENCODING, "");
+  SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  SET(CURLOPT_TCP_KEEPALIVE, 1L);
+  SET(CURLOPT_HEADERFUNCTION, on_header);
+  SET(CURLOPT_WRITEFUNCTION, on_body);
+  SET(CURLOPT_PREREQFUNCTION, on_sending);
+  SET(CURLOPT_SOCKOPTFUNCTION, on_socket);
+  SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+#if LIBCURL_VERSION_NUM >= 0x075700
+  SET(CURLOPT_QUICK_EXIT, 1L);  /* do not wait for the system's resolver when it ends */
+#endif
+}
+
+/* An option that not every request sets: the handle must be cleaned afterwards. */
+#define MARK(option, value) do { t->marked = 1; SET(option, value); } while (0)
+
+static int is_https (const char *url) {
+  return strncasecmp(url, "https:", 6) == 0;
+}
+
+static void set_trust (ub_transfer *t, const ub_request *r, CURLcode *err) {
+  CURL *easy = t->easy;
   const char *file = r->ca_file, *path = r->ca_path;
   if (file == NULL && path == NULL) {  /* the library itself does not look there */
     file = getenv("SSL_CERT_FILE");
     path = getenv("SSL_CERT_DIR");
   }
   if (file != NULL && *file != '\0')
-    SET(CURLOPT_CAINFO, file);
+    MARK(CURLOPT_CAINFO, file);
   if (path != NULL && *path != '\0')
-    SET(CURLOPT_CAPATH, path);
-  if (r->cert_file != NULL)
-    SET(CURLOPT_SSLCERT, r->cert_file);
-  if (r->key_file != NULL)
-    SET(CURLOPT_SSLKEY, r->key_file);
-  SET(CURLOPT_SSL_VERIFYPEER, r->insecure ? 0L : 1L);
-  SET(CURLOPT_SSL_VERIFYHOST, r->insecure ? 0L : 2L);
-  SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-  SET(CURLOPT_HTTP_VERSION, (long)(r->http1 ? CURL_HTTP_VERSION_1_1
-                                            : CURL_HTTP_VERSION_2TLS));
-  SET(CURLOPT_PIPEWAIT, strncasecmp(r->url, "https:", 6) == 0 ? 1L : 0L);
+    MARK(CURLOPT_CAPATH, path);
+  if (r->insecure) {
+    MARK(CURLOPT_SSL_VERIFYPEER, 0L);
+    MARK(CURLOPT_SSL_VERIFYHOST, 0L);
+  }
 }
 
-static void set_callbacks (ub_transfer *t, CURLcode *err) {
-  SET(CURLOPT_PRIVATE, t);
-  SET(CURLOPT_ERRORBUFFER, t->error);
-  SET(CURLOPT_HEADERFUNCTION, on_header);
-  SET(CURLOPT_HEADERDATA, t);
-  SET(CURLOPT_WRITEFUNCTION, on_body);
-  SET(CURLOPT_WRITEDATA, t);
-  SET(CURLOPT_SOCKOPTFUNCTION, on_socket);
+static void set_special (ub_transfer *t, const ub_request *r, CURLcode *err) {
+  CURL *easy = t->easy;
+  t->marked = strchr(r->url, '@') != NULL;  /* a name and a password, perhaps */
+  if (is_https(r->url))
+    set_trust(t, r, err);
+  if (r->cert_file != NULL)
+    MARK(CURLOPT_SSLCERT, r->cert_file);
+  if (r->key_file != NULL)
+    MARK(CURLOPT_SSLKEY, r->key_file);
+  if (r->proxy != NULL)
+    MARK(CURLOPT_PROXY, r->proxy);
+  if (r->http1)
+    MARK(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 }
 
 static long connect_ms (const ub_request *r) {
@@ -159,100 +177,139 @@ static long connect_ms (const ub_request *r) {
   return ms > 0 && ms < INT_MAX ? (long)ms : INT_MAX;  /* 0 would be libcurl's own 300 s */
 }
 
-static void set_request (ub_transfer *t, const ub_request *r, CURLcode *err) {
+/* What every request sets. HTTPGET and POST undo each other, and NOBODY. */
+static void set_request (ub_transfer *t, const ub_request *r, const char *body, CURLcode *err) {
+  CURL *easy = t->easy;
   SET(CURLOPT_URL, r->url);
-  SET(CURLOPT_PROTOCOLS_STR, "http,https");
-  SET(CURLOPT_FOLLOWLOCATION, 0L);  /* a redirect must not carry the key away */
-  SET(CURLOPT_NOSIGNAL, 1L);
-  SET(CURLOPT_ACCEPT_ENCODING, "");
-  SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  SET(CURLOPT_TCP_KEEPALIVE, 1L);
-  if (t->body != NULL) {
+  if (body != NULL) {
     SET(CURLOPT_POST, 1L);
     SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)r->body_size);
-    SET(CURLOPT_READFUNCTION, on_send);
-    SET(CURLOPT_READDATA, t);
-    SET(CURLOPT_SEEKFUNCTION, on_resend);
-    SET(CURLOPT_SEEKDATA, t);
+    SET(CURLOPT_POSTFIELDS, body);
+  } else {
+    SET(CURLOPT_HTTPGET, 1L);
   }
   SET(CURLOPT_CUSTOMREQUEST, r->method);
   if (strcmp(r->method, "HEAD") == 0)
     SET(CURLOPT_NOBODY, 1L);
-  SET(CURLOPT_HTTPHEADER, t->lines);
+  SET(CURLOPT_HTTPHEADER, &t->lines[0]);
   SET(CURLOPT_CONNECTTIMEOUT_MS, connect_ms(r));
-#if LIBCURL_VERSION_NUM >= 0x075700
-  SET(CURLOPT_QUICK_EXIT, 1L);  /* do not wait for the system's resolver when it ends */
-#endif
-  if (r->proxy != NULL)
-    SET(CURLOPT_PROXY, r->proxy);
+  SET(CURLOPT_PIPEWAIT, is_https(r->url) ? 1L : 0L);
+  SET(CURLOPT_PRIVATE, t);
+  SET(CURLOPT_ERRORBUFFER, t->error);
+  SET(CURLOPT_HEADERDATA, t);
+  SET(CURLOPT_WRITEDATA, t);
+  SET(CURLOPT_PREREQDATA, t);
 }
 
+/* Nothing of the transfer may be reached from the handle, nor its secrets. */
+static void unset_request (CURL *easy, CURLcode *err) {
+  SET(CURLOPT_URL, NULL);
+  SET(CURLOPT_POSTFIELDS, NULL);
+  SET(CURLOPT_CUSTOMREQUEST, NULL);
+  SET(CURLOPT_HTTPHEADER, NULL);
+  SET(CURLOPT_PRIVATE, NULL);
+  SET(CURLOPT_ERRORBUFFER, NULL);
+  SET(CURLOPT_HEADERDATA, NULL);
+  SET(CURLOPT_WRITEDATA, NULL);
+  SET(CURLOPT_PREREQDATA, NULL);
+}
+
+#undef MARK
 #undef SET
 
-/* The request's header lines, and no "Expect: 100-continue" of libcurl's. */
-static int copy_lines (ub_transfer *t, const char *const *headers) {
-  struct curl_slist *longer = curl_slist_append(NULL, "Expect:");
-  for (t->lines = longer; longer != NULL && *headers != NULL; headers++) {
-    longer = curl_slist_append(t->lines, *headers);
-    if (longer != NULL)
-      t->lines = longer;
+/* The handle when all went well, else NULL, and it is gone. */
+static CURL *usable (CURL *easy, CURLcode err) {
+  if (err == CURLE_OK)
+    return easy;
+  curl_easy_cleanup(easy);
+  return NULL;
+}
+
+CURL *ub_transfer_easy (void) {
+  CURLcode err = CURLE_OK;
+  CURL *easy = curl_easy_init();
+  if (easy == NULL)
+    return NULL;
+  set_common(easy, &err);
+  return usable(easy, err);
+}
+
+static CURL *cleaned (CURL *easy, int marked) {
+  CURLcode err = CURLE_OK;
+  if (marked) {
+    curl_easy_reset(easy);
+    set_common(easy, &err);
+  } else {
+    unset_request(easy, &err);
   }
-  return longer != NULL ? UB_OK : UB_ENOMEM;
+  return usable(easy, err);
 }
 
-static int copy_body (ub_transfer *t, const ub_request *r) {
-  if (r->body == NULL)
-    return UB_OK;
-  t->body = ub_alloc(r->body_size + 1);
-  if (t->body == NULL)
-    return UB_ENOMEM;
-  memcpy(t->body, r->body, r->body_size);
-  t->body_size = r->body_size;
-  return UB_OK;
+static char *copy (char *to, const char *from, size_t length) {
+  memcpy(to, from, length);
+  to[length] = '\0';
+  return to + length + 1;
 }
 
-static int set_up (ub_transfer *t, const ub_request *r) {
+/* "Expect:" keeps libcurl from asking with "100-continue" first. */
+static const char no_expect[] = "Expect:";
+
+/* A transfer and its copies in one block; 'text' gets the place for the body. */
+static ub_transfer *allocate (const ub_request *r, char **text) {
+  size_t count = 1, size = sizeof no_expect, i;
+  ub_transfer *t;
+  for (; r->headers[count - 1] != NULL; count++)
+    size += strlen(r->headers[count - 1]) + 1;
+  t = ub_alloc(sizeof *t + count * sizeof t->lines[0] + size + r->body_size + 1);
+  if (t == NULL)
+    return NULL;
+  memset(t, 0, sizeof *t);
+  *text = (char *)&t->lines[count];
+  for (i = 0; i < count; i++) {
+    const char *line = i == 0 ? no_expect : r->headers[i - 1];
+    t->lines[i].data = *text;
+    t->lines[i].next = i + 1 < count ? &t->lines[i + 1] : NULL;
+    *text = copy(*text, line, strlen(line));
+  }
+  return t;
+}
+
+static int set_up (ub_transfer *t, const ub_request *r, char *text) {
   CURLcode code = CURLE_OK;
-  int err = copy_lines(t, r->headers);
-  if (err == UB_OK)
-    err = copy_body(t, r);
-  if (err != UB_OK)
-    return err;
-  set_request(t, r, &code);
-  set_callbacks(t, &code);
-  set_tls(t, r, &code);
+  if (r->body != NULL)
+    copy(text, r->body, r->body_size);
+  set_request(t, r, r->body != NULL ? text : NULL, &code);
+  set_special(t, r, &code);
   if (code == CURLE_OUT_OF_MEMORY)
     return UB_ENOMEM;
   return code == CURLE_OK ? UB_OK : UB_EINVALID;
 }
 
 ub_transfer *ub_transfer_new (const ub_request *r, CURL *easy, int *err) {
-  ub_transfer *t = ub_alloc(sizeof *t);
+  char *text;
+  ub_transfer *t = allocate(r, &text);
   *err = UB_ENOMEM;
   if (t == NULL)
     return NULL;
-  memset(t, 0, sizeof *t);
   ub_buf_init(&t->head);
   ub_buf_init(&t->data);
   t->easy = easy;
   t->window_bytes = r->window_bytes;
   t->most_bytes = r->most_bytes;
   t->started_us = ub_clock_us();
-  *err = set_up(t, r);
+  *err = set_up(t, r, text);
   if (*err == UB_OK)
     return t;
-  ub_transfer_free(t);
+  ub_free(t);
   return NULL;
 }
 
-void ub_transfer_free (ub_transfer *t) {
-  if (t == NULL)
-    return;
-  curl_slist_free_all(t->lines);
-  ub_free(t->body);
+CURL *ub_transfer_free (ub_transfer *t) {
+  CURL *easy = cleaned(t->easy, t->marked);
   ub_buf_fini(&t->head);
   ub_buf_fini(&t->data);
   ub_free(t);
+  return easy;
 }
 
 /* }======================================================================== */

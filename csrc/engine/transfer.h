@@ -14,10 +14,9 @@ typedef struct ub_transfer {
   uint64_t id;
   ub_engine *engine;
   CURL *easy;
-  struct curl_slist *lines;  /* request headers */
-  char *body;                /* our copy of the request's body */
-  size_t body_size, body_sent;
-  int resent;                /* how often libcurl wanted to start over */
+  int marked;        /* the handle has options that not every request sets: see
+                        'ub_transfer_free' */
+  int sent;          /* how often libcurl began to send the request */
   ub_buf head, data;
   size_t window_bytes;
   uint64_t most_bytes, got_bytes;
@@ -37,13 +36,24 @@ typedef struct ub_transfer {
   const char *phase;
   const char *message;
   char error[CURL_ERROR_SIZE];
+  struct curl_slist lines[]; /* request headers; behind them their text and the body */
 } ub_transfer;
 
-/* A transfer ready to be added to a multi handle; NULL and '*err' on failure. */
+/* A handle with what is the same for every request; NULL when there is no memory. */
+CURL *ub_transfer_easy (void);
+
+/*
+** A transfer ready to be added to a multi handle, over an easy handle as
+** 'ub_transfer_easy' and 'ub_transfer_free' leave it. NULL and '*err' on failure;
+** the handle is then to be thrown away.
+*/
 ub_transfer *ub_transfer_new (const ub_request *request, CURL *easy, int *err);
 
-/* Free all but the easy handle, which stays the caller's. NULL is allowed. */
-void ub_transfer_free (ub_transfer *t);
+/*
+** Free all but the easy handle, which is given back as it was before: nothing of
+** this request is left in it. NULL when it could not be made so, and is gone.
+*/
+CURL *ub_transfer_free (ub_transfer *t);
 
 /* libcurl is done with it: note how it ended. */
 void ub_transfer_end (ub_transfer *t, CURLcode result);
