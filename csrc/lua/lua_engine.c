@@ -155,16 +155,30 @@ static int engine_next (lua_State *L) {
   return 1;
 }
 
+static char lower (char c) {
+  return (char)(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c);
+}
+
+/* The header's name in lower case; few are longer than the buffer. */
+static void push_name (lua_State *L, const ub_header *h) {
+  char name[64];
+  luaL_Buffer b;
+  size_t i;
+  if (h->name_length <= sizeof name) {
+    for (i = 0; i < h->name_length; i++)
+      name[i] = lower(h->name[i]);
+    lua_pushlstring(L, name, h->name_length);
+    return;
+  }
+  luaL_buffinit(L, &b);
+  for (i = 0; i < h->name_length; i++)
+    luaL_addchar(&b, lower(h->name[i]));
+  luaL_pushresult(&b);
+}
+
 /* table[lower-case name] = value; a repeated name's values are joined by ", " */
 static void push_header (lua_State *L, const ub_header *h) {
-  luaL_Buffer name;
-  size_t i;
-  luaL_buffinit(L, &name);
-  for (i = 0; i < h->name_length; i++) {
-    char c = h->name[i];
-    luaL_addchar(&name, (char)(c >= 'A' && c <= 'Z' ? c + 'a' - 'A' : c));
-  }
-  luaL_pushresult(&name);
+  push_name(L, h);
   lua_pushvalue(L, -1);
   lua_rawget(L, -3);
   if (lua_isnil(L, -1)) {
@@ -183,7 +197,7 @@ static int push_head (lua_State *L, const ub_news *news) {
   size_t at = 0;
   lua_pushliteral(L, "head");
   ub_pushwhole(L, news->status);
-  lua_newtable(L);
+  lua_createtable(L, 0, 8);
   while (ub_header_next(news->bytes, news->length, &at, &header))
     push_header(L, &header);
   lua_pushboolean(L, news->resent);
@@ -199,7 +213,7 @@ static int push_end (lua_State *L, const ub_news *news) {
     lua_pushstring(L, ub_err_word(news->err));
     lua_pushstring(L, news->message);
   }
-  lua_newtable(L);
+  lua_createtable(L, 0, 6);
   lua_pushstring(L, news->phase);
   lua_setfield(L, -2, "phase");
   ub_setnumber(L, "first", (double)news->first_us / UB_SECOND_US);
