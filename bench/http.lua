@@ -116,7 +116,8 @@ local contestants = {
 -- }========================================================================
 
 local function race(at_once)
-  print(("CPU of one call, %d at a time (%s)"):format(at_once, jit and jit.version or _VERSION)) -- luacheck: ignore 113
+  local lua = jit and jit.version or _VERSION -- luacheck: ignore 113
+  print(("CPU of one call, %d at a time (%s)"):format(at_once, lua))
   local best = {}
   for _ = 1, TURNS do
     for _, c in ipairs(contestants) do

@@ -38,6 +38,7 @@
 #define AGAIN_LEAST 1000    /* microseconds; see 'ask_deadline' */
 #define AGAIN_MOST 64000
 #define NEVER INT64_MAX
+#define NOW 0  /* whatever the clock says */
 
 typedef struct place {
   ub_transfer *transfer;  /* NULL: free */
@@ -104,7 +105,10 @@ static int on_watch (CURL *easy, curl_socket_t fd, int what, void *self, void *k
 static int on_timer (CURLM *multi, long ms, void *self) {
   ub_engine *e = self;
   (void)multi;
-  e->due_us = ms < 0 ? NEVER : ub_clock_us() + (int64_t)ms * 1000;
+  if (ms <= 0)
+    e->due_us = ms < 0 ? NEVER : NOW;
+  else
+    e->due_us = ub_clock_us() + (int64_t)ms * 1000;
   e->due_changed = 1;
   return 0;
 }
@@ -165,7 +169,7 @@ static void arm (ub_engine *e) {
     return;
   at.it_value.tv_sec = us / UB_SECOND_US;
   at.it_value.tv_nsec = us % UB_SECOND_US * 1000;
-  if (us <= 0)
+  if (us == NOW)
     at.it_value.tv_nsec = 1;  /* zero would disarm it */
   timerfd_settime(e->timer_fd, TFD_TIMER_ABSTIME, &at, NULL);
   e->armed_us = us;
@@ -195,10 +199,14 @@ static void time_out (ub_engine *e) {
     ask_deadline(e);
 }
 
+static int is_due (const ub_engine *e) {
+  return e->due_us == NOW || (e->due_us != NEVER && ub_clock_us() >= e->due_us);
+}
+
 static void settle (ub_engine *e) {
   int round;
   collect_ended(e);
-  for (round = 0; round < ROUNDS && ub_clock_us() >= e->due_us; round++) {
+  for (round = 0; round < ROUNDS && is_due(e); round++) {
     time_out(e);
     collect_ended(e);
   }

@@ -67,7 +67,7 @@ static const char *header_line (lua_State *L, int i) {
   if (lua_type(L, -1) != LUA_TSTRING)
     luaL_error(L, "request: header %d is no string", i);
   line = lua_tolstring(L, -1, &length);
-  if (strcspn(line, "\r\n") != length)
+  if (memchr(line, '\r', length) || memchr(line, '\n', length) || memchr(line, '\0', length))
     luaL_error(L, "request: header %d is more than one line", i);
   return line;
 }

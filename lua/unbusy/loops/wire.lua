@@ -37,6 +37,20 @@ local function own_engine()
   return engine
 end
 
+-- Sets the events of transfer `id` and of all others that have news; true when there were some.
+local function dispatch_from(id)
+  local any = false
+  while id do
+    local x = exchanges[id]
+    if x then
+      x.event:set()
+      any = true
+    end
+    id = engine:next()
+  end
+  return any
+end
+
 --- Starts a request. `event` is set whenever there is news.
 ---@param request table { url, method, headers = {"Name: value", …}, connect, most, … }
 ---@param body string?
@@ -50,22 +64,13 @@ function wire.open(request, body, event)
   if not id then return nil, message, code end
   local x = setmetatable({ engine = e, id = id, event = event }, exchange)
   exchanges[id] = x
-  wire.dispatch()
+  dispatch_from(e:next()) -- submitting lets other transfers move too
   return x
 end
 
 --- Sets the events of all transfers that have news; true when there were some.
 function wire.dispatch()
-  local id, any = engine:next(), false
-  while id do
-    local x = exchanges[id]
-    if x then
-      x.event:set()
-      any = true
-    end
-    id = engine:next()
-  end
-  return any
+  return dispatch_from(engine:next())
 end
 
 --- Lets the engine work, waiting at most `seconds` (nil: as long as it takes) for something to
@@ -87,16 +92,18 @@ function wire.idle(seconds)
   return true
 end
 
+local function over()
+  return "end", "closed", "the transfer is over", { phase = "connect" }
+end
+
 --- The next piece of news, or nil when there is none now.
 function exchange:take()
-  if self.orphan or self.done or not self.engine:owned() then
-    return "end", "closed", "the transfer is over", { phase = "connect" }
-  end
+  if self.orphan or self.done then return over() end
   local kind, a, b, c = self.engine:take(self.id)
-  if kind == "end" then
-    exchanges[self.id] = nil
-    self.done = true
-  end
+  if kind ~= "end" then return kind, a, b, c end
+  if a == "cancelled" then return over() end -- in a forked child: it is the parent's
+  exchanges[self.id] = nil
+  self.done = true
   return kind, a, b, c
 end
 
