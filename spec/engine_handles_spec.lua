@@ -76,6 +76,7 @@ describe("the engine", function()
         engines.work(e, 5)
         e:cancel(id)
         leftovers(make)
+        assert.is_true(fetch(e, make(up)).info.reused)
       end)
 
       it("headers of a request that was refused, " .. name, function()
