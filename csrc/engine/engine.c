@@ -527,6 +527,7 @@ static void take_end (ub_engine *e, ub_transfer *t, ub_news *news) {
   news->total_us = t->ended_us - t->started_us;
   news->reused = reused == 0;
   news->resent = t->sent > 1;
+  news->lasting = t->lasting;
   news->http2 = version == CURL_HTTP_VERSION_2_0;
   drop(e, t);
 }

@@ -57,9 +57,9 @@ typedef struct ub_news {
   const char *bytes;    /* valid until the next 'ub_engine_take' */
   size_t length;
   int64_t first_us, total_us;  /* END: from submit to the first byte, to the end */
-  int reused;           /* END: a kept connection served it */
-  int http2;            /* END: spoken over HTTP/2 */
+  int reused, http2;    /* END: a kept connection served it; spoken over HTTP/2 */
   int resent;           /* HEAD, END: libcurl has sent the request twice */
+  int lasting;          /* END: refused for its size, as it would be again */
 } ub_news;
 
 typedef struct ub_engine_totals {

@@ -19,10 +19,12 @@
 
 /* {== Callbacks: append, and nothing else ================================= */
 
-/* Refuse the rest of the answer; libcurl ends the transfer. */
+/* Refuse the rest of the answer; libcurl ends the transfer. What is refused for
+** its size is so again when the same server is asked the same. */
 static size_t refuse (ub_transfer *t, int err, const char *message) {
   t->err = err;
   t->message = message;
+  t->lasting = err == UB_EUPSTREAM;
   return 0;
 }
 

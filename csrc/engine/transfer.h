@@ -30,6 +30,7 @@ typedef struct ub_transfer {
                         what is refused again it copies again */
   int ended;
   int err;           /* of the end; set early when a callback refuses */
+  int lasting;       /* it would come again: see engine.h */
   int64_t started_us, first_us, ended_us;
   int listed;        /* on the engine's ready list */
   struct ub_transfer *next;

@@ -224,13 +224,15 @@ static int push_end (lua_State *L, const ub_news *news) {
   lua_setfield(L, -2, "http2");
   lua_pushboolean(L, news->resent);
   lua_setfield(L, -2, "resent");
+  lua_pushboolean(L, news->lasting);
+  lua_setfield(L, -2, "lasting");
   return 4;
 }
 
 /*
 ** e:take(id) -> nil | "head", status, headers, resent | "data", bytes
 **             | "end", code or nil, message or nil, { phase, first, total, reused, http2,
-**                                           resent }
+**                                           resent, lasting }
 */
 static int engine_take (lua_State *L) {
   ub_news news;

@@ -416,6 +416,7 @@ function engine:next() end
 ---@field reused boolean the connection had served before
 ---@field http2 boolean
 ---@field resent boolean
+---@field lasting boolean the answer was refused for its size, as it would be again
 
 --- The next piece of a transfer's news, in order:
 ---

@@ -66,7 +66,7 @@ end
 
 local function take_bytes(self, bytes)
   local events, message, code = self.parser:feed(bytes)
-  if not events then return fail(self, message, code) end
+  if not events then return fail(self, message, code, { lasting = code == "upstream" or nil }) end
   note_comments(self)
   for _, event in ipairs(events) do
     local piece, why, how, detail = self.assembler:feed(event)
@@ -87,7 +87,7 @@ end
 local function take_end(self, code, message, info)
   if not code then return conclude(self) end
   self.ended = true
-  fail(self, message, code, { phase = info.phase })
+  fail(self, message, code, { phase = info.phase, lasting = info.lasting or nil })
 end
 
 -- The last event has come, and the end of the bytes must be close behind it: read that too, so that

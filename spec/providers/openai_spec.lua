@@ -306,6 +306,8 @@ describe("openai.read, of refusals", function()
     local _, message, detail = code_of(302, "", { location = "https://x.example/?token=abc" })
     assert.equal("302 redirected, not followed", message)
     assert.is_nil(detail.location)
+    assert.is_true(detail.lasting)
+    assert.is_nil(select(3, code_of(500, "")).lasting)
   end)
 
   it("passes on the server's word about trying again", function()

@@ -188,8 +188,9 @@ errors.told = told
 function errors.fail(status, headers, e)
   e = e or {}
   if status >= 300 and status < 400 then
-    return nil, ("%d redirected, not followed"):format(status), "upstream",
-      errors.detail(status, headers)
+    local detail = errors.detail(status, headers)
+    detail.lasting = true
+    return nil, ("%d redirected, not followed"):format(status), "upstream", detail
   end
   return nil, message_of(status, e), classify(status, e), errors.detail(status, headers, e)
 end

@@ -93,7 +93,7 @@ local openai = {}
 -- - `read(kind, status, headers, text) -> answer | nil, message, code, detail`: a whole body;
 --   `headers` by names in lower case. answer: body text reasoning tool_calls finish model usage
 --   refusal. detail: status should_retry provider_code provider_type keep_alive (nothing but blank
---   lines came: a queue that gave up)
+--   lines came: a queue that gave up) lasting (the same server would say the same again)
 -- - `assembler(kind) -> a`: see `unbusy.providers.assembler`
 ---@param own table name, host, and the functions that differ
 ---@return table provider

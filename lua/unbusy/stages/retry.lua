@@ -68,7 +68,7 @@ end
 -- May there be another try at all? Gives the targets that are left, or nil and why not.
 local function allowed(call, code, detail)
   local kind, retry = codes[code], call.client.retry
-  local again = kind.retry or has_other_key(call, code)
+  local again = kind.retry and not detail.lasting or has_other_key(call, code)
   if detail.should_retry ~= nil then again = detail.should_retry end
   if not again and not kind.elsewhere then return nil end
   if not again then call:rule_out(call.tries[#call.tries].target) end

@@ -101,6 +101,11 @@ local function note_resent(call, try)
   call:emit("resent", { target = try.target, number = try.number })
 end
 
+-- What the end of a transfer says of its failure: `lasting` when it would come again.
+local function of_end(info)
+  return { phase = info.phase, lasting = info.lasting or nil }
+end
+
 -- Notes the answer's status and headers in the try; or a failure.
 local function await_head(call, try, x, clock)
   local limit, name = limit_of(call, try, clock)
@@ -108,7 +113,7 @@ local function await_head(call, try, x, clock)
   if kind == "late" then return too_late(call, try, name) end
   if kind == "head" and c or kind == "end" and c.resent then note_resent(call, try) end
   if kind == "end" then
-    return failed(call, try, b or "no answer", a or "upstream", { phase = c.phase })
+    return failed(call, try, b or "no answer", a or "upstream", of_end(c))
   end
   try.status, try.headers, try.phase = a, b, nil
   return true
@@ -144,7 +149,7 @@ local function read_first(call, try, x, limit, name)
   local now = call.loop.now()
   if kind == "late" or now >= limit then return too_late(call, try, name) end
   if kind == "end" then
-    if a then return failed(call, try, b, a, { phase = c.phase }) end
+    if a then return failed(call, try, b, a, of_end(c)) end
     return ""
   elseif byte(a) > 32 or a:find "%S" then
     try.start = now - try.began
@@ -159,7 +164,7 @@ local function read_more(call, try, x, parts)
   repeat
     local kind, a, b, c = news.await(call.loop, x, call.deadline)
     if kind == "late" then return too_late(call, try, "total") end
-    if kind == "end" and a then return failed(call, try, b, a, { phase = c.phase }) end
+    if kind == "end" and a then return failed(call, try, b, a, of_end(c)) end
     parts[#parts + 1] = a
   until kind == "end"
   return table.concat(parts)
@@ -172,7 +177,7 @@ local function read_body(call, try, x, clock)
   local kind, a, b, c = news.await(call.loop, x, call.deadline)
   if kind == "data" then return read_more(call, try, x, { first, a }) end
   if kind == "late" then return too_late(call, try, "total") end
-  if a then return failed(call, try, b, a, { phase = c.phase }) end
+  if a then return failed(call, try, b, a, of_end(c)) end
   return first
 end
 
