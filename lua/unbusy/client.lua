@@ -200,7 +200,7 @@ end
 ---@param path string
 ---@param body table|string
 function client:post(path, body, given)
-  if type(path) ~= "string" or not path:match "^/[^%c%s]*$" then
+  if type(path) ~= "string" or not path:match "^/[^%c%s#]*$" then
     error("post: a path that starts with / expected", 2)
   end
   if type(body) ~= "table" and type(body) ~= "string" then

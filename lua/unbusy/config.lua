@@ -137,19 +137,22 @@ local fallback = {
 
 -- {== Targets =============================================================
 
--- Of a URL that has passed `fill_target`: no user, query or fragment can hide another host in it.
-local function host_of(url)
-  return url:match("^%a+://([^/:]+)"):lower()
-end
-
 -- Keys of the environment that belong to one provider go to that provider's hosts and nowhere else.
 local belongs = { DEEPSEEK_API_KEY = "deepseek.com", OPENAI_API_KEY = "openai.com" }
 
+-- Does the URL lead to a host of this domain, unseen by others on the way? A name that a library
+-- would still decode or map (with "%" or beyond ASCII) does not count as one.
+local function leads_to(url, domain)
+  local host = providers.host(url)
+  if not host:find "^[%w.-]+$" or not url:lower():find "^https:" then return false end
+  return host == domain or host:sub(-#domain - 1) == "." .. domain
+end
+
 local function key_of_environment(target)
   local variable = target.name:upper():gsub("%W", "_") .. "_API_KEY"
-  local domain, host = belongs[variable], host_of(target.url)
-  if domain and host ~= domain and host:sub(-#domain - 1) ~= "." .. domain then return nil end
-  return os.getenv(variable)
+  if belongs[variable] and not leads_to(target.url, belongs[variable]) then return nil end
+  local key = os.getenv(variable)
+  return key ~= "" and key or nil
 end
 
 local function check_text(value, where, level)
@@ -174,14 +177,22 @@ local function fill_keys(t, where, level)
   t.key, t.keys = nil, keys
 end
 
+-- A host, perhaps a port, a path and a query; no user or fragment, which could hide another host.
+local function is_base_url(url)
+  local authority = url:match "^https?://([^/?]+)"
+  if not authority or url:find "[%s#@\\]" then return false end
+  local rest = authority:match "^%[[%x:.]+%](.*)$" or authority:match "^[^:%[%]]+(.*)$"
+  return rest ~= nil and (rest == "" or rest:find "^:%d+$" ~= nil)
+end
+
 local function fill_target(t, where, level)
   if t.name == "" or #t.name > 64 then
     error(where .. ".name: 1 to 64 characters expected", level + 1)
   end
   check_text(t.name, where .. ".name", level + 1)
   check_text(t.url, where .. ".url", level + 1)
-  if not t.url:match "^https?://[^/:]+" or t.url:find "[%s?#@\\]" then
-    error(("%s.url: http:// or https://, a host and a path expected, and nothing else")
+  if not is_base_url(t.url) then
+    error(("%s.url: http:// or https://, a host and a path expected, perhaps a query, no more")
       :format(where), level + 1)
   end
   check_pairs(t.models, where .. ".models", level + 1)

@@ -38,6 +38,13 @@ describe("deepseek", function()
       where("https://api.deepseek.com.evil.example", "complete"))
   end)
 
+  it("keeps the query of its URL, wherever it is asked", function()
+    assert.equal("https://api.deepseek.com/beta/completions?a=b",
+      where("https://api.deepseek.com/v1/?a=b", "complete"))
+    assert.equal("https://api.deepseek.com/v1/chat/completions?a=/v1",
+      where("https://api.deepseek.com/v1?a=/v1", "chat"))
+  end)
+
   it("copies the body as openai does", function()
     local body = { model = "m", thinking = { type = "disabled" }, stream = true }
     local _, copy = where("https://api.deepseek.com", "chat", body)

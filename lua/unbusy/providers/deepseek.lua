@@ -26,9 +26,10 @@ local function url(target_url, path)
   if not beta then return openai.url(target_url, path) end
   local at, base = target_url:match("^%a+://([^/?#]*)()")
   if at and at:lower():gsub(":%d+$", "") == host then
-    local tail = target_url:sub(base):gsub("/+$", "")
+    local tail, query = target_url:match("^([^?#]*)(%??[^#]*)", base)
+    tail = tail:gsub("/+$", "")
     if tail == "" or tail == "/v1" or tail == "/beta" then
-      return target_url:sub(1, base - 1) .. path
+      return target_url:sub(1, base - 1) .. path .. query
     end
   end
   return openai.url(target_url, rest)
