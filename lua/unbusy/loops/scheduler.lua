@@ -8,7 +8,9 @@
 -- outside world move for at most so long (nil: as long as it takes) and says false when nothing
 -- outside could ever wake a task again.
 --
--- A task is cancelled by an error raised where it waits; the error is `scheduler.cancelled`.
+-- A task is cancelled by an error raised where it waits; the error is `scheduler.cancelled`. What
+-- cleans up behind it may wait again, for `scheduler.CLEAN_UP` seconds; after that every wait
+-- raises the error anew, and a task that swallows a hundred of them is left where it stands.
 local collect = require "unbusy.collect"
 local timers = require "unbusy.loops.timers"
 
@@ -21,6 +23,12 @@ local yield, running = coroutine.yield, coroutine.running
 
 --- Raised inside a task that is cancelled.
 scheduler.cancelled = setmetatable({}, { __tostring = function() return "cancelled" end })
+
+--- Seconds that a cancelled task may take to clean up.
+scheduler.CLEAN_UP = 10
+
+local INSISTENCE = 100 -- errors that a task may swallow
+local close = coroutine.close or function() end -- luacheck: ignore 143
 
 local STUCK = "every task waits and nothing is left that could wake one"
 
@@ -127,6 +135,33 @@ local function run_guarded(task)
   finish(task, pcall(f, a, b))
 end
 
+-- A cancelled task that goes on after its time: it is told again, and in the end never resumed.
+local function insist(task)
+  task.told = task.told + 1
+  if task.told > INSISTENCE then
+    finish(task, false, scheduler.cancelled)
+    yield()
+  end
+  error(scheduler.cancelled, 0)
+end
+
+local function is_overdue(task)
+  return task.told and task.scheduler.now() >= task.limit
+end
+
+--- The door of a call: a task that should have ended long ago ends here, where it holds nothing.
+function scheduler.pass(task)
+  if task.told and is_overdue(task) then insist(task) end
+end
+
+-- What a cancelled task begins while it cleans up has no more time than itself: until when, or nil.
+local function inherited_limit(self)
+  local parent = scheduler.current()
+  if not parent or not parent.told or parent.scheduler ~= self then return nil end
+  scheduler.pass(parent)
+  return parent.limit
+end
+
 -- What runs in a coroutine: one task, and then another one that it is given.
 local function serve_tasks(task)
   while true do
@@ -141,10 +176,14 @@ end
 local IDLE = 64 -- kept at most
 local idle = {}
 
--- The task has ended and its coroutine asks for another one.
+-- The task has ended and its coroutine asks for another one; or is one that `insist` has given up.
 local function leave_coroutine(task)
   task_of[task.co] = nil
-  if task.alone and #idle < IDLE then idle[#idle + 1] = task.co end
+  if task.told then
+    close(task.co)
+  elseif task.alone and #idle < IDLE then
+    idle[#idle + 1] = task.co
+  end
 end
 
 local function begin(self, co, f, count, a, b)
@@ -158,11 +197,16 @@ end
 
 --- Begins a task that runs `f(...)`; it starts when the others next wait.
 function scheduler:spawn(f, ...)
-  local count = select("#", ...)
+  local limit, count, task = inherited_limit(self), select("#", ...), nil
   local co = create(serve_tasks)
-  if count <= 2 then return begin(self, co, f, count, ...) end
-  local args = { ... }
-  return begin(self, co, function() return f(unpack(args, 1, count)) end, 0)
+  if count <= 2 then
+    task = begin(self, co, f, count, ...)
+  else
+    local args = { ... }
+    task = begin(self, co, function() return f(unpack(args, 1, count)) end, 0)
+  end
+  if limit then task.cancelling, task.told, task.limit = true, 1, limit end
+  return task
 end
 
 -- What the ended task's function gave, or the error that it raised.
@@ -196,8 +240,10 @@ end
 -- {== Waiting =============================================================
 
 local function check_cancelled(task)
-  if task.cancelling and not task.cancel_raised then
-    task.cancel_raised = true -- once: what cleans up behind it may wait again
+  if not task.cancelling then return end
+  if is_overdue(task) then insist(task) end
+  if not task.told then
+    task.told, task.limit = 1, task.scheduler.now() + scheduler.CLEAN_UP
     error(scheduler.cancelled, 0)
   end
 end
@@ -217,7 +263,9 @@ function scheduler:wait(events, deadline)
   if ev then return ev end
   task.events = events
   for i = 1, #events do table.insert(events[i], task) end
-  if deadline then task.timer = self.timers:add(deadline, task) end
+  if deadline then
+    task.timer = self.timers:add(task.told and math.min(deadline, task.limit) or deadline, task)
+  end
   yield()
   check_cancelled(task)
   local result = task.woken_by
@@ -284,6 +332,7 @@ end
 local function abandon(task)
   leave(task)
   finish(task, false, scheduler.cancelled)
+  close(task.co)
 end
 
 -- Runs `work(self, task)`; finalizers that fire meanwhile wait for the next turn.

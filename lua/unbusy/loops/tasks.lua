@@ -49,7 +49,10 @@ end
 --- Runs `f(loop, value)` wherever it is called, and gives what it gives.
 function tasks.enter(f, value)
   local task = scheduler.current()
-  if task then return f(task.scheduler.loop, value) end
+  if task then
+    scheduler.pass(task)
+    return f(task.scheduler.loop, value)
+  end
   if not is_main_thread() then return run_apart(f, value) end
   return main.scheduler:run_one(f, main, value)
 end

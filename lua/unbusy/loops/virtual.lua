@@ -103,8 +103,10 @@ function virtual.new(given)
   end
   function loop.open(request, body) return open(loop, given.serve, request, body) end
   function loop.enter(f, value)
-    if is_inside() then return f(loop, value) end
-    return s:run_one(f, loop, value)
+    local task = is_inside() and scheduler.current()
+    if not task then return s:run_one(f, loop, value) end
+    scheduler.pass(task)
+    return f(loop, value)
   end
   return loop
 end
