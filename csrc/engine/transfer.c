@@ -368,6 +368,13 @@ static void note_header_fault (ub_transfer *t, CURLcode result) {
     refuse(t, UB_EUPSTREAM, "the answer's header is too long");
 }
 
+/* libcurl's words, but where it repeats a proxy's URL: that may hold a password. */
+static const char *words_of (const ub_transfer *t, CURLcode result) {
+  if (strncmp(t->error, "Unsupported proxy", 17) == 0)
+    return "the proxy's URL cannot be used";
+  return t->error[0] != '\0' ? t->error : curl_easy_strerror(result);
+}
+
 void ub_transfer_end (ub_transfer *t, CURLcode result) {
   t->ended = 1;
   t->ended_us = ub_clock_us();
@@ -375,7 +382,7 @@ void ub_transfer_end (ub_transfer *t, CURLcode result) {
   note_header_fault(t, result);
   t->err = err_of(t, result);
   if (t->message == NULL)
-    t->message = t->error[0] != '\0' ? t->error : curl_easy_strerror(result);
+    t->message = words_of(t, result);
   ub_engine_list(t);
 }
 

@@ -173,7 +173,10 @@ end
 local function fill_keys(t, where, level)
   if t.key and t.keys then error(where .. ": 'key' or 'keys', not both", level + 1) end
   local keys = t.keys or { t.key or key_of_environment(t) }
-  for _, key in ipairs(keys) do check_text(key, where .. ".key", level + 1) end
+  for _, key in ipairs(keys) do
+    check_text(key, where .. ".key", level + 1)
+    if key == "" then error(where .. ".key: an empty text; leave it out", level + 1) end
+  end
   t.key, t.keys = nil, keys
 end
 
@@ -183,6 +186,24 @@ local function is_base_url(url)
   if not authority or url:find "[%s#@\\]" then return false end
   local rest = authority:match "^%[[%x:.]+%](.*)$" or authority:match "^[^:%[%]]+(.*)$"
   return rest ~= nil and (rest == "" or rest:find "^:%d+$" ~= nil)
+end
+
+-- A header's name is a token (RFC 9110 5.1): with a colon or a blank in it, it would be another.
+local function check_headers(headers, where, level)
+  check_pairs(headers, where, level + 1)
+  for name in pairs(headers) do
+    if not name:find "^[%w!#$%%&'*+.^_`|~-]+$" then
+      error(("%s: '%s' is no header's name"):format(where, name), level + 1)
+    end
+  end
+end
+
+-- Paths and the proxy's URL, which C would read up to a NUL.
+local function check_texts(t, where, level)
+  if type(t.proxy) == "string" then check_text(t.proxy, where .. ".proxy", level + 1) end
+  for name, value in pairs(t.tls or {}) do
+    if type(value) == "string" then check_text(value, where .. ".tls." .. name, level + 1) end
+  end
 end
 
 local function fill_target(t, where, level)
@@ -196,7 +217,8 @@ local function fill_target(t, where, level)
       :format(where), level + 1)
   end
   check_pairs(t.models, where .. ".models", level + 1)
-  check_pairs(t.headers, where .. ".headers", level + 1)
+  check_headers(t.headers, where .. ".headers", level + 1)
+  check_texts(t, where, level + 1)
   fill_keys(t, where, level + 1)
   t.account = t.account or t.name
   t.proxy = t.proxy == false and "" or type(t.proxy) == "string" and t.proxy or nil
@@ -225,10 +247,13 @@ local function plain(given)
   return out
 end
 
--- A configuration from a Lua file that returns it.
+-- A configuration from a Lua file that returns it. Where that is no Lua, the compiler's message
+-- ends with the word it stumbled over: a text may be a key.
 local function load_file(path, level)
-  local chunk, message = loadfile(path)
-  if not chunk then error("unbusy: " .. message, level + 1) end
+  local chunk, message = loadfile(path, "t")
+  if not chunk then
+    error("unbusy: " .. message:gsub(" near '[\"'%[].*$", " near a text"), level + 1)
+  end
   local given = chunk()
   if type(given) ~= "table" then
     error(("unbusy: %s: a table expected, got a %s"):format(path, type(given)), level + 1)

@@ -36,7 +36,7 @@ end
 -- Our header lines, but for those that the target sets itself, and then the target's.
 local function header_lines(target, key, streaming)
   local lines, own = {}, {}
-  for name, value in pairs(target.extra_headers) do
+  for name, value in pairs(target.extra_headers()) do
     lines[#lines + 1] = name .. ": " .. value
     own[name:lower()] = true
   end
@@ -56,7 +56,7 @@ local function prepare(call, path, streaming)
   return {
     url = target.provider.url(target.url, path), method = "POST",
     headers = header_lines(target, place.key, streaming), connect = call:clock "connect",
-    most = target.limits and target.limits.body or MOST_BYTES, proxy = target.proxy,
+    most = target.limits and target.limits.body or MOST_BYTES, proxy = target.proxy(),
     ca_file = tls.ca, ca_path = tls.ca_path, cert_file = tls.cert, key_file = tls.key,
     insecure = tls.verify == false, http1 = tls.http2 == false,
   }

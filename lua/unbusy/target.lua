@@ -11,6 +11,7 @@ local breaker = require "unbusy.breaker"
 local codes = require "unbusy.codes"
 local limiter = require "unbusy.limiter"
 local providers = require "unbusy.providers"
+local secrets = require "unbusy.secrets"
 
 local target = {}
 target.__index = target
@@ -53,8 +54,9 @@ function target.new(given, account, shared)
   local self = setmetatable({
     name = given.name, url = given.url, account_name = given.account, weight = given.weight,
     priority = given.priority, models = given.models, price = given.price,
-    limits = given.limits, extra_headers = given.headers, tls = given.tls, proxy = given.proxy,
-    provider = providers.of(given), account = account,
+    limits = given.limits, tls = given.tls, provider = providers.of(given), account = account,
+    extra_headers = function() return given.headers end, -- no field shows what may be secret
+    proxy = function() return given.proxy end, secrets = secrets.new(secrets.of_target(given)),
     rest_until = 0, tries = 0, now = shared.now, changed = shared.changed,
     released = shared.released, fails_open = shared.on_open == "fail",
     judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil,

@@ -43,7 +43,10 @@ end
 
 local function of_file(path)
   local chunk, message = loadfile(path, "t")
-  if not chunk then return nil, (message:gsub("^cannot open ", "cannot read ")) end
+  if not chunk then -- its last word may be a key
+    message = message:gsub(" near '[\"'%[].*$", " near a text")
+    return nil, (message:gsub("^cannot open ", "cannot read "))
+  end
   local ok, given = pcall(chunk)
   if not ok then
     if tostring(given):find "interrupted!$" then error(given, 0) end

@@ -25,13 +25,14 @@ local objects = { chat = "chat.completion", complete = "text_completion" }
 
 --- Makes an assembler.
 ---@param kind string chat or complete
+---@param hide function? takes secrets out of what an error event says
 ---@return table a
-function assembler.new(kind)
+function assembler.new(kind, hide)
   if not objects[kind] then
     error(("assembler: kind chat or complete expected, got '%s'"):format(tostring(kind)), 2)
   end
   return setmetatable({ kind = kind, started = false, finished = false, done = false,
-    head = {}, choices = {}, open = 0 }, class)
+    head = {}, choices = {}, open = 0, hide = hide }, class)
 end
 
 local function append(parts, name, text)
@@ -208,9 +209,9 @@ local function take_chunk(a, chunk, data)
   return piece
 end
 
-local function fail_event(body)
+local function fail_event(body, hide)
   local e = errors.inside(body) or errors.told(body)
-  local _, message, code, detail = errors.fail(200, nil, e)
+  local _, message, code, detail = errors.fail(200, nil, e, hide)
   return nil, "stream: " .. message:gsub("^200 ", ""), code, detail
 end
 
@@ -226,7 +227,7 @@ function methods:feed(event)
     return nil
   end
   local chunk = json.decode(data)
-  if event.event == "error" or errors.inside(chunk) then return fail_event(chunk) end
+  if event.event == "error" or errors.inside(chunk) then return fail_event(chunk, self.hide) end
   if type(chunk) ~= "table" or chunk[1] ~= nil then
     return nil, "stream: an event that is no JSON object", "upstream", errors.detail(200)
   end

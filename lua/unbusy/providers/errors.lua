@@ -180,29 +180,40 @@ end
 --- The error told by a body without an answer in it, where any message, code and type count.
 errors.told = told
 
+-- The error with every secret hidden. Before its words are shortened: a part of one would stay.
+local function hidden(e, hide)
+  if not hide then return e end
+  local out = {}
+  for name, words in pairs(e) do out[name] = hide(words) end
+  return out
+end
+
 --- Makes a failure out of an error told with a status.
 ---@param status integer
 ---@param headers table?
 ---@param e table? message, code, type
+---@param hide (fun(text: string): string)? takes secrets out of what the server said
 ---@return nil, string message, string code, table detail
-function errors.fail(status, headers, e)
+function errors.fail(status, headers, e, hide)
   e = e or {}
   if status >= 300 and status < 400 then
     local detail = errors.detail(status, headers)
     detail.lasting = true
     return nil, ("%d redirected, not followed"):format(status), "upstream", detail
   end
-  return nil, message_of(status, e), classify(status, e), errors.detail(status, headers, e)
+  local shown = hidden(e, hide)
+  return nil, message_of(status, shown), classify(status, e), errors.detail(status, headers, shown)
 end
 
 --- The failure of a response whose status is not 2xx.
 ---@param status integer
 ---@param headers table?
 ---@param text string its body; when it is not JSON, only its first 512 bytes are asked for "busy"
+---@param hide function? see `errors.fail`
 ---@return nil, string message, string code, table detail
-function errors.of_response(status, headers, text)
+function errors.of_response(status, headers, text, hide)
   local body = json.decode(text)
-  if type(body) == "table" then return errors.fail(status, headers, told(body)) end
+  if type(body) == "table" then return errors.fail(status, headers, told(body), hide) end
   local _, message, code, detail = errors.fail(status, headers)
   if status >= 400 and says_busy { message = text:sub(1, 512) } then code = "busy" end
   return nil, message, code, detail

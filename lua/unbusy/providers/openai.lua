@@ -51,7 +51,7 @@ local function fail(status, header, message, code, keep_alive)
   return nil, message:gsub("^200", status), code, detail
 end
 
-local function read_answer(kind, status, header, text)
+local function read_answer(kind, status, header, text, hide)
   if text == "" then return fail(status, header, "200 with an empty body", "empty") end
   if not text:find("%S") then
     return fail(status, header, "200 with nothing but blank lines", "empty", true)
@@ -63,21 +63,21 @@ local function read_answer(kind, status, header, text)
       "upstream")
   end
   local e = errors.inside(body)
-  if e then return errors.fail(status, header, e) end
+  if e then return errors.fail(status, header, e, hide) end
   local message, code = answers.fault(kind, body)
   if not message then return answers.of(kind, body) end
   e = errors.told(body) -- {"code":50603,"message":"System is too busy"} and the like
   if code == "upstream" and not body.choices and not body.data and (e.message or e.code) then
-    return errors.fail(status, header, e)
+    return errors.fail(status, header, e, hide)
   end
   return fail(status, header, message, code)
 end
 
-local function read(kind, status, header, text)
+local function read(kind, status, header, text, hide)
   text = text or ""
-  if status < 200 or status >= 300 then return errors.of_response(status, header, text) end
+  if status < 200 or status >= 300 then return errors.of_response(status, header, text, hide) end
   if kind == "post" then return answers.of(kind, (json.decode(text))) end
-  return read_answer(kind, status, header, text)
+  return read_answer(kind, status, header, text, hide)
 end
 
 local openai = {}
@@ -90,11 +90,12 @@ local openai = {}
 -- - `copy(body)`: such a copy
 -- - `url(target_url, path) -> url`: `target_url` is what SDKs call base_url
 -- - `headers(key) -> { "Name: value", … }`
--- - `read(kind, status, headers, text) -> answer | nil, message, code, detail`: a whole body;
---   `headers` by names in lower case. answer: body text reasoning tool_calls finish model usage
---   refusal. detail: status should_retry provider_code provider_type keep_alive (nothing but blank
---   lines came: a queue that gave up) lasting (the same server would say the same again)
--- - `assembler(kind) -> a`: see `unbusy.providers.assembler`
+-- - `read(kind, status, headers, text, hide) -> answer | nil, message, code, detail`: a whole body;
+--   `headers` by names in lower case; `hide(text)`, if given, takes secrets out of a server's
+--   words. answer: body text reasoning tool_calls finish model usage refusal. detail: status
+--   should_retry provider_code provider_type keep_alive (nothing but blank lines came: a queue that
+--   gave up) lasting (the same server would say the same again)
+-- - `assembler(kind, hide) -> a`: see `unbusy.providers.assembler`
 ---@param own table name, host, and the functions that differ
 ---@return table provider
 function openai.new(own)

@@ -18,18 +18,6 @@ local REFUSAL = 5 -- seconds that the body of a refusal may take; its status say
 
 -- {== Failures ============================================================
 
-local function without(message, secret)
-  if not secret or #secret < 4 then return message end
-  return (message:gsub(secret:gsub("%p", "%%%0"), "***"))
-end
-
--- A server may repeat the key or a header it was sent: nobody else is to read it.
-local function masked(call, message)
-  message = without(message, call.place.key:secret())
-  for _, value in pairs(call.place.target.extra_headers) do message = without(message, value) end
-  return message
-end
-
 -- A server that kept us in its queue, and then let us go without an answer, was busy.
 local gone = { empty = true, cut = true, network = true }
 
@@ -41,7 +29,7 @@ local function failed(call, try, message, code, detail)
   end
   detail.target, detail.status = try.target, detail.status or try.status
   detail.phase = detail.phase or try.phase
-  message = masked(call, message)
+  message = call.place.target.secrets.hide(message)
   try.code, try.message, try.seconds = code, message, call.loop.now() - try.began
   local text = detail.phase and ("%s: %s: %s"):format(try.target, detail.phase, message)
     or ("%s: %s"):format(try.target, message)
@@ -115,6 +103,7 @@ local function await_head(call, try, x, clock)
   if kind == "end" then
     return failed(call, try, b or "no answer", a or "upstream", of_end(c))
   end
+  call.place.target.secrets.hide_headers(b)
   try.status, try.headers, try.phase = a, b, nil
   return true
 end
@@ -183,6 +172,7 @@ end
 
 -- The whole answer whose head has come, or what is wrong with it.
 local function judge(call, try, x, clock)
+  local target, answer = call.place.target
   local text, message, code, detail
   if try.status >= 300 then
     text = read_refusal(call, x)
@@ -190,9 +180,8 @@ local function judge(call, try, x, clock)
     text, message, code, detail = read_body(call, try, x, clock)
     if not text then return nil, message, code, detail end
   end
-  local answer
   answer, message, code, detail =
-    call.place.target.provider.read(call.kind, try.status, try.headers, text)
+    target.provider.read(call.kind, try.status, try.headers, text, target.secrets.hide)
   if answer then
     answer.raw = text
     return answer
@@ -250,7 +239,9 @@ end
 
 local function open_pieces(call, try, x)
   if not is_event_stream(try) then return whole_as_stream(call, try, x) end
-  local pieces = source.new(call.loop, x, call.place.target.provider.assembler(call.kind))
+  local target = call.place.target
+  local assembler = target.provider.assembler(call.kind, target.secrets.hide)
+  local pieces = source.new(call.loop, x, assembler)
   local ok, message, code, detail = await_start(call, try, pieces)
   if not ok then return nil, message, code, detail end
   return pieces
