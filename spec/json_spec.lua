@@ -99,6 +99,17 @@ describe("json.encode", function()
     assert.equal("a table with a boolean as a key", refused { [true] = 1 })
   end)
 
+  it("refuses them however a table keeps its keys", function()
+    assert.matches("^a: a list with holes", refused { a = { [1] = 1, [3] = 3 } })
+    assert.matches("names and numbers", refused { a = { [1] = 1, x = 3 } })
+    for _, order in ipairs { { 1, "x", 2 }, { "x", 1, 2 }, { 2, 1, "x" }, { 3, 1 }, { 1, 0 },
+      { 1, 1.5, 2 }, { 1, 2, 3, 5 }, { 4, 3, 2, 1, 0 } } do
+      local t = {}
+      for _, key in ipairs(order) do t[key] = true end
+      assert.is_string(refused(t))
+    end
+  end)
+
   it("stops at its depth, cycles too", function()
     assert.is_string(json.encode(nested(128)))
     assert.matches("deeper than 128", refused(nested(129)))

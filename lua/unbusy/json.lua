@@ -130,7 +130,10 @@ function plain(t, depth)
   for i = 1, length do
     if not plain_value(t[i], depth) then return false end
   end
-  if length > 0 then return next(t, length) == nil end -- true of a list without names or holes
+  if length > 0 then -- no holes; and no other keys, when there are no more than these
+    for _ in next, t do length = length - 1 end
+    return length == 0
+  end
   for k, v in next, t do
     if type(k) ~= "string" or not plain_value(v, depth) then return false end
   end
