@@ -241,7 +241,8 @@ end
 local function plain(given)
   local out = {}
   for name, value in pairs(given) do
-    if value == true and config.client[name] and config.client[name].fields then value = {} end
+    local field = config.client[name]
+    if value == true and field and field.type == "table|boolean" then value = {} end
     out[name] = value
   end
   return out
