@@ -15,6 +15,7 @@
 
 #define HEAD_BYTES (256 * 1024)    /* most bytes of an answer's header */
 #define HEAD_LINES 1000
+#define LENGTH_NAME "content-length:"
 #define RCVBUF_BYTES (256 * 1024)  /* bounds what the kernel buffers for a paused one */
 
 /* {== Callbacks: append, and nothing else ================================= */
@@ -37,6 +38,10 @@ static int is_blank (const char *line, size_t length) {
   return length == 0 || line[0] == '\r' || line[0] == '\n';
 }
 
+static int is_space (char c) {
+  return c == ' ' || c == '\t' || c == '\r';
+}
+
 /* A blank line: is this the final answer's header, or only a "100 Continue"? */
 static size_t end_header (ub_transfer *t, size_t length) {
   long status = 0;
@@ -50,21 +55,44 @@ static size_t end_header (ub_transfer *t, size_t length) {
   return length;
 }
 
+/* A Content-Length line: is it a number, and the only one? Else nobody can say
+** where the answer ends (RFC 9112 6.3), and libcurl would just take the last. */
+static int is_sound_length (ub_transfer *t, const char *line, size_t length) {
+  int64_t bytes = 0;
+  size_t at = strlen(LENGTH_NAME);
+  while (at < length && is_space(line[at])) at++;
+  for (; at < length && line[at] >= '0' && line[at] <= '9'; at++)
+    bytes = bytes < INT64_MAX / 16 ? bytes * 10 + (line[at] - '0') : INT64_MAX / 16;
+  while (at < length && (is_space(line[at]) || line[at] == '\n')) at++;
+  if (at < length || (t->length >= 0 && t->length != bytes))
+    return 0;
+  t->length = bytes;
+  return 1;
+}
+
+static int is_length (const char *line, size_t length) {
+  return length > strlen(LENGTH_NAME) &&
+    strncasecmp(line, LENGTH_NAME, strlen(LENGTH_NAME)) == 0;
+}
+
 static size_t on_header (char *line, size_t one, size_t length, void *self) {
   ub_transfer *t = self;
   (void)one;
   note_first_byte(t);
+  if (++t->head_lines > HEAD_LINES)  /* with those of interim answers and trailers */
+    return refuse(t, UB_EUPSTREAM, "the answer's header has too many lines");
   if (t->head_done)
     return length;  /* a trailer */
   if (!t->in_header) {  /* a status line opens a block of its own */
     t->in_header = 1;
+    t->length = -1;
     ub_buf_take(&t->head, ub_buf_length(&t->head));
     return length;
   }
   if (is_blank(line, length))
     return end_header(t, length);
-  if (++t->head_lines > HEAD_LINES)
-    return refuse(t, UB_EUPSTREAM, "the answer's header has too many lines");
+  if (is_length(line, length) && !is_sound_length(t, line, length))
+    return refuse(t, UB_EUPSTREAM, "the answer's length is no number, or two");
   if (ub_buf_length(&t->head) + length > HEAD_BYTES)
     return refuse(t, UB_EUPSTREAM, "the answer's header is too long");
   if (ub_buf_append(&t->head, line, length) != UB_OK)
@@ -393,10 +421,6 @@ void ub_transfer_end (ub_transfer *t, CURLcode result) {
 static const char *end_of_line (const char *at, const char *end) {
   const char *newline = memchr(at, '\n', (size_t)(end - at));
   return newline != NULL ? newline : end;
-}
-
-static int is_space (char c) {
-  return c == ' ' || c == '\t' || c == '\r';
 }
 
 int ub_header_next (const char *block, size_t length, size_t *at, ub_header *h) {

@@ -22,6 +22,7 @@ typedef struct ub_transfer {
   uint64_t most_bytes, got_bytes;
   int status;
   int head_lines;
+  int64_t length;    /* what the header says; -1: nothing yet */
   int in_header;     /* between a status line and its blank line */
   int head_done;     /* the final answer's header is whole */
   int head_taken;
