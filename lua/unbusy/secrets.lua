@@ -92,13 +92,22 @@ local function replace(text, form)
   return from == 1 and text or table.concat(out) .. text:sub(from)
 end
 
+local dots = { "...", "\226\128\166" } -- what stands where a text was cut off
+
 -- A form that was cut off by the end of the text.
 local function replace_tail(text, form)
-  local body, dots = text:match "^(.-)(%.%.%.)$"
-  if not body then body, dots = text:match "^(.-)(\226\128\166)$" end
-  body = body or text
-  for n = math.min(#form - 1, #body), TAIL, -1 do
-    if body:sub(-n) == form:sub(1, n) then return body:sub(1, -n - 1) .. "***" .. (dots or "") end
+  local head, stop = form:sub(1, TAIL), #text
+  if #form <= TAIL then return text end
+  for _, mark in ipairs(dots) do
+    if text:sub(-#mark) == mark then stop = #text - #mark end
+  end
+  local at = text:find(head, 1, true)
+  while at do
+    local rest = text:sub(at, stop)
+    if #rest >= TAIL and rest == form:sub(1, #rest) then
+      return text:sub(1, at - 1) .. "***" .. text:sub(stop + 1)
+    end
+    at = text:find(head, at + 1, true)
   end
   return text
 end
