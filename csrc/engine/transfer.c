@@ -42,16 +42,23 @@ static int is_space (char c) {
   return c == ' ' || c == '\t' || c == '\r';
 }
 
+/* After these, and no others, libcurl reads on for the final answer's header. */
+static int is_interim (long status) {
+  return status >= 100 && status < 200 && status != 101;
+}
+
 /* A blank line: is this the final answer's header, or only a "100 Continue"? */
 static size_t end_header (ub_transfer *t, size_t length) {
   long status = 0;
   curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
   t->in_header = 0;
-  if (status >= 200) {
-    t->status = (int)status;
-    t->head_done = 1;
-    ub_engine_list(t);
-  }
+  if (is_interim(status))
+    return length;
+  if (status < 200)  /* libcurl would hand on what follows, as if it were an answer */
+    return refuse(t, UB_EUPSTREAM, "the answer's status makes no sense");
+  t->status = (int)status;
+  t->head_done = 1;
+  ub_engine_list(t);
   return length;
 }
 
