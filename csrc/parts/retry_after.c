@@ -228,8 +228,8 @@ static int is_leap (int year) {
 static int exists (const moment *m) {
   static const int lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
   int last = lengths[m->month] + (m->month == 1 && is_leap(m->year));
-  return m->year >= 1 && m->day >= 1 && m->day <= last && m->hour <= 23 && m->minute <= 59 &&
-         m->second <= 60;  /* 60: a leap second */
+  return m->year >= 1 && m->year <= LAST_YEAR && m->day >= 1 && m->day <= last &&
+         m->hour <= 23 && m->minute <= 59 && m->second <= 60;  /* 60: a leap second */
 }
 
 static int64_t unix_time (const moment *m) {
