@@ -53,7 +53,7 @@ end
 local function text_of(v)
   if type(v) == "string" then return v end
   local whole = json.whole(v)
-  return whole and ("%d"):format(whole) or nil
+  if whole and whole >= -2 ^ 53 and whole <= 2 ^ 53 then return ("%d"):format(whole) end
 end
 
 -- A run of word characters that looks like a key: a known prefix, stars in it, or long and mixed.
