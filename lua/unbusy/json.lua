@@ -269,7 +269,9 @@ end
 -- lua-cjson reads [] and {} alike, and {} is what it would write. So each [] is replaced by a value
 -- nobody sends before reading, and that value by a marked array after. First the quick way: every
 -- "[]", with a number. When the tree does not hold as many, some were inside strings: then exactly.
-local quick_mark, exact_mark = "-8.76543211234e-301", "unbusy: an empty array"
+-- The values differ from process to process, so that nobody can send them on purpose.
+local nonce = tonumber(tostring {}:match "%x+$", 16) % 1e9
+local quick_mark, exact_mark = ("-8.%09.0fe-301"):format(nonce), ("unbusy: [] %.0f"):format(nonce)
 local quick_value = tonumber(quick_mark)
 
 local function replace_all(text)
