@@ -54,7 +54,7 @@ static size_t end_header (ub_transfer *t, size_t length) {
   t->in_header = 0;
   if (is_interim(status))
     return length;
-  if (status < 200)  /* libcurl would hand on what follows, as if it were an answer */
+  if (status < 200 || status > 999)  /* libcurl would hand on what follows, as if it were an answer */
     return refuse(t, UB_EUPSTREAM, "the answer's status makes no sense");
   t->status = (int)status;
   t->head_done = 1;
@@ -103,7 +103,7 @@ static size_t on_header (char *line, size_t one, size_t length, void *self) {
   if (ub_buf_length(&t->head) + length > HEAD_BYTES)
     return refuse(t, UB_EUPSTREAM, "the answer's header is too long");
   if (ub_buf_append(&t->head, line, length) != UB_OK)
-    return refuse(t, UB_ENOMEM, NULL);
+    return refuse(t, UB_ENOMEM, ub_err_text(UB_ENOMEM));
   return length;
 }
 
@@ -118,7 +118,7 @@ static size_t on_body (char *bytes, size_t one, size_t length, void *self) {
   if (t->most_bytes > 0 && t->got_bytes + length > t->most_bytes)
     return refuse(t, UB_EUPSTREAM, "the answer is larger than allowed");
   if (ub_buf_append(&t->data, bytes, length) != UB_OK)
-    return refuse(t, UB_ENOMEM, NULL);
+    return refuse(t, UB_ENOMEM, ub_err_text(UB_ENOMEM));
   t->got_bytes += length;
   ub_engine_list(t);
   return length;

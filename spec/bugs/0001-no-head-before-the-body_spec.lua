@@ -1,7 +1,7 @@
 -- Found by spec/fuzz/engine_fuzz.c. An answer with the status 101, which nobody asked for, or with
 -- one below 100 in an odd version's line is a final one to libcurl: it handed its body on. The
 -- engine took only 200 and more for final, so that data came without a head, and the client took
--- them for one and raised.
+-- them for one and raised. Nor is "HTTP/21234" an answer with the status 1234.
 local core = require "unbusy.core"
 local engines = require "spec.support.engines"
 local guard = require "spec.support.leak_guard"
@@ -10,7 +10,7 @@ local unbusy = require "unbusy"
 
 local heads = {
   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
-  "HTTP/21.1 00 OK\r\n\r\n",
+  "HTTP/21.1 00 OK\r\n\r\n", "HTTP/21234}\r\n\r\n",
 }
 
 describe("an answer whose status is none", function()
