@@ -38,6 +38,8 @@ int64_t ub_alloc_live (void) {
   return live;
 }
 
-void ub_alloc_fail_at (int64_t n) {
+int64_t ub_alloc_fail_at (int64_t n) {
+  int64_t left = fail_in;
   fail_in = n;
+  return left;
 }

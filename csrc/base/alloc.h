@@ -24,7 +24,10 @@ void ub_free (void *block);
 /* Blocks taken and not yet freed. */
 int64_t ub_alloc_live (void);
 
-/* Let the n-th allocation from now fail (1 is the next), once; 0: never. */
-void ub_alloc_fail_at (int64_t n);
+/*
+** Let the n-th allocation from now fail (1 is the next), once; 0: never. Gives
+** the count that the failure planted before still had to go; 0: it has come.
+*/
+int64_t ub_alloc_fail_at (int64_t n);
 
 #endif

@@ -55,10 +55,10 @@ static int core_errors (lua_State *L) {
   return 1;
 }
 
-/* core.fail_alloc(n): the n-th allocation of the core from now fails, once */
+/* core.fail_alloc(n) -> left: the n-th allocation of the core from now fails, once */
 static int core_fail_alloc (lua_State *L) {
-  ub_alloc_fail_at((int64_t)luaL_checknumber(L, 1));
-  return 0;
+  ub_pushwhole(L, ub_alloc_fail_at((int64_t)luaL_checknumber(L, 1)));
+  return 1;
 }
 
 __attribute__((visibility("default"))) int luaopen_unbusy_core (lua_State *L);

@@ -33,6 +33,7 @@ core.calls = nil
 
 --- For tests: the n-th allocation of the core from now fails, once; 0: none does.
 ---@param n number
+---@return integer left what the failure planted before still had to go; 0: it has come
 function core.fail_alloc(n) end
 
 -- {== Parts ===============================================================
