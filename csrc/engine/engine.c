@@ -12,6 +12,7 @@
 ** - Any call of libcurl may ask for a timeout of zero. After each one,
 **   'settle' does what is due, a bounded number of times.
 */
+#define CURL_DISABLE_DEPRECATION  /* see 'find_lost': nothing else does the same */
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -53,6 +54,7 @@ struct ub_engine {
   int64_t armed_us;    /* what the timer is set to; NEVER */
   int64_t again_us;    /* the next wait when libcurl was called too early */
   int due_changed;     /* libcurl named a deadline since this was cleared */
+  int lost;            /* a socket may have been lost: see 'find_lost' */
   int guard_pipe;      /* TLS was used: OpenSSL may raise SIGPIPE */
   ub_transfer *ready, *last_ready;
   place *places;
@@ -188,11 +190,28 @@ static void ask_deadline (ub_engine *e) {
   e->again_us = e->again_us < AGAIN_MOST ? e->again_us * 2 : AGAIN_MOST;
 }
 
+/* Let libcurl work on a socket, or on what is due. */
+static void act (ub_engine *e, curl_socket_t fd, int flags) {
+  int running;
+  if (curl_multi_socket_action(e->multi, fd, flags, &running) != CURLM_OK)
+    e->lost = 1;
+}
+
+/* libcurl lacked memory and may not have told of a socket, so that nobody would
+** wait for it: let it tell of all. When it still lacks memory, it is asked later. */
+static void find_lost (ub_engine *e) {
+  int64_t later = ub_clock_us() + AGAIN_MOST;
+  int running;
+  e->lost = curl_multi_socket_all(e->multi, &running) != CURLM_OK;
+  if (e->lost && e->due_us > later)
+    e->due_us = later;
+  collect_ended(e);
+}
+
 /* Tell libcurl that its deadline has passed. */
 static void time_out (ub_engine *e) {
-  int running;
   e->due_changed = 0;
-  curl_multi_socket_action(e->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+  act(e, CURL_SOCKET_TIMEOUT, 0);
   if (e->due_changed)
     e->again_us = AGAIN_LEAST;
   else
@@ -210,11 +229,13 @@ static void settle (ub_engine *e) {
     time_out(e);
     collect_ended(e);
   }
+  if (e->lost)
+    find_lost(e);
   arm(e);
 }
 
 static void serve (ub_engine *e, const struct epoll_event *event) {
-  int running, flags = 0;
+  int flags = 0;
   uint64_t ticks;
   if (event->data.fd == e->timer_fd) {
     if (read(e->timer_fd, &ticks, sizeof ticks) == (ssize_t)sizeof ticks)
@@ -224,7 +245,7 @@ static void serve (ub_engine *e, const struct epoll_event *event) {
   if (event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) flags |= CURL_CSELECT_IN;
   if (event->events & EPOLLOUT) flags |= CURL_CSELECT_OUT;
   if (event->events & EPOLLERR) flags |= CURL_CSELECT_ERR;
-  curl_multi_socket_action(e->multi, event->data.fd, flags, &running);
+  act(e, event->data.fd, flags);
 }
 
 static void step (ub_engine *e) {

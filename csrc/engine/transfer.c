@@ -16,6 +16,8 @@
 #define HEAD_BYTES (256 * 1024)    /* most bytes of an answer's header */
 #define HEAD_LINES 1000
 #define LENGTH_NAME "content-length:"
+#define UPLOAD_BYTES 65536         /* libcurl's own default; and so is the next */
+#define IDLE_SECONDS 118           /* a connection may be kept unused */
 #define RCVBUF_BYTES (256 * 1024)  /* bounds what the kernel buffers for a paused one */
 
 /* {== Callbacks: append, and nothing else ================================= */
@@ -54,7 +56,7 @@ static size_t end_header (ub_transfer *t, size_t length) {
   t->in_header = 0;
   if (is_interim(status))
     return length;
-  if (status < 200 || status > 999)  /* libcurl would hand on what follows, as if it were an answer */
+  if (status < 200 || status > 999)  /* libcurl would hand on its body */
     return refuse(t, UB_EUPSTREAM, "the answer's status makes no sense");
   t->status = (int)status;
   t->head_done = 1;
@@ -209,6 +211,15 @@ static void set_special (ub_transfer *t, const ub_request *r, CURLcode *err) {
     MARK(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
 }
 
+/* What 'curl_easy_reset' leaves at 0 when it lacks memory, without a word: no byte
+** would ever be read. The first is refused where a buffer of that size is there. */
+static void set_defaults (CURL *easy) {
+  curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)CURL_MAX_WRITE_SIZE);
+  curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BYTES);
+  curl_easy_setopt(easy, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, CURL_HET_DEFAULT);
+  curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
+}
+
 static long connect_ms (const ub_request *r) {
   int64_t ms = r->connect_us / 1000 + (r->connect_us % 1000 > 0);
   return ms > 0 && ms < INT_MAX ? (long)ms : INT_MAX;  /* 0 would be libcurl's own 300 s */
@@ -275,6 +286,7 @@ static CURL *cleaned (CURL *easy, int marked) {
   CURLcode err = CURLE_OK;
   if (marked) {
     curl_easy_reset(easy);
+    set_defaults(easy);
     set_common(easy, &err);
   } else {
     unset_request(easy, &err);
