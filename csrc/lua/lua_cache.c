@@ -25,7 +25,7 @@
 
 typedef struct box {
   ub_cache *cache;  /* NULL: closed */
-  ub_cache *late;   /* closed while it was read: to be freed by the collector */
+  ub_cache *late;   /* closed while it was read: to be freed after that */
   int readers;      /* calls of 'get' that hold a place in it */
 } box;
 
@@ -72,11 +72,19 @@ static int cache_new (lua_State *L) {
   return 1;
 }
 
+static void stop_reading (box *b) {
+  if (--b->readers > 0)
+    return;
+  ub_free(b->late);
+  b->late = NULL;
+}
+
 /*
 ** Push what was found. The collector may run meanwhile, and a finalizer do
 ** anything with this cache: false when entries came or went, and then the
-** string may be none. Its memory stays, since we are readers. (Lua may raise
-** here when memory is short; then it stays till the collector comes.)
+** string may be none. Its memory stays, since we read. (Lua may raise when its
+** own is short: then we count as readers for good, and 'close' leaves the
+** memory to the collector.)
 */
 static int pushvalue (lua_State *L, box *b, const ub_cache_found *found) {
   char small[SMALL], *copy = small;
@@ -89,7 +97,7 @@ static int pushvalue (lua_State *L, box *b, const ub_cache_found *found) {
     bytes = ub_cache_copy(c, found, copy) ? copy : NULL;
   }
   lua_pushlstring(L, bytes, bytes != NULL ? found->length : 0);
-  b->readers--;
+  stop_reading(b);
   if (b->cache != NULL && ub_cache_use(c, found))
     return 1;
   lua_settop(L, 3);
