@@ -3,10 +3,12 @@
 --   lua5.4 tools/options.lua            prints them
 --   lua5.4 tools/options.lua README.md  puts them there, each between its <!-- tables: NAME --> and
 --                                       the next <!-- end -->
+local balancer = require "unbusy.balancer"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
 local retry_after = require "unbusy.retry_after"
 local sse = require "unbusy.sse"
+local topk = require "unbusy.topk"
 local warm = require "unbusy.warm"
 
 local tables = {}
@@ -102,8 +104,14 @@ end
 
 --- The options of the parts that a client sets by itself.
 function tables.parts()
-  return titled("`sse.new { … }`", sse.schema) .. "\n\n"
-    .. titled("`retry_after.parse(headers, { … })`", retry_after.schema)
+  return table.concat({
+    titled("`balancer.new { … }`", balancer.schema, "kind targets decay"),
+    titled("`balancer.new { targets = { { … }, … } }`", balancer.schema.targets.each.fields,
+      "name weight priority"),
+    titled("`topk.new { … }`", topk.schema, "counters key_bytes"),
+    titled("`sse.new { … }`", sse.schema),
+    titled("`retry_after.parse(headers, { … })`", retry_after.schema),
+  }, "\n\n")
 end
 
 -- }========================================================================

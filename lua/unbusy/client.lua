@@ -62,8 +62,10 @@ local function build_targets(self, o, clock)
   return targets
 end
 
---- Makes a client; see `config.client` for the options.
+--- Makes a client; see `config.client` for the options. Without the memory for a cache it is nil,
+--- message, "nomem".
 ---@param given table|string
+---@return table? client, string? message, string? code
 function client.new(given)
   local o = config.read(given)
   local loop, lacks = loops.of(o.loop)
@@ -79,7 +81,9 @@ function client.new(given)
     gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
   self.targets = build_targets(self, o, loop and loop.now)
   if o.cache then
-    self.cache = cache.new(part_options(cache, o.cache, loop and loop.now))
+    local message, code
+    self.cache, message, code = cache.new(part_options(cache, o.cache, loop and loop.now))
+    if not self.cache then return nil, message, code end
     self.cache_temperature = o.cache.temperature
   end
   return self

@@ -1,4 +1,6 @@
+local core = require "unbusy.core"
 local json = require "unbusy.json"
+local unbusy = require "unbusy"
 local world = require "spec.support.world"
 
 local good, status = world.good, world.status
@@ -243,6 +245,14 @@ describe("the cache stage", function()
     left:read()
     left:close()
     assert.equal("upstream", w:chat().source)
+  end)
+
+  it("needs its memory", function()
+    core.fail_alloc(1)
+    local client, message, code = unbusy.new { targets = { { name = "a", url = "http://a" } },
+      cache = true }
+    core.fail_alloc(0)
+    assert.same({ nil, "cache: not enough memory", "nomem" }, { client, message, code })
   end)
 
   it("leaves what is no JSON to whoever says so", function()
