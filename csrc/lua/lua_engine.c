@@ -1,6 +1,7 @@
 /*
 ** lua_engine.c: the binding of engine.h.
 */
+#include <stddef.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -9,6 +10,7 @@
 #include "lua/lua_util.h"
 
 #define TYPE "unbusy.engine"
+#define WINDOW 65536  /* bytes, unless the request says otherwise */
 
 typedef struct box {
   ub_engine *engine;  /* NULL: closed */
@@ -39,22 +41,9 @@ static int engine_close (lua_State *L) {
   return 0;
 }
 
-/* A field's string, which the table keeps alive; NULL when it is nil. */
-static const char *optstring (lua_State *L, const char *name, size_t *length) {
-  const char *s = NULL;
-  lua_getfield(L, 2, name);
-  if (!lua_isnil(L, -1)) {
-    if (lua_type(L, -1) != LUA_TSTRING)
-      luaL_error(L, "request: '%s' is no string", name);
-    s = lua_tolstring(L, -1, length);
-  }
-  lua_pop(L, 1);
-  return s;
-}
-
-/* A field that counts bytes, or 'otherwise' when it is nil. */
-static uint64_t optbytes (lua_State *L, const char *name, double otherwise) {
-  double n = ub_optfieldnumber(L, 2, name, otherwise);
+/* A field that counts bytes. */
+static uint64_t bytes_field (lua_State *L, const char *name) {
+  double n = ub_fieldnumber(L, 2, name);
   if (!(n >= 0))
     luaL_error(L, "request: '%s' is no number of bytes", name);
   return n < 9007199254740992.0 ? (uint64_t)n : UINT64_MAX;  /* 2^53 and more: no limit */
@@ -89,25 +78,60 @@ static const char *const *header_lines (lua_State *L) {
   return lines;
 }
 
+/* The fields that are strings, and where they go; the table keeps them alive. */
+static const struct {
+  const char *name;
+  size_t at;
+} strings[] = {
+  {"url", offsetof(ub_request, url)}, {"method", offsetof(ub_request, method)},
+  {"body", offsetof(ub_request, body)}, {"proxy", offsetof(ub_request, proxy)},
+  {"ca_file", offsetof(ub_request, ca_file)}, {"ca_path", offsetof(ub_request, ca_path)},
+  {"cert_file", offsetof(ub_request, cert_file)}, {"key_file", offsetof(ub_request, key_file)},
+};
+
+/* The value on top, if 'name' is one of them. */
+static int read_string (lua_State *L, const char *name, ub_request *r) {
+  size_t i, length;
+  for (i = 0; i < sizeof strings / sizeof strings[0]; i++) {
+    if (strcmp(strings[i].name, name) != 0)
+      continue;
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_error(L, "request: '%s' is no string", name);
+    *(const char **)((char *)r + strings[i].at) = lua_tolstring(L, -1, &length);
+    if (strings[i].at == offsetof(ub_request, body))
+      r->body_size = length;
+    return 1;
+  }
+  return 0;
+}
+
+/* The field 'name', its value on top. Most requests have few: they are walked through. */
+static void read_field (lua_State *L, const char *name, ub_request *r) {
+  if (read_string(L, name, r))
+    return;
+  else if (strcmp(name, "connect") == 0)
+    r->connect_us = ub_fieldus(L, 2, name);
+  else if (strcmp(name, "window") == 0)
+    r->window_bytes = (size_t)bytes_field(L, name);
+  else if (strcmp(name, "most") == 0)
+    r->most_bytes = bytes_field(L, name);
+  else if (strcmp(name, "insecure") == 0)
+    r->insecure = lua_toboolean(L, -1);
+  else if (strcmp(name, "http1") == 0)
+    r->http1 = lua_toboolean(L, -1);
+}
+
 static void read_request (lua_State *L, ub_request *r) {
   luaL_checktype(L, 2, LUA_TTABLE);
-  r->url = optstring(L, "url", NULL);
-  r->method = optstring(L, "method", NULL);
+  r->window_bytes = WINDOW;
+  for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+    if (lua_type(L, -2) == LUA_TSTRING)
+      read_field(L, lua_tostring(L, -2), r);
+  }
   if (r->url == NULL || r->method == NULL)
     luaL_error(L, "request: 'url' and 'method' are needed");
-  r->body = optstring(L, "body", &r->body_size);
-  r->proxy = optstring(L, "proxy", NULL);
-  r->ca_file = optstring(L, "ca_file", NULL);
-  r->ca_path = optstring(L, "ca_path", NULL);
-  r->cert_file = optstring(L, "cert_file", NULL);
-  r->key_file = optstring(L, "key_file", NULL);
-  r->connect_us = ub_optfieldus(L, 2, "connect", 0);
-  r->window_bytes = (size_t)optbytes(L, "window", 65536);
   if (r->window_bytes == 0)
     luaL_error(L, "request: 'window' is 0: nothing could ever come");
-  r->most_bytes = optbytes(L, "most", 0);
-  r->insecure = ub_fieldtrue(L, 2, "insecure");
-  r->http1 = ub_fieldtrue(L, 2, "http1");
   r->headers = header_lines(L);
 }
 
