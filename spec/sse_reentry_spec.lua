@@ -73,3 +73,15 @@ describe("sse entered twice", function()
     if jit then jit.on() end -- luacheck: ignore 113
   end)
 end)
+
+-- The events lie in the chunk until they are strings: it must not be collected before, though the
+-- caller has let go of it.
+describe("sse at work with the collector", function()
+  it("keeps the chunk while its events are read", function()
+    local lua = os.getenv "UNBUSY_LUA" or rawget(_G, "jit") and "luajit" or "lua5.4"
+    local pipe = io.popen(lua .. " spec/support/sse_collected.lua 2>&1")
+    local wrong = pipe:read "*a"
+    pipe:close()
+    assert.equal("0\n", wrong)
+  end)
+end)
