@@ -55,12 +55,20 @@ end
 -- The least that any reader does who gives the same: a list a chunk, a table and a string an event.
 local function floor(places, stream)
   local sub, i = string.sub, 0
+  local function rest(out, chunk, from)
+    local n = 1
+    for k = 3, #from, 2 do
+      n = n + 1
+      out[n] = { data = sub(chunk, from[k], from[k + 1]) }
+    end
+  end
   return function(n)
     local seen = 0
     while seen < n do
       i = i % #stream + 1
-      local chunk, from, out = stream[i], places[i], {}
-      for k = 1, #from, 2 do out[#out + 1] = { data = sub(chunk, from[k], from[k + 1]) } end
+      local chunk, from = stream[i], places[i]
+      local out = { { data = sub(chunk, from[1], from[2]) } }
+      if from[3] then rest(out, chunk, from) end
       seen = seen + #out
     end
   end
