@@ -344,6 +344,7 @@ local function decode_arrays(text)
 end
 
 local function failure(message)
+  if message == "not enough memory" then error(message, 0) end
   local at = message:match("character (%d+)")
   if message:find("nested", 1, true) then return "JSON nested deeper than 128" end
   return "not JSON" .. (at and " at byte " .. at or "")

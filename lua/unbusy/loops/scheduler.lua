@@ -11,6 +11,10 @@
 -- A task is cancelled by an error raised where it waits; the error is `scheduler.cancelled`. What
 -- cleans up behind it may wait again, for `scheduler.CLEAN_UP` seconds; after that every wait
 -- raises the error anew, and a task that swallows a hundred of them is left where it stands.
+--
+-- Any line that makes something may raise "not enough memory". So what counts comes after what
+-- needs memory, a task has places for what it waits for from the start, and a wait that did not
+-- come about is undone by the next one, or at the end.
 local collect = require "unbusy.collect"
 local timers = require "unbusy.loops.timers"
 
@@ -58,8 +62,8 @@ function scheduler.new(world)
 end
 
 local function make_ready(self, task)
+  self.ready[self.last + 1] = task
   self.last = self.last + 1
-  self.ready[self.last] = task
 end
 
 -- {== Events ==============================================================
@@ -83,9 +87,9 @@ local function leave(task)
   for _, ev in ipairs(task.events) do forget(ev, task) end
   if task.timer then
     task.scheduler.timers:cancel(task.timer)
-    task.timer = nil
+    task.timer = false
   end
-  task.events = nil
+  task.events = false
 end
 
 -- Let a waiting task run.
@@ -120,9 +124,10 @@ end
 -- The task has ended: with one result, mostly, or an error.
 local function finish(task, ok, ...)
   local self, count, first = task.scheduler, select("#", ...), ...
+  if count ~= 1 then task.results = { n = count, ... } end
   live, self.open, self.tasks[task] = live - 1, self.open - 1, nil
   task.done, task.ok, task.result = true, ok, first
-  if count ~= 1 then task.results = { n = count, ... } end
+  if task.events then leave(task) end
   if not ok and first ~= scheduler.cancelled and not task.joined then note_fault(self, task) end
   if task.ended then task.ended:set() end
 end
@@ -188,10 +193,12 @@ end
 
 local function begin(self, co, f, count, a, b)
   local task = setmetatable({ scheduler = self, co = co, f = f, count = count, a = a, b = b,
-    result = nil, ok = nil, done = nil, joined = nil, alone = nil }, task_methods)
+    events = false, timer = false, woken_by = nil, result = nil, results = nil, ok = nil,
+    done = nil, ended = nil, joined = nil, alone = nil }, task_methods)
   task_of[co] = task
-  live, self.open, self.tasks[task] = live + 1, self.open + 1, true
+  self.tasks[task] = true
   make_ready(self, task)
+  live, self.open = live + 1, self.open + 1
   return task
 end
 
@@ -261,6 +268,7 @@ function scheduler:wait(events, deadline)
   check_cancelled(task)
   local ev = first_set(events)
   if ev then return ev end
+  if task.events then leave(task) end
   task.events = events
   for i = 1, #events do table.insert(events[i], task) end
   if deadline then
@@ -288,8 +296,8 @@ local function wake_due(self)
   local now = self.now()
   local task = self.timers:due(now)
   while task do
-    task.timer = nil
-    wake(task, nil)
+    task.timer = false
+    if task.events then wake(task, nil) end
     task = self.timers:due(now)
   end
 end
@@ -300,8 +308,10 @@ local function run_ready(self)
     self.ready[i] = nil
     self.first = i + 1
     local ok, message = resume(task.co, task)
-    if not ok then error(message, 0) end -- our own fault: tasks run guarded
-    if task.done then
+    if not ok and task.done then error(message, 0) end -- our own fault: tasks run guarded
+    if not ok then
+      finish(task, false, message) -- it lacked the memory to end by itself
+    elseif task.done then
       leave_coroutine(task)
     elseif not task.events then
       finish(task, false, "a task has yielded by itself, and nothing could wake it")

@@ -62,11 +62,11 @@ end
 
 --- Adds a deadline for `task`; the entry is the handle for `cancel`.
 function timers:add(at, task)
-  self.order = self.order + 1
-  self.count = self.count + 1
-  local entry = { at = at, order = self.order, task = task }
-  self[self.count] = entry
-  sift_up(self, self.count)
+  local order, count = self.order + 1, self.count + 1
+  local entry = { at = at, order = order, task = task }
+  self[count] = entry
+  sift_up(self, count)
+  self.order, self.count = order, count -- last: what comes before may raise for want of memory
   return entry
 end
 
