@@ -88,8 +88,7 @@ describe("the core without memory", function()
 
   it("lets the transfers under way go on when there is no place for one more", function()
     local e = core.engine()
-    local ids = {}
-    for i = 1, 16 do ids[i] = assert(e:submit(engines.raw(server, plain(100 + i)))) end
+    for i = 1, 16 do assert(e:submit(engines.raw(server, plain(100 + i)))) end
     local refused = nomem.each(function() return e:submit(request(plain(5))) end,
       function(n, id, _, code)
         assert.is_nil(id)
@@ -99,7 +98,7 @@ describe("the core without memory", function()
     assert.is_true(refused >= 2)
     e:close()
     e = core.engine()
-    ids = {}
+    local ids = {}
     for i = 1, 16 do ids[i] = assert(e:submit(engines.raw(server, plain(100 + i)))) end
     core.fail_alloc(1)
     assert.is_nil(e:submit(request(plain(5))))
