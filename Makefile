@@ -16,7 +16,7 @@ SOURCES := $(sort $(wildcard csrc/base/*.c csrc/parts/*.c csrc/engine/*.c csrc/l
 LUAINC_lua5.4 ?= $(shell pkg-config --cflags lua5.4 2>/dev/null)
 LUAINC_luajit ?= $(shell pkg-config --cflags luajit 2>/dev/null)
 
-.PHONY: all help $(LUAS) deps demo test test-all check env clean
+.PHONY: all help $(LUAS) deps demo test test-all fuzz check env clean
 all: $(LUAS)
 
 # Ratios against peers and floors, on both Luas; NAME=cache runs one of them.
@@ -30,7 +30,9 @@ help:
 	@echo 'make            build for Lua 5.4 and LuaJIT'
 	@echo 'make demo       install what is missing, build, and watch a burst being survived'
 	@echo 'make test       install what is missing, build, run every test'
-	@echo 'make test-all   the long ones too'
+	@echo 'make test-all   the long ones too: no memory, an eager collector, valgrind, fuzz'
+	@echo 'make fuzz       random bytes for all that reads the network, a minute each'
+	@echo '                (UNBUSY_FUZZ_SECONDS=600: ten)'
 	@echo 'make bench      measure, as ratios against peers and floors in the same run'
 	@echo 'make check      the quick one: layers, lengths, linter, documentation'
 	@echo 'make deps       install what building needs (Debian), or say what it is'
@@ -59,12 +61,23 @@ demo:
 	@$(MAKE) -s lua5.4
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; exec lua5.4 examples/demo/demo.lua
 
+TESTS = check clang unit sanitize oom_quick rock third
+
 test:
 	@sh tools/deps.sh test
 	@$(MAKE) -s all
-	@sh tools/test.sh check clang unit sanitize rock third
+	@sh tools/test.sh $(TESTS)
 
-test-all: test
+# Some three quarters of an hour.
+test-all:
+	@sh tools/deps.sh test
+	@$(MAKE) -s all
+	@sh tools/test.sh $(TESTS) oom collector valgrind fuzz
+
+fuzz:
+	@sh tools/deps.sh test
+	@$(MAKE) -s all
+	@sh tools/test.sh fuzz
 
 check:
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/check.lua

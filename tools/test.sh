@@ -6,6 +6,11 @@
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
 #   third       a mock server from npm, answered through our client
+#   oom         every allocation fails once: Lua's and libcurl's, under ASan (the core's are in unit)
+#   oom_quick   the same for some of Lua's, without ASan
+#   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
+#   valgrind    specs of the parts, of JSON and of calls in virtual time under memcheck
+#   collector   specs while garbage is collected all the time, in each of the collector's modes
 set -u
 cd "$(dirname "$0")/.."
 
@@ -33,12 +38,14 @@ one() {
   if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $*"; fi
 }
 
+paths="LUA_PATH=./lua/?.lua;./lua/?/init.lua;./?.lua;./?/init.lua;;"
+
 # UNBUSY_LUA tells the specs what can run our core in a process of its own.
-busted_with() { # HOST CORE_DIR [spec…]
+busted_with() { # HOST CORE_DIR [option or spec…]
   host=$1 core=$2
   shift 2
-  env LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;./?/init.lua;;" LUA_CPATH="$core/?.so;;" \
-    UNBUSY_LUA="$host" "$host" /usr/bin/busted --output=plainTerminal --pattern=_spec "${@:-spec}" 2>&1 | tee "$log"
+  env "$paths" LUA_CPATH="$core/?.so;;" UNBUSY_LUA="$host" \
+    ${checker:-} "$host" /usr/bin/busted --output=plainTerminal --pattern=_spec "${@:-spec}" 2>&1 | tee "$log"
   count_busted
 }
 
@@ -105,9 +112,107 @@ busted_third() { # LUA
   count_busted
 }
 
+# {== The long ones ============================================================
+
+c_flags="-std=gnu11 -D_GNU_SOURCE -g -Wall -Wextra -Wpedantic -Werror -Icsrc"
+
+# A host whose allocator fails; and a program whose libcurl lacks memory.
+nomem_host() { # LUA FLAGS TO
+  mkdir -p "$(dirname "$3")"
+  gcc $c_flags $2 $(pkg-config --cflags "$1") -o "$3" spec/support/host_nomem.c \
+    spec/support/loopback.c $(pkg-config --libs "$1")
+}
+
+nomem_run() { # HOST CORE_DIR STEP
+  env "$paths" LUA_CPATH="$2/?.so;;" "$1" spec/support/nomem_scenarios.lua "$3" 2>&1 | tee "$log"
+  count_busted
+}
+
+oom_quick() {
+  for lua in lua5.4 luajit; do
+    echo "== out of memory on $lua"
+    one nomem_host $lua -O1 build/nomem/$lua
+    nomem_run build/nomem/$lua "build/$lua" 17
+  done
+}
+
+engine_nomem() {
+  mkdir -p build/asan
+  gcc $c_flags -O1 -fno-omit-frame-pointer $sanitizers -o build/asan/engine_nomem \
+    spec/support/engine_nomem.c spec/support/loopback.c csrc/base/*.c csrc/engine/*.c \
+    -lcurl -lpthread -lm &&
+  ASAN_OPTIONS=detect_leaks=1:handle_segv=0:handle_sigfpe=0 build/asan/engine_nomem
+}
+
+oom() {
+  echo "== libcurl out of memory"
+  one engine_nomem
+  for lua in lua5.4 luajit; do
+    echo "== out of memory on $lua under ASan and UBSan"
+    sanitized_build $lua && nomem_host $lua "-O1 $sanitizers" build/asan/$lua/host_nomem ||
+      { failed=$((failed + 1)); continue; }
+    export ASAN_OPTIONS=detect_leaks=0
+    nomem_run build/asan/$lua/host_nomem "build/asan/$lua" 1
+    unset ASAN_OPTIONS
+  done
+}
+
+fuzz() {
+  echo "== fuzz, ${UNBUSY_FUZZ_SECONDS:-60} s for each target"
+  one sh spec/fuzz/run.sh build
+  for target in $(sh spec/fuzz/run.sh list); do
+    one sh spec/fuzz/run.sh "$target"
+  done
+}
+
+# Specs that neither start a server nor a process of their own, and do not only measure Lua.
+memcheck_specs() {
+  grep -rL --include='*_spec.lua' -e busyd -e raw_server -e engines.child -e popen -e os.execute spec |
+    grep -v -e /loops/ -e simulation -e options_spec | sort
+}
+
+valgrind() {
+  specs=$(memcheck_specs)
+  for lua in lua5.4 luajit; do
+    echo "== specs on $lua under valgrind"
+    mkdir -p build/valgrind
+    gcc -g -O1 $(pkg-config --cflags $lua) -o build/valgrind/$lua spec/support/host.c \
+      $(pkg-config --libs $lua) || { failed=$((failed + 1)); continue; }
+    export UNBUSY_SANITIZED=1
+    checker="valgrind -q --leak-check=full --show-leak-kinds=definite --num-callers=25
+      --log-file=build/valgrind/$lua.log"
+    busted_with build/valgrind/$lua build/$lua --helper=spec/support/interpreted.lua $specs
+    checker=
+    unset UNBUSY_SANITIZED
+    one no_faults build/valgrind/$lua.log
+  done
+}
+
+no_faults() { # LOG
+  [ ! -s "$1" ] || { cat "$1"; return 1; }
+}
+
+# What runs in processes of its own is out of the helper's reach, and a crowd takes hours.
+collector_specs() {
+  find spec -name '*_spec.lua' |
+    grep -v -E '/(demo|cli|readme|busyd|busyd_load|faults|engine_leaving)_spec|/cli/' | sort
+}
+
+collector() {
+  specs=$(collector_specs)
+  for run in lua5.4:incremental lua5.4:generational luajit:incremental; do
+    echo "== specs on ${run%:*}, the collector always at work (${run#*:})"
+    export UNBUSY_COLLECTOR="${run#*:}"
+    busted_with "${run%:*}" "build/${run%:*}" --helper=spec/support/collector.lua $specs
+    unset UNBUSY_COLLECTOR
+  done
+}
+
+# }=============================================================================
+
 for suite in "$@"; do
   case $suite in
-    unit|sanitize|check|rock|third) $suite ;;
+    unit|sanitize|check|rock|third|oom|oom_quick|fuzz|valgrind|collector) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac

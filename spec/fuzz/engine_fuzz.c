@@ -129,7 +129,7 @@ static void drive (ub_engine *e, call *c) {
     quiet = c->news_count == before ? quiet + 1 : 0;
     if (quiet > IDLE_ROUNDS && server.answered > 0)
       loopback_drop(&server);  /* it waits for more than there is */
-    if (quiet > IDLE_ROUNDS - 2)
+    if (quiet > IDLE_ROUNDS - 2 && server.sent == 0)  /* it is not at it */
       ub_engine_wait(e, 1000);
     must(ub_clock_us() < limit);
   }
