@@ -68,11 +68,11 @@ test:
 	@$(MAKE) -s all
 	@sh tools/test.sh $(TESTS)
 
-# Some three quarters of an hour.
+# Well over an hour.
 test-all:
 	@sh tools/deps.sh test
 	@$(MAKE) -s all
-	@sh tools/test.sh $(TESTS) oom collector valgrind fuzz
+	@sh tools/test.sh $(TESTS) oom collector valgrind fuzz soak
 
 fuzz:
 	@sh tools/deps.sh test

@@ -11,6 +11,7 @@
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
 #   valgrind    specs of the parts, of JSON and of calls in virtual time under memcheck
 #   collector   specs while garbage is collected all the time, in each of the collector's modes
+#   soak        a million calls leave memory flat (UNBUSY_SOAK=0.01 for a hundredth of them)
 set -u
 cd "$(dirname "$0")/.."
 
@@ -208,11 +209,20 @@ collector() {
   done
 }
 
+soak() {
+  for lua in lua5.4 luajit; do
+    echo "== soak on $lua"
+    env "$paths" LUA_CPATH="build/$lua/?.so;;" UNBUSY_LUA=$lua \
+      $lua /usr/bin/busted --output=plainTerminal --pattern=_soak spec 2>&1 | tee "$log"
+    count_busted
+  done
+}
+
 # }=============================================================================
 
 for suite in "$@"; do
   case $suite in
-    unit|sanitize|check|rock|third|oom|oom_quick|fuzz|valgrind|collector) $suite ;;
+    unit|sanitize|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac

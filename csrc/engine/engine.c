@@ -1,7 +1,5 @@
 /*
-** engine.c: libcurl's multi interface behind one epoll descriptor.
-**
-** Three rules keep it right:
+** engine.c: libcurl's multi interface behind one epoll descriptor. Three rules:
 **
 ** - A socket whose events change is taken out of the epoll and put in again.
 **   A mere change would wake nobody when the socket already waits on the

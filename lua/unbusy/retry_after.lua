@@ -27,8 +27,6 @@ local options = require "unbusy.options"
 
 local read = core.retry_after
 
-local EARLIEST, LATEST = 0, 1e11 -- Unix seconds that may be "now"
-
 local retry_after = {}
 
 --- The longest wait believed: ten years, in seconds.
@@ -36,7 +34,7 @@ retry_after.longest = 315576000
 
 --- Every option of `parse`.
 retry_after.schema = {
-  now = { type = "number", min = EARLIEST, max = LATEST, unit = "s",
+  now = { type = "number", min = 0, max = 1e11, unit = "s",
     doc = "Unix time of the reply; by default the wall clock's" },
   body = { type = "string", doc = "the reply's body, of which the first 64 KiB are read" },
 }
@@ -71,15 +69,9 @@ local function first(list, f, argument)
   end
 end
 
--- The reply's own date, or `now` when that is none to count from.
-local function sent_at(given, now)
-  local date = first(given.date, read.date, now)
-  return date and date >= EARLIEST and date <= LATEST and date or now
-end
-
 -- Seconds from the reply until a date.
 local function until_date(given, now)
-  now = sent_at(given, now)
+  now = first(given.date, read.date, now) or now
   local date = first(given["retry-after"], read.date, now)
   local seconds = date and math.max(0, date - now)
   if seconds and seconds <= retry_after.longest then return seconds end

@@ -133,7 +133,7 @@ describe("a hostile server", function()
 
   it("may ask for what nobody does: an upgrade, a login, a cookie, another place", function()
     fails("HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n",
-      "network", "^a: ", "headers")
+      "upstream", "^a: headers: the answer's status makes no sense$", "headers")
     fails("HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",
       "auth", "^a: 401 unauthorized$")
     fails("HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=\"x\"\r\nContent-Length: 0\r\n\r\n",

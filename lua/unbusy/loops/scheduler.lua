@@ -204,8 +204,9 @@ end
 
 --- Begins a task that runs `f(...)`; it starts when the others next wait.
 function scheduler:spawn(f, ...)
-  local limit, count, task = inherited_limit(self), select("#", ...), nil
+  local limit, count = inherited_limit(self), select("#", ...)
   local co = create(serve_tasks)
+  local task
   if count <= 2 then
     task = begin(self, co, f, count, ...)
   else
