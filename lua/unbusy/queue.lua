@@ -142,6 +142,13 @@ local function pass(self, now)
   end
 end
 
+local function pass_while_due(self, now)
+  while self.again and self.count > 0 do
+    self.again = false
+    pass(self, now)
+  end
+end
+
 --- Lets in whoever can be let in, in order. Called when a place comes back, and when the first of
 --- the line finds that its time to look has come. A place that comes back meanwhile is offered in a
 --- pass of its own.
@@ -149,11 +156,9 @@ function queue:serve(now)
   self.again = true
   if self.serving then return end
   self.serving = true
-  while self.again and self.count > 0 do
-    self.again = false
-    pass(self, now)
-  end
+  local ok, message = pcall(pass_while_due, self, now)
   self.serving = false
+  if not ok then error(message, 0) end
   if self.count > 0 and self.look_at < (self[1].sleeps_until or 0) then poke_first(self) end
 end
 
@@ -251,24 +256,29 @@ local function new_waiter(self, call, targets, now)
     deadline = call.deadline, fresh = true, limit = math.min(call.deadline, now + self.max_wait) }
 end
 
--- Stands in line and is asked for once: the place, or the waiter that has been refused.
-local function line_up(self, call, targets, now)
-  local waiter = new_waiter(self, call, targets, now)
-  insert(self, waiter)
-  self:serve(now)
-  waiter.fresh = false
-  return waiter.place, waiter
-end
-
--- Nobody is overtaken where nobody waits: the place, or the waiter that has been refused once.
+-- Where nobody waits, nobody is overtaken: a place at once, or nil.
 local function walk_in(self, call, targets, now)
   begin_pass(self)
-  local place = try(self, targets, call.model, now)
-  if place then return place end
+  return try(self, targets, call.model, now)
+end
+
+-- Stands in line until it has a place, or there is no use in waiting. `asked`: it has been refused
+-- just now.
+local function line_up(self, call, targets, now, asked)
   local waiter = new_waiter(self, call, targets, now)
-  waiter.fresh = false
+  local guard = leave(self, waiter)
+  call:hold(guard) -- before it stands there: whatever raises from now on, it leaves
   insert(self, waiter)
-  return nil, waiter
+  if not asked then self:serve(now) end
+  waiter.fresh = false
+  local place, message, code, detail = waiter.place, nil, nil, nil
+  if not place then
+    place, message, code, detail = wait_for_place(self, call, waiter)
+    call.queued = (call.queued or 0) + (call.loop.now() - now)
+  end
+  call:release(guard)
+  if not place then remove(self, waiter) end
+  return place, message, code, detail
 end
 
 --- Gives a place at one of `targets`, waiting for it if need be.
@@ -279,16 +289,9 @@ function queue:enter(call, targets)
   if self.closed then return nil, "the client is closed", "closed", {} end
   local now = call.loop.now()
   local may_walk_in = self.count == 0 and not self.serving and now < call.deadline
-  local place, waiter = (may_walk_in and walk_in or line_up)(self, call, targets, now)
+  local place = may_walk_in and walk_in(self, call, targets, now)
   if place then return place end
-  local guard = leave(self, waiter)
-  call:hold(guard)
-  local message, code, detail
-  place, message, code, detail = wait_for_place(self, call, waiter)
-  call:release(guard)
-  call.queued = (call.queued or 0) + (call.loop.now() - now)
-  if not place then remove(self, waiter) end
-  return place, message, code, detail
+  return line_up(self, call, targets, now, may_walk_in)
 end
 
 --- Nobody is let in any more: all who wait go away with "closed".

@@ -148,7 +148,10 @@ static int fault (const char *what, const char *more) {
   return 0;
 }
 
-/* The script's list on the stack, or its message; 1 when it is there. */
+/*
+** The script's list on the stack, or its message; 1 when it is there. LuaJIT's
+** compiler stays off: it crashes by itself when it lacks memory.
+*/
 static int load (lua_State *L) {
   luaL_openlibs(L);
   lua_pushnumber(L, port);

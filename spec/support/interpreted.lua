@@ -1,5 +1,5 @@
---- For `busted --helper`: LuaJIT interprets only. Code that it has compiled at run time is none
---- that a memory checker knows anything about.
+--- For `busted --helper`: LuaJIT interprets only, since a memory checker knows nothing of the code
+--- that it compiles at run time.
 if jit then -- luacheck: ignore 113
   jit.off() -- luacheck: ignore 113
   jit.flush() -- luacheck: ignore 113
