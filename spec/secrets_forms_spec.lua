@@ -1,8 +1,10 @@
 -- The forms in which a secret is found, against random secrets and surroundings.
+local core = require "unbusy.core"
 local leaks = require "spec.support.leaks"
+local random = require "spec.support.random"
 local secrets = require "unbusy.secrets"
 
-local seed = tonumber(os.getenv "UNBUSY_SEED") or os.time()
+local seed = random.seed(1)
 
 -- Base64 by the book: all bits in a row, six at a time.
 local DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -68,6 +70,21 @@ describe("the forms of a secret", function()
     headers = { c = "secret" }
     secrets.new({ "secret-1" }).hide_headers(headers)
     assert.same({ c = "secret" }, headers)
+  end)
+
+  it("are looked for in C, in texts of any kind", function()
+    local known = core.secrets { "secret", "", "a\0b" }
+    assert.is_true(known:found { "x", y = "my secrets" })
+    assert.is_true(known:found { "\0a\0b" })
+    for _, texts in ipairs { {}, { "secre" }, { "" }, { "ab" }, { 5, true, print, {} } } do
+      assert.is_false(known:found(texts))
+    end
+    assert.is_false(core.secrets({}):found { "x" })
+    for _, wrong in ipairs { { 5 }, { "x", false } } do
+      assert.is_false((pcall(core.secrets, wrong)))
+    end
+    assert.is_false((pcall(known.found, known, "secret")))
+    assert.is_false((pcall(known.found, {}, {})))
   end)
 
   it("are those of keys, of headers and their long words, and of a proxy's URL", function()

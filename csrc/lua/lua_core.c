@@ -80,6 +80,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_histogram(L);
   ub_open_limiter(L);
   ub_open_retry_after(L);
+  ub_open_secrets(L);
   ub_open_sse(L);
   ub_open_topk(L);
 #if UB_FFI

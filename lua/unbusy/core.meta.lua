@@ -288,6 +288,17 @@ function limiter:restore(now) end
 ---@return unbusy.core.limiter_stats
 function limiter:stats(now) end
 
+---@class unbusy.core.secrets
+local secrets = {}
+
+---@param list string[]
+---@return unbusy.core.secrets
+function core.secrets(list) end
+
+---@param texts table<any, any> whose values are looked into where they are strings
+---@return boolean found one of the list in one of them
+function secrets:found(texts) end
+
 ---@class unbusy.core.sse
 local sse = {}
 
@@ -395,8 +406,9 @@ function core.engine() end
 ---@field http1 boolean? no HTTP/2
 
 ---@param request unbusy.core.request
+---@param body string? in place of `request.body`
 ---@return integer? id, string? message, string? code
-function engine:submit(request) end
+function engine:submit(request, body) end
 
 --- Does what there is to do; never waits.
 ---@return true?, string? message, string? code

@@ -24,9 +24,11 @@ local function take_answer(self, answer)
   self.finish_reason = answer.finish
 end
 
---- A whole answer of a target, which ends the try.
+--- A whole answer of a target, which ends the try. Its header has been acted upon, and what it
+--- repeats of our secrets is masked only now.
 function reply.of_answer(call, try, answer)
   local target, now = call.place.target, call.loop.now()
+  target.secrets.hide_headers(try.headers)
   try.seconds = now - try.began
   return setmetatable({
     source = "upstream", target = target.name, status = try.status, headers = try.headers,
@@ -41,6 +43,7 @@ end
 --- An answer that has begun: `pieces` gives the rest (see `unbusy.source`).
 function reply.of_stream(call, try, pieces)
   local target, now = call.place.target, call.loop.now()
+  target.secrets.hide_headers(try.headers)
   try.seconds = now - try.began
   return setmetatable({
     source = "upstream", target = target.name, status = try.status, headers = try.headers,

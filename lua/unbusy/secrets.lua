@@ -6,6 +6,8 @@
 --
 -- A server may repeat what it was sent: as it is, as JSON or a URL writes it, in base64, or cut
 -- off at the end of its message. The secrets live in the functions: no table shows them.
+local core = require "unbusy.core"
+
 local secrets = {}
 
 local SHORT = 4 -- bytes; a secret under it is hidden only where it stands alone
@@ -112,10 +114,8 @@ local function replace_tail(text, form)
   return text
 end
 
-local function holds_any(text, forms)
-  for _, form in ipairs(forms) do
-    if text:find(form, 1, true) then return true end
-  end
+local function hide_all(hide, texts)
+  for name, text in pairs(texts) do texts[name] = hide(text) end
 end
 
 --- What hides the secrets of `list`, strings.
@@ -128,11 +128,9 @@ function secrets.new(list)
     for _, form in ipairs(forms) do text = replace_tail(text, form) end
     return text
   end
+  local known = core.secrets(forms) -- most answers repeat none: that is found out in C
   local function hide_headers(headers)
-    local all = {}
-    for _, value in pairs(headers) do all[#all + 1] = value end
-    if not holds_any(table.concat(all, "\n"), forms) then return end
-    for name, value in pairs(headers) do headers[name] = hide(value) end
+    if known:found(headers) then hide_all(hide, headers) end
   end
   return { hide = hide, hide_headers = hide_headers }
 end

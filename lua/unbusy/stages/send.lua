@@ -31,6 +31,7 @@ local function failed(call, try, message, code, detail)
   detail.phase = detail.phase or try.phase
   message = call.place.target.secrets.hide(message)
   try.code, try.message, try.seconds = code, message, call.loop.now() - try.began
+  try.headers = nil -- they have been read, and may repeat what is secret
   local text = detail.phase and ("%s: %s: %s"):format(try.target, detail.phase, message)
     or ("%s: %s"):format(try.target, message)
   call:emit("failed", { target = try.target, number = try.number, code = code, message = text,
@@ -103,7 +104,6 @@ local function await_head(call, try, x, clock)
   if kind == "end" then
     return failed(call, try, b or "no answer", a or "upstream", of_end(c))
   end
-  call.place.target.secrets.hide_headers(b)
   try.status, try.headers, try.phase = a, b, nil
   return true
 end
