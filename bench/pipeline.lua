@@ -20,7 +20,7 @@ local headers, info = { ["content-type"] = "application/json" }, { phase = "body
 
 function exchange:take()
   self.at = self.at + 1
-  if self.at == 1 then return "head", 200, headers, false end
+  if self.at == 1 then return "head", 200, headers, false, false end
   if self.at == 2 then return "data", "{}" end
   return "end", nil, nil, info
 end

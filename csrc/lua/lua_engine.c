@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "engine/engine.h"
+#include "lua/lua_secrets.h"
 #include "lua/lua_util.h"
 
 #define TYPE "unbusy.engine"
@@ -216,7 +217,8 @@ static void push_header (lua_State *L, const ub_header *h) {
   lua_rawset(L, -3);
 }
 
-static int push_head (lua_State *L, const ub_news *news) {
+static int push_head (lua_State *L, const ub_news *news, const ub_secrets *secrets) {
+  int echoes = secrets != NULL && ub_secrets_in(secrets, news->bytes, news->length);
   ub_header header;
   size_t at = 0;
   lua_pushliteral(L, "head");
@@ -225,7 +227,8 @@ static int push_head (lua_State *L, const ub_news *news) {
   while (ub_header_next(news->bytes, news->length, &at, &header))
     push_header(L, &header);
   lua_pushboolean(L, news->resent);
-  return 4;
+  lua_pushboolean(L, echoes);
+  return 5;
 }
 
 static int push_end (lua_State *L, const ub_news *news) {
@@ -254,16 +257,18 @@ static int push_end (lua_State *L, const ub_news *news) {
 }
 
 /*
-** e:take(id) -> nil | "head", status, headers, resent | "data", bytes
+** e:take(id, secrets or nil) -> nil | "head", status, headers, resent, echoes
+**             | "data", bytes
 **             | "end", code or nil, message or nil, { phase, first, total, reused, http2,
 **                                           resent, lasting }
 */
 static int engine_take (lua_State *L) {
   ub_news news;
   ub_engine *e = check(L);
+  const ub_secrets *secrets = ub_optsecrets(L, 3);
   ub_engine_take(e, ub_checkticket(L, 2), &news);
   switch (news.kind) {
-    case UB_NEWS_HEAD: return push_head(L, &news);
+    case UB_NEWS_HEAD: return push_head(L, &news, secrets);
     case UB_NEWS_END: return push_end(L, &news);
     case UB_NEWS_DATA:
       lua_pushliteral(L, "data");

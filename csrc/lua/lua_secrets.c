@@ -1,10 +1,14 @@
 /*
 ** lua_secrets.c: the binding of secrets.h.
 */
+#include "lua/lua_secrets.h"
 #include "lua/lua_util.h"
-#include "parts/secrets.h"
 
 #define TYPE "unbusy.secrets"
+
+const ub_secrets *ub_optsecrets (lua_State *L, int index) {
+  return lua_isnoneornil(L, index) ? NULL : luaL_checkudata(L, index, TYPE);
+}
 
 /* The i-th string of the list at 1, which keeps it alive. */
 static const char *string_at (lua_State *L, int i, size_t *length) {

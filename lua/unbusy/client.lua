@@ -74,7 +74,7 @@ function client.new(given)
     loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
     retry = build_retry(o.retry), budget = o.budget and budget.new(o.budget),
     on_event = o.on_event, event_faults = 0, upstream_stream = o.upstream_stream,
-    calls = {}, flow = flow.default(),
+    calls = {},
   }, client)
   self.permits = build_permits(self, o.budget)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait,
@@ -86,6 +86,7 @@ function client.new(given)
     if not self.cache then return nil, message, code end
     self.cache_temperature = o.cache.temperature
   end
+  self.flow = flow.default(self)
   return self
 end
 

@@ -433,13 +433,14 @@ function engine:next() end
 
 --- The next piece of a transfer's news, in order:
 ---
----     "head", status, headers, resent    names in lower case; repeated ones joined by ", "
+---     "head", status, headers, resent, echoes   names in lower case; repeated ones joined by ", "
 ---     "data", bytes
 ---     "end", code, message, ending       code and message are nil for a good end
 ---     nil                                nothing now
 ---@param id integer
----@return "head"|"data"|"end"|nil kind, any, any, unbusy.core.ending?
-function engine:take(id) end
+---@param known unbusy.core.secrets? `echoes` says whether the header holds one of them
+---@return "head"|"data"|"end"|nil kind, any, any, unbusy.core.ending|boolean|nil, boolean?
+function engine:take(id, known) end
 
 ---@param id integer of which nothing more will be heard; an unknown one is ignored
 function engine:cancel(id) end

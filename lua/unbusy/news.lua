@@ -2,13 +2,13 @@
 local news = {}
 
 local function wait(loop, x, deadline)
-  local kind, a, b, c
+  local kind, a, b, c, d
   repeat
     x.event:clear()
     if not loop.wait({ x.event }, deadline) then return "late" end
-    kind, a, b, c = x:take()
+    kind, a, b, c, d = x:take()
   until kind
-  return kind, a, b, c
+  return kind, a, b, c, d
 end
 
 --- The next news (see `e:take` of the core), or "late" when it has not come by `deadline`.
@@ -16,8 +16,8 @@ end
 ---@param x table exchange
 ---@param deadline number
 function news.await(loop, x, deadline)
-  local kind, a, b, c = x:take()
-  if kind then return kind, a, b, c end
+  local kind, a, b, c, d = x:take()
+  if kind then return kind, a, b, c, d end
   return wait(loop, x, deadline)
 end
 

@@ -28,7 +28,7 @@ end
 --- repeats of our secrets is masked only now.
 function reply.of_answer(call, try, answer)
   local target, now = call.place.target, call.loop.now()
-  target.secrets.hide_headers(try.headers)
+  if try.echoes then target.secrets.hide_headers(try.headers) end
   try.seconds = now - try.began
   return setmetatable({
     source = "upstream", target = target.name, status = try.status, headers = try.headers,
@@ -43,7 +43,7 @@ end
 --- An answer that has begun: `pieces` gives the rest (see `unbusy.source`).
 function reply.of_stream(call, try, pieces)
   local target, now = call.place.target, call.loop.now()
-  target.secrets.hide_headers(try.headers)
+  if try.echoes then target.secrets.hide_headers(try.headers) end
   try.seconds = now - try.began
   return setmetatable({
     source = "upstream", target = target.name, status = try.status, headers = try.headers,

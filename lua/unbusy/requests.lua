@@ -58,7 +58,7 @@ local function prepare(call, path, streaming)
     headers = header_lines(target, place.key, streaming), connect = call:clock "connect",
     most = target.limits and target.limits.body or MOST_BYTES, proxy = target.proxy(),
     ca_file = tls.ca, ca_path = tls.ca_path, cert_file = tls.cert, key_file = tls.key,
-    insecure = tls.verify == false, http1 = tls.http2 == false,
+    insecure = tls.verify == false, http1 = tls.http2 == false, secrets = target.secrets.known,
   }
 end
 

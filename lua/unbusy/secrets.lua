@@ -120,7 +120,8 @@ end
 
 --- What hides the secrets of `list`, strings.
 ---@param list string[]
----@return table secrets `hide(text) -> text` for messages, `hide_headers(headers)` in place
+---@return table secrets `hide(text) -> text` for messages, `hide_headers(headers)` in place, and
+--- `known`, of `core.secrets`, by which an engine tells whether a header needs it
 function secrets.new(list)
   local forms = forms_of(list)
   local function hide(text)
@@ -132,7 +133,7 @@ function secrets.new(list)
   local function hide_headers(headers)
     if known:found(headers) then hide_all(hide, headers) end
   end
-  return { hide = hide, hide_headers = hide_headers }
+  return { hide = hide, hide_headers = hide_headers, known = known }
 end
 
 -- }========================================================================

@@ -52,7 +52,8 @@ local function dispatch_from(id)
 end
 
 --- Starts a request. `event` is set whenever there is news.
----@param request table { url, method, headers = {"Name: value", …}, connect, most, … }
+---@param request table { url, method, headers = {"Name: value", …}, connect, most, …; `secrets`, of
+--- `core.secrets`, that the answer's header may repeat }
 ---@param body string?
 ---@param event table anything with `set()`
 ---@return table? exchange, string? message, string? code
@@ -62,7 +63,8 @@ function wire.open(request, body, event)
   local id
   id, message, code = e:submit(request, body)
   if not id then return nil, message, code end
-  local x = setmetatable({ engine = e, id = id, event = event }, exchange)
+  local x = setmetatable({ engine = e, id = id, event = event, secrets = request.secrets },
+    exchange)
   exchanges[id] = x
   dispatch_from(e:next()) -- submitting lets other transfers move too
   return x
@@ -99,8 +101,8 @@ end
 --- The next piece of news, or nil when there is none now.
 function exchange:take()
   if self.orphan or self.done then return over() end
-  local kind, a, b, c = self.engine:take(self.id)
-  if kind ~= "end" then return kind, a, b, c end
+  local kind, a, b, c, echoes = self.engine:take(self.id, self.secrets)
+  if kind ~= "end" then return kind, a, b, c, echoes end
   if a == "cancelled" then return over() end -- in a forked child: it is the parent's
   exchanges[self.id] = nil
   self.done = true

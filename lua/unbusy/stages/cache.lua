@@ -54,11 +54,13 @@ local function ask(call, next, key, value, age)
 end
 
 ---@param next function the rest of the call's way
+---@param client table
 ---@return fun(call: table): table?, string?, string?, table?
-return function(next)
+return function(next, client)
+  local cache = client.cache
+  if not cache then return next end
   return function(call)
-    local cache = call.client.cache
-    if not cache or not takes_part(call) then return next(call) end
+    if not takes_part(call) then return next(call) end
     local key = stored.key(call)
     if not key then return next(call) end -- no JSON: whoever encodes it says why
     local value, state, age = cache:get(key)

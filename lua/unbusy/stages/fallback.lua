@@ -8,13 +8,15 @@ local reply = require "unbusy.reply"
 local speaks = { chat = true, complete = true }
 
 ---@param next function the rest of the call's way
+---@param client table
 ---@return fun(call: table): table?, string?, string?, table?
-return function(next)
+return function(next, client)
+  local fallback = client.fallback
+  if not fallback then return next end
   return function(call)
     local answer, message, code, detail = next(call)
     if answer then return answer end
-    local fallback = call.client.fallback
-    if not fallback or not speaks[call.kind] or not codes[code].fallback then
+    if not speaks[call.kind] or not codes[code].fallback then
       return nil, message, code, detail
     end
     call:emit("fallback", { code = code, message = message })

@@ -98,13 +98,14 @@ end
 -- Notes the answer's status and headers in the try; or a failure.
 local function await_head(call, try, x, clock)
   local limit, name = limit_of(call, try, clock)
-  local kind, a, b, c = news.await(call.loop, x, limit)
+  local kind, a, b, c, echoes = news.await(call.loop, x, limit)
   if kind == "late" then return too_late(call, try, name) end
   if kind == "head" and c or kind == "end" and c.resent then note_resent(call, try) end
   if kind == "end" then
     return failed(call, try, b or "no answer", a or "upstream", of_end(c))
   end
   try.status, try.headers, try.phase = a, b, nil
+  if echoes ~= false then try.echoes = true end -- some loops do not know
   return true
 end
 
