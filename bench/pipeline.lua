@@ -28,7 +28,7 @@ end
 function exchange:close() self.at = 3 end
 function exchange:abort() self.at = 3 end
 
-local function open(_, event)
+local function open(_, _, event)
   return setmetatable({ at = 0, event = event }, exchange)
 end
 

@@ -39,7 +39,10 @@ local words = { whole = "whole number" }
 
 local function type_of(field)
   local types = field.type:gsub("[^|]+", words):gsub("|", " or ")
-  if field.one_of then types = "`" .. table.concat(field.one_of, "` `") .. "`" end
+  if field.one_of then
+    local choices = "`" .. table.concat(field.one_of, "` `") .. "`"
+    types = types:gsub("string", function() return choices end)
+  end
   return field.unit and ("%s, %s"):format(types, field.unit) or types
 end
 

@@ -7,7 +7,7 @@
 #   rock        the rockspec builds and installs, offline
 #   third       a mock server from npm, answered through our client
 #   oom         every allocation fails once: Lua's and libcurl's, under ASan (the core's are in unit)
-#   oom_quick   the same for some of Lua's, without ASan
+#   oom_quick   the same for some of Lua's, on Lua 5.4, without ASan
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
 #   valgrind    specs of the parts, of JSON and of calls in virtual time under memcheck
 #   collector   specs while garbage is collected all the time, in each of the collector's modes
@@ -129,12 +129,11 @@ nomem_run() { # HOST CORE_DIR STEP
   count_busted
 }
 
+# Not on LuaJIT: its own unwinding crashes now and then when its allocator fails within an error.
 oom_quick() {
-  for lua in lua5.4 luajit; do
-    echo "== out of memory on $lua"
-    one nomem_host $lua -O1 build/nomem/$lua
-    nomem_run build/nomem/$lua "build/$lua" 17
-  done
+  echo "== out of memory"
+  one nomem_host lua5.4 -O1 build/nomem/lua5.4
+  nomem_run build/nomem/lua5.4 build/lua5.4 17
 }
 
 engine_nomem() {
@@ -153,7 +152,7 @@ oom() {
     sanitized_build $lua && nomem_host $lua "-O1 $sanitizers" build/asan/$lua/host_nomem ||
       { failed=$((failed + 1)); continue; }
     export ASAN_OPTIONS=detect_leaks=0
-    nomem_run build/asan/$lua/host_nomem "build/asan/$lua" 1
+    nomem_run build/asan/$lua/host_nomem "build/asan/$lua" 1 # see 'oom_quick' for LuaJIT
     unset ASAN_OPTIONS
   done
 }

@@ -89,6 +89,7 @@ end
 
 --- Sleeps, unless the client is closed meanwhile.
 function call:sleep(seconds)
+  if self.client.closed then return end
   local nap = self.loop.event()
   local guard = { close = function() end, abort = function() nap:set() end }
   self:hold(guard)

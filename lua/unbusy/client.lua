@@ -246,7 +246,8 @@ function client:status()
   for i, t in ipairs(self.targets) do targets[i] = t:status() end
   for _ in pairs(self.calls) do active = active + 1 end
   return { targets = targets, active = active, waiting = self.queue.count,
-    budget = self.budget and self.budget:stats(), cache = self.cache and self.cache:stats(),
+    budget = self.budget and self.budget:stats(),
+    cache = self.cache and not self.closed and self.cache:stats() or nil,
     event_faults = self.event_faults }
 end
 
@@ -256,6 +257,7 @@ function client:close()
   self.closed = true
   self.queue:close()
   for c in pairs(self.calls) do c:abort() end
+  if self.cache then self.cache:close() end
 end
 
 client.__close = client.close

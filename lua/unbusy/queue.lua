@@ -225,6 +225,7 @@ local function wait_for_place(self, call, waiter)
   tell(self, call, waiter)
   while not waiter.place do
     local now = call.loop.now()
+    if self.closed then return nil, "the client is closed", "closed", {} end
     if now >= waiter.limit then return too_late(self, call, waiter, now) end
     sleep(self, call, waiter, now)
     if self.closed then

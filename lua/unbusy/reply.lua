@@ -76,11 +76,12 @@ function reply.of_stored(call, answer, about)
     failure = about.failure, raw = about.raw, status = 200, headers = {}, cost = 0,
     tries = #call.tries, times = times(call, nil, call.loop.now()) }, reply)
   if call.streaming then
-    self.model, self.pieces = answer.model, source.of_answer(answer)
+    self.pieces = source.of_answer(answer)
   else
     take_answer(self, answer)
     self:settle()
   end
+  self.model = answer.model or call.model
   return self
 end
 
@@ -103,12 +104,14 @@ end
 function reply:settle(how)
   if self.ended then return end
   self.ended, self.how = true, how
-  local ends = self.ends or {}
+  local ends, fault = self.ends or {}, nil
   for i = #ends, 1, -1 do
     local f = ends[i]
     ends[i] = nil
-    f(self, how)
+    local ok, message = pcall(f, self, how) -- whatever one raises, the others give back theirs
+    if not ok then fault = fault or { message } end
   end
+  if fault then error(fault[1], 0) end
 end
 
 return reply

@@ -8,9 +8,10 @@ local json = require "unbusy.json"
 
 local stored = {}
 
+local some = answers.some
+
 -- Who asks, and in which form the answer is to come.
-local left_out = { stream = true, stream_options = true, user = true, safety_identifier = true,
-  prompt_cache_key = true }
+local left_out = { stream = true, user = true, safety_identifier = true, prompt_cache_key = true }
 
 --- The key of a call; nil when its request cannot be written as JSON. A call that names its target
 --- has a key of its own: it wants that target's answer.
@@ -20,20 +21,29 @@ function stored.key(call)
   return (cache.key_without(left_out, call.kind, call.options.target or false, call.request))
 end
 
+local USUAL = 1 -- the temperature that servers take when none is given
+
 --- May the answer to this request be kept at all? Not when several are wanted, nor when more chance
 --- is asked for than `temperature`.
+---@param kind string chat, complete or embed
 ---@param request table
 ---@param temperature number
-function stored.may_ask(request, temperature)
+function stored.may_ask(kind, request, temperature)
+  if kind == "embed" then return true end
   local n, t = request.n, request.temperature
-  return (n == nil or n == 1 or n == json.null) and (type(t) ~= "number" or t <= temperature)
+  if type(t) ~= "number" then t = USUAL end
+  return (n == nil or n == 1 or n == json.null) and t <= temperature
 end
 
--- Is this the whole answer? What was cut for its length, filtered, or asks for a tool is not.
+-- Is this the whole answer? What was cut for its length, filtered or refused, says nothing, or asks
+-- for a tool is not.
 local function is_whole(kind, reply)
   if type(reply.body) ~= "table" then return false end
-  return kind == "embed"
-    or reply.finish_reason == "stop" and not reply.tool_calls and #reply.body.choices == 1
+  if kind == "embed" then return true end
+  local choices = reply.body.choices
+  local message = type(choices[1].message) == "table" and choices[1].message or {}
+  return #choices == 1 and reply.finish_reason == "stop" and (reply.text or "") ~= ""
+    and not reply.tool_calls and not some(message.refusal) and not some(message.function_call)
 end
 
 --- The bytes to keep of a reply, or nil when it is not to be kept.

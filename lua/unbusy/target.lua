@@ -163,8 +163,8 @@ local verdicts = {
 }
 
 --- The try is over. `code` is nil for a good answer, else how it failed; `verdict` ("busy",
---- "neutral",
---- "silent") is what it says about the target where the code says something else. Twice is once.
+--- "neutral", "silent") is what it says about the target where the code says something else. Twice
+--- is once.
 function place:finish(code, verdict)
   if self.finished then return end
   self.finished = true

@@ -15,16 +15,21 @@ warm.schema = {
     doc = "ask also what is in the cache and still fresh" },
 }
 
+local function is_request(question)
+  return type(question) == "table" and type(question.messages) == "table"
+    and #question.messages > 0 and (question.model == nil or type(question.model) == "string")
+end
+
 -- The requests of a list of texts and requests; raises at the line of `warm.all`'s caller.
 local function requests_of(list, model)
-  if type(list) ~= "table" then
-    error(("warm: a list of questions expected, got a %s"):format(type(list)), 3)
-  end
+  local items, wrong = options.field({ type = "list", required = true }, list, "warm: questions")
+  if not items then error(wrong, 3) end
   local out = {}
-  for i, question in ipairs(list) do
+  for i, question in ipairs(items) do
     if type(question) == "string" then
       question = { model = model, messages = { { role = "user", content = question } } }
-    elseif type(question) ~= "table" or type(question.messages) ~= "table" then
+    end
+    if not is_request(question) then
       error(("warm: question %d: a text or a request with messages expected"):format(i), 3)
     end
     out[i] = question
@@ -50,12 +55,13 @@ local function work(job)
   end
 end
 
--- Several workers beside each other; all have ended when this returns or raises.
+-- Several workers beside each other. All have ended when this returns; when it raises (it was
+-- cancelled, or a worker has found a fault of the caller's) they end at their next turn.
 local function run(loop, job)
   local tasks, ended, open = {}, loop.event(), 0
   local function worker()
     local ok, message = pcall(work, job)
-    if not ok then job.fault = job.fault or { message } end
+    if not ok then job.fault, job.next = job.fault or { message }, math.huge end
     open = open - 1
     if open == 0 then ended:set() end
   end

@@ -1,5 +1,6 @@
 local core = require "unbusy.core"
 local json = require "unbusy.json"
+local stored = require "unbusy.stored"
 local unbusy = require "unbusy"
 local world = require "spec.support.world"
 
@@ -129,13 +130,40 @@ describe("the cache stage", function()
       assert.is_false(is_kept(two))
     end)
 
+    it("none that says nothing, refuses, or calls a function in the older way", function()
+      for _, message in ipairs { { content = "" }, { content = json.null, refusal = "I cannot" },
+        { content = "x", refusal = "I cannot" },
+        { content = "x", function_call = { name = "f", arguments = "{}" } } } do
+        assert.is_false(is_kept(finished("stop", message)))
+      end
+    end)
+
     it("none to a request for several, or for more chance", function()
       assert.is_false(is_kept(good "x", { n = 2 }))
       assert.is_true(is_kept(good "x", { n = 1 }))
       assert.is_false(is_kept(good "x", { temperature = 1.5 }))
       local w = cached({ good "x" }, { cache = { temperature = 0 } })
-      ask(w, "x", { temperature = 0.1 })
-      assert.equal("upstream", ask(w, "x", { temperature = 0.1 }).source)
+      for _, more in ipairs { { temperature = 0.1 }, { temperature = "0" }, {} } do
+        ask(w, "x", more)
+        assert.equal("upstream", ask(w, "x", more).source)
+      end
+      ask(w, "x", { temperature = 0 })
+      assert.equal("cache", ask(w, "x", { temperature = 0 }).source)
+    end)
+
+    it("none to a question that changed while it waited", function()
+      local w = cached({ good("hello", 1) }, { limiter = { kind = "fixed", initial = 1 } })
+      local request = { messages = { { role = "user", content = "A" } } }
+      w.loop.run(function()
+        w.loop.spawn(function() ask(w, "other") end)
+        w.loop.spawn(function() w.client:chat(request) end)
+        w.loop.sleep(0.5)
+        request.messages[1].content = "B"
+      end)
+      for _, text in ipairs { "A", "B" } do
+        local reply = w.client:chat { messages = { { role = "user", content = text } } }
+        assert.equal("upstream", reply.source)
+      end
     end)
 
     it("no failure, no fallback", function()
@@ -191,6 +219,24 @@ describe("the cache stage", function()
       assert.equal("busy", select(3, w:chat()))
     end)
 
+    it("what has been kept meanwhile, and nothing too old", function()
+      local w = cached({ good "old", status(503, nil, nil, 20) },
+        { cache = { ttl = 1, stale = 5 } })
+      w:chat()
+      w.loop.run(function() w.loop.sleep(3) end)
+      assert.equal("busy", select(3, w:chat()))
+      local script = { status(503, nil, nil, 20), good "new" }
+      w = cached(script, { fallback = "sorry" })
+      local first
+      w.loop.run(function()
+        w.loop.spawn(function() first = w:chat() end)
+        w.loop.sleep(1)
+        w.loop.spawn(function() w:chat() end)
+      end)
+      assert.equal("stale", first.source)
+      assert.equal("new", first.text)
+    end)
+
     it("and asks again, now that it may be better", function()
       local w = cached({ good "old", status(503), good "new" }, { cache = { ttl = 1 } })
       w:chat()
@@ -233,6 +279,23 @@ describe("the cache stage", function()
     assert.equal("hello", table.concat(text))
     assert.equal("stop", stream:reply().finish_reason)
     assert.equal(0, stream:reply().cost)
+    w:assert_clean()
+  end)
+
+  it("names the model that was asked for when the answer names none", function()
+    local w = cached { { status = 200, body = json.encode { choices = { { index = 0,
+      finish_reason = "stop", message = { role = "assistant", content = "x" } } } } } }
+    assert.equal("m", ask(w, "x").model)
+    assert.equal("m", ask(w, "x").model)
+  end)
+
+  it("takes no good answer away when it cannot be kept", function()
+    local pack = stored.pack
+    finally(function() stored.pack = pack end)
+    stored.pack = function() error("not enough memory", 0) end
+    local w = cached { world.words { "hel", "lo" }, good "hello" }
+    assert.equal("hello", w:stream():reply().text)
+    assert.equal("upstream", w:chat().source)
     w:assert_clean()
   end)
 
@@ -324,6 +387,8 @@ describe("client:warm", function()
     local w = cached { good "x" }
     assert.same({ asked = 0, fresh = 0, failures = {} }, w.client:warm {})
     for _, wrong in ipairs { { "text" }, { 5 }, { { 5 } }, { { { prompt = "x" } } },
+      { { messages = { { role = "user", content = "x" } } } }, { { "a", [3] = "b" } },
+      { { "a", { messages = {} } } }, { { { messages = { {} }, model = 5 } } }, {},
       { { "x" }, { at_onec = 2 } } } do
       local ok, message = pcall(function() w.client:warm(wrong[1], wrong[2]) end)
       assert.is_false(ok)

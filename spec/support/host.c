@@ -22,6 +22,8 @@ static int run (lua_State *L, int argc, char **argv) {
   int i;
   if (luaL_loadfile(L, argv[1]) != 0)
     return 1;
+  if (!lua_checkstack(L, argc))
+    return 1;
   for (i = 2; i < argc; i++)
     lua_pushstring(L, argv[i]);
   return lua_pcall(L, argc - 2, 0, 0);

@@ -123,6 +123,7 @@ end
 
 -- The task has ended: with one result, mostly, or an error.
 local function finish(task, ok, ...)
+  if task.done then return end -- it was given up before
   local self, count, first = task.scheduler, select("#", ...), ...
   if count ~= 1 then task.results = { n = count, ... } end
   live, self.open, self.tasks[task] = live - 1, self.open - 1, nil
@@ -189,6 +190,13 @@ local function leave_coroutine(task)
   elseif task.alone and #idle < IDLE then
     idle[#idle + 1] = task.co
   end
+end
+
+-- A coroutine that has been kept, and that nobody has touched since; or a new one.
+local function kept_coroutine()
+  local co = table.remove(idle)
+  while co and coroutine.status(co) ~= "suspended" do co = table.remove(idle) end
+  return co or create(serve_tasks)
 end
 
 local function begin(self, co, f, count, a, b)
@@ -315,6 +323,7 @@ local function run_ready(self)
     elseif task.done then
       leave_coroutine(task)
     elseif not task.events then
+      task_of[task.co] = nil
       finish(task, false, "a task has yielded by itself, and nothing could wake it")
     end
   end
@@ -368,7 +377,7 @@ end
 --- Runs `f(a, b)` as a task until it has ended, and gives what it gives. Other tasks of this
 --- scheduler move meanwhile, and stay where they are afterwards.
 function scheduler:run_one(f, a, b)
-  local task = begin(self, table.remove(idle) or create(serve_tasks), f, 2, a, b)
+  local task = begin(self, kept_coroutine(), f, 2, a, b)
   task.joined, task.alone = true, true
   at_work(until_done, self, task)
   return outcome(task)

@@ -11,15 +11,22 @@ local kinds = { chat = true, complete = true, embed = true }
 
 local function takes_part(call)
   return kinds[call.kind] and call.options.cache ~= false
-    and stored.may_ask(call.request, call.client.cache_temperature)
+    and stored.may_ask(call.kind, call.request, call.client.cache_temperature)
 end
 
--- Keeps the answer once it has come to its good end.
-local function keep(call, key, answer)
-  local ttl = call.options.cache
+-- Puts the answer under the key, unless the request has changed since the key was made.
+local function put(cache, call, key, answer)
+  local ttl, value = call.options.cache, stored.pack(call.kind, answer)
+  if value and stored.key(call) == key then
+    cache:set(key, value, type(ttl) == "number" and ttl or nil)
+  end
+end
+
+-- Keeps the answer once it has come to its good end. What cannot be kept (for want of memory, or
+-- since the client was closed meanwhile) takes no good answer away.
+local function keep(cache, call, key, answer)
   answer:on_end(function(self, how)
-    local value = not how and stored.pack(call.kind, self)
-    if value then call.client.cache:set(key, value, type(ttl) == "number" and ttl or nil) end
+    if not how then pcall(put, cache, call, key, self) end
   end)
 end
 
@@ -39,18 +46,13 @@ local function may_stand_in(call, code, age)
   return codes[code].fallback and most ~= false and (type(most) ~= "number" or age <= most)
 end
 
-local function ask(call, next, key, value, age)
-  local asked = call.loop.now()
-  local answer, message, code, detail = next(call)
-  if answer then
-    keep(call, key, answer)
-    return answer
-  end
-  age = value and age + (call.loop.now() - asked)
-  local stale = value and may_stand_in(call, code, age) and recall(call, value, "stale", age,
+-- The last good answer in place of a call that failed; nil when there is none, or it may not.
+local function stand_in(cache, call, key, message, code, detail)
+  if call.client.closed then return nil end
+  local value, _, age = cache:get(key)
+  if not value or not may_stand_in(call, code, age) then return nil end
+  return recall(call, value, "stale", age,
     { message = message, code = code, detail = call:detail(detail) })
-  if stale then return stale end
-  return nil, message, code, detail
 end
 
 ---@param next function the rest of the call's way
@@ -63,11 +65,18 @@ return function(next, client)
     if not takes_part(call) then return next(call) end
     local key = stored.key(call)
     if not key then return next(call) end -- no JSON: whoever encodes it says why
-    local value, state, age = cache:get(key)
-    if state == "fresh" and call.options.cache ~= "refresh" then
-      local answer = recall(call, value, "cache", age)
-      if answer then return answer end
+    if call.options.cache ~= "refresh" then
+      local value, state, age = cache:get(key)
+      local known = state == "fresh" and recall(call, value, "cache", age)
+      if known then return known end
     end
-    return ask(call, next, key, value, age)
+    local answer, message, code, detail = next(call)
+    if answer then
+      keep(cache, call, key, answer)
+      return answer
+    end
+    answer = stand_in(cache, call, key, message, code, detail)
+    if answer then return answer end
+    return nil, message, code, detail
   end
 end

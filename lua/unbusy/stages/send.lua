@@ -143,6 +143,7 @@ local function read_first(call, try, x, limit, name)
     return ""
   elseif byte(a) > 32 or a:find "%S" then
     try.start = now - try.began
+    call.place.started_after = try.start
     return a
   end
   note_keep_alive(call, try, (try.keep_alives or 0) + 1)
@@ -289,6 +290,9 @@ return function()
     local request, body, path = requests.build(call, streaming)
     if not request then return nil, body, "invalid", {} end -- nothing was sent: no try
     local try = call:begin_try(call.place)
+    if call.client.closed then -- by who was told of the try
+      return failed(call, try, "the client is closed", "closed", { phase = "connect" })
+    end
     local x, message, code = call.loop.open(request, body)
     if not x then return failed(call, try, message, code, { phase = "connect" }) end
     call.exchange = x
