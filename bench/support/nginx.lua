@@ -7,8 +7,9 @@
 --     server.url .. "/cut/…"     a stream that is cut after its first event
 --     server.url .. "/busy/…"    503
 --     server.url .. "/lost/…"    the connection is closed without an answer
+local launcher = require "spec.support.launcher"
+
 local nginx = {}
-nginx.__index = nginx
 
 local CONFIG = [[
 load_module /usr/lib/nginx/modules/ndk_http_module.so;
@@ -75,65 +76,12 @@ nginx.answer = ('{"id":"chatcmpl-1","object":"chat.completion","created":1700000
   .. '"prompt_cache_hit_tokens":64,"prompt_cache_miss_tokens":36}}'):format(("word "):rep(78))
 assert(#nginx.answer >= 690 and #nginx.answer <= 710, #nginx.answer)
 
-local function output_of(command)
-  local pipe = assert(io.popen(command, "r"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return (out:gsub("%s+$", ""))
-end
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local content = file:read "*a"
-  file:close()
-  return content
-end
-
-local function random_port()
-  local file = assert(io.open("/dev/urandom", "rb"))
-  local a, b = file:read(2):byte(1, 2)
-  file:close()
-  return 10000 + (a * 256 + b) % 22000
-end
-
-local function try_start()
-  local self = setmetatable({
-    dir = output_of 'mktemp -d "${TMPDIR:-/tmp}/bench.XXXXXX"', port = random_port(),
-  }, nginx)
-  self.url = ("http://127.0.0.1:%d"):format(self.port)
-  local values = { dir = self.dir, port = tostring(self.port), answer = nginx.answer }
-  local file = assert(io.open(self.dir .. "/nginx.conf", "wb"))
-  file:write((CONFIG:gsub("%${(%w+)}", values)))
-  file:close()
-  self.pipe = assert(io.popen(("exec setpriv --pdeathsig TERM sh %s $PPID %s >/dev/null 2>&1")
-    :format("spec/support/busyd/supervise.sh", self.dir), "w"))
-  for _ = 1, 500 do -- nginx writes its process id once it listens
-    self.pid = read(self.dir .. "/nginx.pid"):match "%d+"
-    if self.pid then return self end
-    os.execute "sleep 0.02"
-  end
-  self:stop()
-  return nil
-end
-
 --- Starts a server on a free port; it ends with this process.
 ---@return table server `url`, and `stop()`
 function nginx.start()
-  for _ = 1, 3 do
-    local self = try_start()
-    if self then return self end
-  end
-  error("bench: nginx did not start", 2)
-end
-
---- Ends it and removes its files. May be called twice.
-function nginx:stop()
-  if not self.pipe then return end
-  local supervisor = read(self.dir .. "/supervisor.pid"):match "%d+"
-  if supervisor then os.execute("kill -TERM " .. supervisor .. " 2>/dev/null") end
-  self.pipe:close()
-  self.pipe = nil
+  local self = launcher.start { config = CONFIG, values = { answer = nginx.answer } }
+  self.url = ("http://127.0.0.1:%d"):format(self.port)
+  return self
 end
 
 return nginx
