@@ -216,7 +216,7 @@ function target:admit(model, now)
   self.tries = self.tries + 1
   return setmetatable({
     target = self, model = model, key = key, breaker_ticket = breaker_ticket,
-    limiter_ticket = limiter_ticket, reported = nil, finished = nil, started_after = nil,
+    limiter_ticket = limiter_ticket,
   }, place)
 end
 
