@@ -236,7 +236,9 @@ describe("a client", function()
       retry = { base = 0.001, cap = 0.002, attempts = 2 }, breaker = { open_for = 0.01 },
       queue = { max_wait = 0.05 } }
     soak(1e5 * SHARE, function(calls)
-      tasks.enter(serve_crowd, client, calls, function() return options[draw(places)] end)
+      tasks.enter(function(loop)
+        serve_crowd(loop, client, calls, function() return options[draw(places)] end)
+      end)
     end)
     assert.equal(0, client:status().active)
     client:close()
