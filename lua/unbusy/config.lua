@@ -125,7 +125,8 @@ config.call = {
     doc = "other clocks for this call; `start` then applies to any call" },
   upstream_stream = { type = "boolean", doc = "for this call" },
   cache = { type = "boolean|number|string", one_of = { "refresh" }, above = 0, max = 1e9,
-    doc = "false: neither read nor kept; `refresh`: not read; a number: kept for so many seconds" },
+    doc = "false: neither read nor kept; `refresh`: asked in any case; a number: kept for so "
+      .. "many seconds" },
   stale = { type = "boolean|number", min = 0, max = 1e9,
     doc = "false: no stale answer; a number: none older than so many seconds" },
 }
