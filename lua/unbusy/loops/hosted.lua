@@ -1,0 +1,182 @@
+--- Waiting, for hosts whose coroutines, timers and clock are not ours: cqueues, luv, nginx.
+--
+--     wait ──► park(waiter, seconds) ──► the host lets others run
+--       ▲            │
+--       └── unpark(waiter): event:set · cancel         or the time is up
+--
+-- A host gives four things, and gets the verbs of a loop:
+--
+--   now() -> seconds
+--   park(waiter, seconds or nil)   suspends the coroutine that runs until `unpark(waiter)` was
+--                                  called or the time is up; may return early; may raise
+--   unpark(waiter)                 at most once for each park; from any coroutine, or none
+--   spawn(f)                       runs f() in a coroutine that may park
+--
+-- A task is what `spawn` gave; the host's own coroutines are none, and only the host ends them. It
+-- is cancelled as in `unbusy.loops.scheduler`: by an error raised where it waits, once; what cleans
+-- up behind it has `scheduler.CLEAN_UP` seconds, and then every wait raises anew.
+local scheduler = require "unbusy.loops.scheduler"
+
+local hosted = {}
+
+local running = coroutine.running
+
+-- coroutine -> task, of all hosts. Both weak: LuaJIT would keep the pair for ever.
+local task_of = setmetatable({}, { __mode = "kv" })
+local live = 0 -- tasks begun and not yet ended
+
+--- Tasks begun and not yet ended, in this process.
+function hosted.live()
+  return live
+end
+
+-- {== Events ==============================================================
+
+local event = {}
+event.__index = event
+
+local function new_event()
+  return setmetatable({ is_set = false }, event)
+end
+
+local function wake(waiter, cause)
+  if waiter.awake then return end
+  waiter.awake, waiter.cause = true, cause
+  waiter.unpark(waiter)
+end
+
+--- It has happened: all who wait for it go on. It stays so until `clear`.
+function event:set()
+  self.is_set = true
+  local count = #self
+  for i = count, 1, -1 do
+    local waiter = self[i]
+    self[i] = nil
+    wake(waiter, self)
+  end
+end
+
+function event:clear()
+  self.is_set = false
+end
+
+local function forget(ev, waiter)
+  for i = 1, #ev do
+    if ev[i] == waiter then return table.remove(ev, i) end
+  end
+end
+
+local function first_set(events)
+  for i = 1, #events do
+    if events[i].is_set then return events[i] end
+  end
+end
+
+-- }========================================================================
+
+-- {== Waiting =============================================================
+
+local function check_cancelled(task, now)
+  if not task or not task.cancelling then return end
+  if not task.limit then
+    task.limit = now() + scheduler.CLEAN_UP
+    error(scheduler.cancelled, 0)
+  end
+  if now() >= task.limit then error(scheduler.cancelled, 0) end
+end
+
+-- Until when may the waiter sleep: a cancelled task no longer than it may clean up.
+local function limit_of(task, deadline)
+  if not task or not task.limit then return deadline end
+  return deadline and math.min(deadline, task.limit) or task.limit
+end
+
+local function leave(waiter)
+  for _, ev in ipairs(waiter.events) do forget(ev, waiter) end
+  if waiter.task then waiter.task.waiter = nil end
+end
+
+-- Parks until somebody wakes the waiter or its time is up, however often the host looks in.
+local function sleep_through(host, waiter, deadline)
+  while not waiter.awake do
+    local seconds = deadline and deadline - host.now()
+    if seconds and seconds <= 0 then return end
+    host.park(waiter, seconds)
+  end
+end
+
+local function wait(host, events, deadline)
+  local task = task_of[running() or false]
+  check_cancelled(task, host.now)
+  local ev = first_set(events)
+  if ev then return ev end
+  local waiter = { events = events, task = task, unpark = host.unpark, awake = false }
+  for i = 1, #events do table.insert(events[i], waiter) end
+  if task then task.waiter = waiter end
+  local ok, message = pcall(sleep_through, host, waiter, limit_of(task, deadline))
+  leave(waiter)
+  if not ok then error(message, 0) end
+  check_cancelled(task, host.now)
+  return waiter.cause
+end
+
+-- }========================================================================
+
+-- {== Tasks ===============================================================
+
+local task_methods = {}
+task_methods.__index = task_methods
+
+local unpack = table.unpack or unpack -- luacheck: ignore
+
+local function finish(task, ok, ...)
+  task.done, task.ok, task.results = true, ok, { n = select("#", ...), ... }
+  live = live - 1
+  task.ended:set()
+end
+
+local function spawn(host, f, ...)
+  local args, count = { ... }, select("#", ...)
+  local task = setmetatable({ ended = new_event(), wait = host.wait }, task_methods)
+  live = live + 1
+  local ok, message = pcall(host.spawn, function()
+    task_of[running()] = task
+    if task.cancelling then return finish(task, false, scheduler.cancelled) end
+    finish(task, pcall(f, unpack(args, 1, count)))
+  end)
+  if not ok then -- the host has no room for it
+    live = live - 1
+    error(message, 0)
+  end
+  return task
+end
+
+--- Waits for the task's end and gives what its function gave, or raises what it raised.
+function task_methods:join()
+  while not self.done do self.wait { self.ended } end
+  if not self.ok then error(self.results[1], 0) end
+  return unpack(self.results, 1, self.results.n)
+end
+
+local function cancel(task)
+  if task.done or task.cancelling then return end
+  task.cancelling = true
+  if task.waiter then wake(task.waiter) end
+end
+
+-- }========================================================================
+
+--- The verbs of a loop over a host; `enter` and `open` are the host's to add.
+---@param host { now: function, park: function, unpark: function, spawn: function }
+---@return table loop
+function hosted.new(host)
+  local loop = { now = host.now, event = new_event, cancel = cancel }
+  local none = {}
+  function loop.wait(events, deadline) return wait(host, events, deadline) end
+  function loop.sleep(seconds) wait(host, none, host.now() + math.max(seconds, 0)) end
+  function loop.spawn(f, ...) return spawn(host, f, ...) end
+  host.wait = loop.wait
+  return loop
+end
+
+return hosted
