@@ -140,9 +140,11 @@ local function exists(path)
   return file ~= nil
 end
 
+local no_part = { core = true, util = true, engine = true, bell = true, key = true }
+
 for _, path in ipairs(list "ls csrc/lua/lua_*.c") do
   local part = path:match "lua_(.+)%.c$"
-  if part ~= "core" and part ~= "util" and part ~= "engine" and part ~= "key" then
+  if not no_part[part] then
     for _, wanted in ipairs { ("csrc/parts/%s.c"):format(part), ("lua/unbusy/%s.lua"):format(part),
       ("spec/%s_spec.lua"):format(part) } do
       if not exists(wanted) then fault("%s: %s is missing", path, wanted) end

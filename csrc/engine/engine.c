@@ -11,13 +11,12 @@
 **   'settle' does what is due, a bounded number of times.
 */
 #define CURL_DISABLE_DEPRECATION  /* see 'find_lost': nothing else does the same */
-#include "engine/engine.h"
+#include "engine/engine_inner.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
@@ -28,42 +27,16 @@
 #include "base/err.h"
 #include "engine/pipe_guard.h"
 #include "engine/process.h"
-#include "engine/transfer.h"
 
 #define EVENTS 64           /* taken from the epoll at once */
 #define ROUNDS 32           /* of work before others get their turn */
-#define IDLE_EASY 64        /* handles kept for the next request */
 #define IDLE_CONNECTIONS 512L
 #define AGAIN_LEAST 1000    /* microseconds; see 'ask_deadline' */
 #define AGAIN_MOST 64000
 #define NEVER INT64_MAX
 #define NOW 0  /* whatever the clock says */
 
-typedef struct place {
-  ub_transfer *transfer;  /* NULL: free */
-  uint32_t next_free;
-} place;
-
-struct ub_engine {
-  CURLM *multi;
-  int epoll_fd, timer_fd;
-  int64_t process;     /* the mark of the one that opened it */
-  int64_t due_us;      /* when libcurl wants to be called; NEVER */
-  int64_t armed_us;    /* what the timer is set to; NEVER */
-  int64_t again_us;    /* the next wait when libcurl was called too early */
-  int due_changed;     /* libcurl named a deadline since this was cleared */
-  int lost;            /* a socket may have been lost: see 'find_lost' */
-  int guard_pipe;      /* TLS was used: OpenSSL may raise SIGPIPE */
-  ub_transfer *ready, *last_ready;
-  place *places;
-  uint32_t size, free_place, active;
-  uint64_t sequence;
-  ub_buf handed;       /* the data that were taken last */
-  CURL *idle[IDLE_EASY];
-  int idle_count;
-};
-
-static ub_engine_totals totals;
+ub_engine_totals ub_engine_open_now;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static CURLcode global_result;
 
@@ -72,7 +45,7 @@ static void global_init (void) {
 }
 
 ub_engine_totals ub_engine_count (void) {
-  return totals;
+  return ub_engine_open_now;
 }
 
 /* {== What libcurl tells us =============================================== */
@@ -126,7 +99,7 @@ void ub_engine_list (ub_transfer *t) {
   e->last_ready = t;
 }
 
-static void unlist (ub_engine *e, ub_transfer *t) {
+void ub_engine_unlist (ub_engine *e, ub_transfer *t) {
   ub_transfer *before = NULL, *at;
   if (!t->listed)
     return;
@@ -220,7 +193,7 @@ static int is_due (const ub_engine *e) {
   return e->due_us == NOW || (e->due_us != NEVER && ub_clock_us() >= e->due_us);
 }
 
-static void settle (ub_engine *e) {
+void ub_engine_settle (ub_engine *e) {
   int round;
   collect_ended(e);
   for (round = 0; round < ROUNDS && is_due(e); round++) {
@@ -240,6 +213,10 @@ static void serve (ub_engine *e, const struct epoll_event *event) {
       e->armed_us = NEVER;
     return;
   }
+  if (event->data.fd == e->heard_fd) {
+    e->heard = 1;
+    return;
+  }
   if (event->events & (EPOLLIN | EPOLLHUP | EPOLLERR)) flags |= CURL_CSELECT_IN;
   if (event->events & EPOLLOUT) flags |= CURL_CSELECT_OUT;
   if (event->events & EPOLLERR) flags |= CURL_CSELECT_ERR;
@@ -254,7 +231,7 @@ static void step (ub_engine *e) {
     for (i = 0; i < count; i++)
       serve(e, &events[i]);
   }
-  settle(e);
+  ub_engine_settle(e);
 }
 
 int ub_engine_step (ub_engine *e) {
@@ -275,6 +252,37 @@ void ub_engine_wait (const ub_engine *e, int64_t us) {
 
 /* }======================================================================== */
 
+/* {== The host's own descriptor =========================================== */
+
+/* Put the descriptor in (again): it reports once. */
+static int watch_host (ub_engine *e) {
+  struct epoll_event event = {0};
+  event.events = EPOLLIN | EPOLLONESHOT;
+  event.data.fd = e->heard_fd;
+  epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, e->heard_fd, NULL);
+  return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, e->heard_fd, &event) == 0 ? UB_OK : UB_ENETWORK;
+}
+
+int ub_engine_listen (ub_engine *e, int fd) {
+  if (!ub_engine_owned(e))
+    return UB_ECLOSED;
+  if (e->heard_fd >= 0)
+    epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, e->heard_fd, NULL);
+  e->heard_fd = fd;
+  e->heard = 0;
+  return fd < 0 ? UB_OK : watch_host(e);
+}
+
+int ub_engine_heard (ub_engine *e) {
+  int heard = e->heard;
+  e->heard = 0;
+  if (heard && ub_engine_owned(e))
+    watch_host(e);
+  return heard;
+}
+
+/* }======================================================================== */
+
 /* {== Opening and closing ================================================= */
 
 static void drop_multi (ub_engine *e) {
@@ -289,8 +297,8 @@ static void drop_multi (ub_engine *e) {
 }
 
 static void drop_descriptors (ub_engine *e) {
-  if (e->epoll_fd >= 0) { close(e->epoll_fd); totals.descriptors--; }
-  if (e->timer_fd >= 0) { close(e->timer_fd); totals.descriptors--; }
+  if (e->epoll_fd >= 0) { close(e->epoll_fd); ub_engine_open_now.descriptors--; }
+  if (e->timer_fd >= 0) { close(e->timer_fd); ub_engine_open_now.descriptors--; }
 }
 
 void ub_engine_close (ub_engine *e) {
@@ -303,8 +311,8 @@ void ub_engine_close (ub_engine *e) {
     ub_pipe_guard_end(&guard);
   }
   drop_descriptors(e);
-  totals.engines--;
-  totals.transfers -= e->active;
+  ub_engine_open_now.engines--;
+  ub_engine_open_now.transfers -= e->active;
   if (!ub_engine_owned(e))
     return;  /* the rest is the parent's: see engine.h */
   ub_buf_fini(&e->handed);
@@ -315,9 +323,9 @@ void ub_engine_close (ub_engine *e) {
 static int open_descriptors (ub_engine *e) {
   struct epoll_event event = {0};
   e->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  if (e->epoll_fd >= 0) totals.descriptors++;
+  if (e->epoll_fd >= 0) ub_engine_open_now.descriptors++;
   e->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-  if (e->timer_fd >= 0) totals.descriptors++;
+  if (e->timer_fd >= 0) ub_engine_open_now.descriptors++;
   event.events = EPOLLIN;
   event.data.fd = e->timer_fd;
   if (e->epoll_fd < 0 || e->timer_fd < 0 ||
@@ -346,13 +354,13 @@ ub_engine *ub_engine_open (int *err) {
   if (e == NULL)
     return NULL;
   memset(e, 0, sizeof *e);
-  e->epoll_fd = e->timer_fd = -1;
+  e->epoll_fd = e->timer_fd = e->heard_fd = -1;
   e->process = ub_process_mark();
   e->due_us = e->armed_us = NEVER;
   e->free_place = UINT32_MAX;
   e->again_us = AGAIN_LEAST;
   ub_buf_init(&e->handed);
-  totals.engines++;
+  ub_engine_open_now.engines++;
   *err = open_descriptors(e);
   if (*err == UB_OK)
     *err = open_multi(e);
@@ -376,224 +384,3 @@ int64_t ub_engine_active (const ub_engine *e) {
 
 /* }======================================================================== */
 
-/* {== Transfers and their places ========================================== */
-
-#define PLACE_BITS 20  /* an id is a sequence number and a place */
-#define MOST_PLACES ((uint32_t)1 << PLACE_BITS)
-
-/* Make sure that one place is free. */
-static int grow (ub_engine *e) {
-  uint32_t size = e->size == 0 ? 16 : e->size * 2, i;
-  place *places;
-  if (e->free_place != UINT32_MAX)
-    return UB_OK;
-  places = size > MOST_PLACES ? NULL : ub_realloc(e->places, size * sizeof *places);
-  if (places == NULL)
-    return UB_ENOMEM;
-  for (i = size; i-- > e->size;) {
-    places[i].transfer = NULL;
-    places[i].next_free = e->free_place;
-    e->free_place = i;
-  }
-  e->places = places;
-  e->size = size;
-  return UB_OK;
-}
-
-static void settle_in (ub_engine *e, ub_transfer *t) {
-  uint32_t i = e->free_place;
-  e->free_place = e->places[i].next_free;
-  e->places[i].transfer = t;
-  t->id = ++e->sequence << PLACE_BITS | i;
-  t->engine = e;
-  e->active++;
-  totals.transfers++;
-}
-
-static ub_transfer *find (const ub_engine *e, uint64_t id) {
-  uint64_t i = id & (MOST_PLACES - 1);
-  ub_transfer *t = i < e->size ? e->places[i].transfer : NULL;
-  return t != NULL && t->id == id ? t : NULL;
-}
-
-static CURL *get_easy (ub_engine *e) {
-  return e->idle_count > 0 ? e->idle[--e->idle_count] : ub_transfer_easy();
-}
-
-static void put_easy (ub_engine *e, CURL *easy) {
-  if (easy != NULL && e->idle_count < IDLE_EASY)
-    e->idle[e->idle_count++] = easy;
-  else
-    curl_easy_cleanup(easy);
-}
-
-/* Forget a transfer that is no longer in the multi handle. */
-static void drop (ub_engine *e, ub_transfer *t) {
-  uint32_t i = (uint32_t)(t->id & (MOST_PLACES - 1));
-  e->places[i].transfer = NULL;
-  e->places[i].next_free = e->free_place;
-  e->free_place = i;
-  e->active--;
-  totals.transfers--;
-  unlist(e, t);
-  put_easy(e, ub_transfer_free(t));
-}
-
-static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
-  int err = grow(e);
-  CURL *easy = err == UB_OK ? get_easy(e) : NULL;
-  ub_transfer *t = NULL;
-  if (easy != NULL)
-    t = ub_transfer_new(request, easy, &err);
-  if (t == NULL) {
-    curl_easy_cleanup(easy);
-    return err == UB_OK ? UB_ENOMEM : err;
-  }
-  settle_in(e, t);
-  if (curl_multi_add_handle(e->multi, easy) != CURLM_OK) {
-    drop(e, t);
-    return UB_ENOMEM;
-  }
-  *id = t->id;
-  settle(e);
-  return UB_OK;
-}
-
-int ub_engine_submit (ub_engine *e, const ub_request *request, uint64_t *id) {
-  ub_pipe_guard guard;
-  int err;
-  if (!ub_engine_owned(e))
-    return UB_ECLOSED;
-  if (strncasecmp(request->url, "https:", 6) == 0)
-    e->guard_pipe = 1;
-  ub_pipe_guard_begin(&guard, e->guard_pipe);
-  err = start(e, request, id);
-  ub_pipe_guard_end(&guard);
-  return err;
-}
-
-/*
-** Leave an answer half-way. Over HTTP/2 libcurl only notes the stream's reset, and
-** sends it with the connection's next bytes, whenever that is; meanwhile the server
-** works on. So the connection is closed if nobody else uses it.
-*/
-static void leave (ub_engine *e, ub_transfer *t) {
-  t->marked = 1;
-  curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);
-  curl_multi_remove_handle(e->multi, t->easy);
-}
-
-void ub_engine_cancel (ub_engine *e, uint64_t id) {
-  ub_transfer *t = find(e, id);
-  ub_pipe_guard guard;
-  if (t == NULL || !ub_engine_owned(e))
-    return;
-  ub_pipe_guard_begin(&guard, e->guard_pipe);
-  if (!t->ended)
-    leave(e, t);
-  drop(e, t);
-  settle(e);
-  ub_pipe_guard_end(&guard);
-}
-
-/* }======================================================================== */
-
-/* {== News ================================================================ */
-
-uint64_t ub_engine_next (ub_engine *e) {
-  ub_transfer *t = e->ready;
-  if (t == NULL || !ub_engine_owned(e))
-    return 0;
-  e->ready = t->next;
-  if (e->ready == NULL)
-    e->last_ready = NULL;
-  t->listed = 0;
-  return t->id;
-}
-
-/* All taken from a paused transfer: let it go on. It may deliver at once, and
-** what is refused then ends it: libcurl only says so here. */
-static void resume (ub_engine *e, ub_transfer *t) {
-  ub_pipe_guard guard;
-  CURLcode result;
-  t->paused = 0;
-  if (t->ended)
-    return;
-  ub_pipe_guard_begin(&guard, e->guard_pipe);
-  t->resuming = 1;
-  result = curl_easy_pause(t->easy, CURLPAUSE_CONT);
-  t->resuming = 0;
-  settle(e);
-  if (result != CURLE_OK && !t->ended) {
-    curl_multi_remove_handle(e->multi, t->easy);
-    ub_transfer_end(t, result);
-    settle(e);
-  }
-  ub_pipe_guard_end(&guard);
-}
-
-static void take_end (ub_engine *e, ub_transfer *t, ub_news *news) {
-  static char message[CURL_ERROR_SIZE];  /* outlives the transfer; one thread */
-  long reused = 1, version = 0;
-  curl_easy_getinfo(t->easy, CURLINFO_NUM_CONNECTS, &reused);
-  curl_easy_getinfo(t->easy, CURLINFO_HTTP_VERSION, &version);
-  strncpy(message, t->message, sizeof message - 1);
-  news->kind = UB_NEWS_END;
-  news->err = t->err;
-  news->phase = t->phase;
-  news->message = message;
-  news->first_us = t->first_us > 0 ? t->first_us - t->started_us : 0;
-  news->total_us = t->ended_us - t->started_us;
-  news->reused = reused == 0;
-  news->resent = t->sent > 1;
-  news->lasting = t->lasting;
-  news->http2 = version == CURL_HTTP_VERSION_2_0;
-  drop(e, t);
-}
-
-/* Hand out a whole buffer: what the transfer receives, or that it is freed, while
-** the caller copies harms nothing. What waits for its next byte holds no memory. */
-static void hand_over (ub_engine *e, ub_buf *from, ub_news *news) {
-  ub_buf_fini(&e->handed);
-  e->handed = *from;
-  ub_buf_init(from);
-  news->bytes = e->handed.bytes != NULL ? ub_buf_bytes(&e->handed) : "";
-  news->length = ub_buf_length(&e->handed);
-}
-
-static void take_data (ub_engine *e, ub_transfer *t, ub_news *news) {
-  news->kind = UB_NEWS_DATA;
-  hand_over(e, &t->data, news);
-}
-
-static void take_head (ub_engine *e, ub_transfer *t, ub_news *news) {
-  t->head_taken = 1;
-  news->kind = UB_NEWS_HEAD;
-  news->status = t->status;
-  news->resent = t->sent > 1;
-  hand_over(e, &t->head, news);
-}
-
-void ub_engine_take (ub_engine *e, uint64_t id, ub_news *news) {
-  ub_transfer *t = find(e, id);
-  memset(news, 0, sizeof *news);
-  if (t == NULL || !ub_engine_owned(e)) {
-    news->kind = UB_NEWS_END;
-    news->err = UB_ECANCELLED;
-    news->phase = "connect";
-    news->message = "no such transfer";
-    return;
-  }
-  if (t->head_done && !t->head_taken) {
-    take_head(e, t, news);
-    return;
-  }
-  if (t->paused && ub_buf_length(&t->data) == 0)
-    resume(e, t);
-  if (ub_buf_length(&t->data) > 0)
-    take_data(e, t, news);
-  else if (t->ended)
-    take_end(e, t, news);
-}
-
-/* }======================================================================== */

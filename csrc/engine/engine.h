@@ -99,22 +99,17 @@ void ub_engine_take (ub_engine *e, uint64_t id, ub_news *news);
 /* End a transfer and forget it; an unknown id is ignored. */
 void ub_engine_cancel (ub_engine *e, uint64_t id);
 
+/*
+** Watch a descriptor of the host's too (below 0: none any more). When it is readable a
+** step is due, and 'ub_engine_heard' says so once; read it empty before asking.
+*/
+int ub_engine_listen (ub_engine *e, int fd);
+int ub_engine_heard (ub_engine *e);
+
 /* Transfers not yet ended. */
 int64_t ub_engine_active (const ub_engine *e);
 
 /* What is open in this process, over all engines. */
 ub_engine_totals ub_engine_count (void);
-
-typedef struct ub_header {
-  const char *name, *value;
-  size_t name_length, value_length;
-} ub_header;
-
-/*
-** The next "name: value" line of a header block; 0 at the end. '*at' starts at
-** 0. Lines without a colon are passed over, blanks around the value left out,
-** folded lines joined to nothing (RFC 9112 5.2).
-*/
-int ub_header_next (const char *block, size_t length, size_t *at, ub_header *header);
 
 #endif

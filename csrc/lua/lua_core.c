@@ -72,6 +72,7 @@ int luaopen_unbusy_core (lua_State *L) {
   luaL_setfuncs(L, functions, 0);
   ub_open_backoff(L);
   ub_open_balancer(L);
+  ub_open_bell(L);
   ub_open_breaker(L);
   ub_open_budget(L);
   ub_open_key(L);  /* before the cache, whose methods know the type */

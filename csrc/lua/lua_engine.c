@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "engine/engine.h"
+#include "engine/header.h"
 #include "lua/lua_secrets.h"
 #include "lua/lua_util.h"
 
@@ -293,6 +294,24 @@ static int engine_fd (lua_State *L) {
   return 1;
 }
 
+/*
+** e:listen(descriptor or nil) -> true | nil, message, code: watch one of the host's too
+*/
+static int engine_listen (lua_State *L) {
+  ub_engine *e = check(L);
+  int err = ub_engine_listen(e, lua_isnoneornil(L, 2) ? -1 : (int)luaL_checknumber(L, 2));
+  if (err != UB_OK)
+    return ub_pushfail(L, err, "engine");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* e:heard() -> was it readable since the last time? Read it empty before. */
+static int engine_heard (lua_State *L) {
+  lua_pushboolean(L, ub_engine_heard(check(L)));
+  return 1;
+}
+
 /* e:owned() -> does it belong to this process, and is it open? */
 static int engine_owned (lua_State *L) {
   box *b = luaL_checkudata(L, 1, TYPE);
@@ -310,7 +329,8 @@ void ub_open_engine (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"submit", engine_submit}, {"step", engine_step}, {"wait", engine_wait},
     {"next", engine_next}, {"take", engine_take}, {"cancel", engine_cancel},
-    {"fd", engine_fd}, {"owned", engine_owned}, {"active", engine_active},
+    {"fd", engine_fd}, {"listen", engine_listen}, {"heard", engine_heard},
+    {"owned", engine_owned}, {"active", engine_active},
     {"close", engine_close}, {NULL, NULL}
   };
   static const luaL_Reg meta[] = {{"__gc", engine_close}, {"__close", engine_close}, {NULL, NULL}};

@@ -8,6 +8,7 @@
 
 void ub_open_backoff (lua_State *L);
 void ub_open_balancer (lua_State *L);
+void ub_open_bell (lua_State *L);
 void ub_open_breaker (lua_State *L);
 void ub_open_budget (lua_State *L);
 void ub_open_cache (lua_State *L);

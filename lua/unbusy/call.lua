@@ -147,4 +147,6 @@ function call:finish()
   self.client:forget(self)
 end
 
+call.close = call.finish -- as whatever ends a call knows it
+
 return call

@@ -133,7 +133,9 @@ end
 local function run(loop, c)
   c:begin(loop)
   c.client.calls[c] = true
+  if loop.own then loop.own(c) end
   local ok, reply, message, code, detail = pcall(c.client.flow, c)
+  if loop.own then loop.disown(c) end
   if not ok then
     c:finish()
     error(reply, 0)

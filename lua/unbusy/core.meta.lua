@@ -382,6 +382,35 @@ function core.retry_after.body(text) end
 
 -- {== Engine ==============================================================
 
+---@class unbusy.core.bell
+local bell = {}
+
+--- Tells an event loop that takes no descriptors, by a byte on a unix socket, that `descriptor` is
+--- readable. csrc/engine/bell.h has the protocol.
+---@param descriptor integer
+---@return unbusy.core.bell? bell, string? message, string? code
+function core.bell(descriptor) end
+
+--- Where the host connects, once; "" when it has.
+---@return string
+function bell:path() end
+
+--- The host has connected: begin.
+---@return boolean? true, string? message, string? code
+function bell:begin() end
+
+--- Ring as soon as the descriptor is readable.
+function bell:arm() end
+
+--- Ring now, unless a byte is on its way.
+function bell:ring() end
+
+--- The byte was read.
+function bell:heard() end
+
+--- Ends the thread. May be called twice.
+function bell:close() end
+
 ---@class unbusy.core.engine
 local engine = {}
 
@@ -448,6 +477,15 @@ function engine:cancel(id) end
 --- The descriptor that becomes readable when a step is due.
 ---@return integer
 function engine:fd() end
+
+--- Watch a descriptor of the host's too (nil: none any more): when it is readable, a step is due.
+---@param descriptor integer?
+---@return boolean? true, string? message, string? code
+function engine:listen(descriptor) end
+
+--- Was it readable since the last time? Read it empty before asking.
+---@return boolean
+function engine:heard() end
 
 --- Whether it is open and of this process; false after a fork, in the child.
 ---@return boolean

@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "engine/engine.h"
+#include "engine/header.h"
 
 #define BODY "{\"q\":1}"
 #define MOST_CUTS 8

@@ -7,6 +7,7 @@
 #include "fuzz.h"
 
 #include "engine/engine.h"
+#include "engine/header.h"
 
 static int is_space (char c) {
   return c == ' ' || c == '\t' || c == '\r';

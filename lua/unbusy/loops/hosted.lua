@@ -1,4 +1,4 @@
---- Waiting, for hosts whose coroutines, timers and clock are not ours: cqueues, luv, nginx.
+--- Waiting, for hosts whose coroutines and timers are not ours: cqueues, luv, nginx.
 --
 --     wait ──► park(waiter, seconds) ──► the host lets others run
 --       ▲            │
@@ -11,6 +11,8 @@
 --                                  called or the time is up; may return early; may raise
 --   unpark(waiter)                 at most once for each park; from any coroutine, or none
 --   spawn(f)                       runs f() in a coroutine that may park
+--   loses                          true: it ends coroutines where they wait, without a word, and
+--                                  calls `hosted.lost(waiter)` when it has found one
 --
 -- A task is what `spawn` gave; the host's own coroutines are none, and only the host ends them. It
 -- is cancelled as in `unbusy.loops.scheduler`: by an error raised where it waits, once; what cleans
@@ -24,6 +26,9 @@ local running = coroutine.running
 -- coroutine -> task, of all hosts. Both weak: LuaJIT would keep the pair for ever.
 local task_of = setmetatable({}, { __mode = "kv" })
 local live = 0 -- tasks begun and not yet ended
+
+-- coroutine -> what to close when its host ends it without a word; see `loop.own`.
+local owned = setmetatable({}, { __mode = "k" })
 
 --- Tasks begun and not yet ended, in this process.
 function hosted.live()
@@ -45,25 +50,29 @@ local function wake(waiter, cause)
   waiter.unpark(waiter)
 end
 
+local function forget(ev, waiter)
+  for i = 1, #ev do
+    if ev[i] == waiter then return table.remove(ev, i) end
+  end
+end
+
+local function leave(waiter)
+  for _, ev in ipairs(waiter.events) do forget(ev, waiter) end
+  if waiter.task then waiter.task.waiter = nil end
+end
+
 --- It has happened: all who wait for it go on. It stays so until `clear`.
 function event:set()
   self.is_set = true
-  local count = #self
-  for i = count, 1, -1 do
-    local waiter = self[i]
-    self[i] = nil
+  while self[1] do
+    local waiter = self[1]
+    leave(waiter)
     wake(waiter, self)
   end
 end
 
 function event:clear()
   self.is_set = false
-end
-
-local function forget(ev, waiter)
-  for i = 1, #ev do
-    if ev[i] == waiter then return table.remove(ev, i) end
-  end
 end
 
 local function first_set(events)
@@ -91,11 +100,6 @@ local function limit_of(task, deadline)
   return deadline and math.min(deadline, task.limit) or task.limit
 end
 
-local function leave(waiter)
-  for _, ev in ipairs(waiter.events) do forget(ev, waiter) end
-  if waiter.task then waiter.task.waiter = nil end
-end
-
 -- Parks until somebody wakes the waiter or its time is up, however often the host looks in.
 local function sleep_through(host, waiter, deadline)
   while not waiter.awake do
@@ -106,11 +110,13 @@ local function sleep_through(host, waiter, deadline)
 end
 
 local function wait(host, events, deadline)
-  local task = task_of[running() or false]
+  local co = running()
+  local task = task_of[co]
   check_cancelled(task, host.now)
   local ev = first_set(events)
   if ev then return ev end
-  local waiter = { events = events, task = task, unpark = host.unpark, awake = false }
+  local waiter = { events = events, task = task, owned = owned[co], unpark = host.unpark,
+    awake = false }
   for i = 1, #events do table.insert(events[i], waiter) end
   if task then task.waiter = waiter end
   local ok, message = pcall(sleep_through, host, waiter, limit_of(task, deadline))
@@ -158,6 +164,29 @@ function task_methods:join()
   return unpack(self.results, 1, self.results.n)
 end
 
+-- The host has ended the coroutine that waited, and nothing in it ran: what it held is closed.
+local function lost(waiter)
+  leave(waiter)
+  local task, things = waiter.task, waiter.owned or {}
+  for i = #things, 1, -1 do pcall(things[i].close, things[i]) end
+  if task and not task.done then finish(task, false, scheduler.cancelled) end
+end
+
+-- Something to close should the host end this coroutine without a word.
+local function own(thing)
+  local co = running()
+  owned[co] = owned[co] or {}
+  table.insert(owned[co], thing)
+end
+
+-- It is over: close nothing.
+local function disown(thing)
+  local things = owned[running()] or {}
+  for i = #things, 1, -1 do
+    if things[i] == thing then return table.remove(things, i) end
+  end
+end
+
 local function cancel(task)
   if task.done or task.cancelling then return end
   task.cancelling = true
@@ -166,11 +195,14 @@ end
 
 -- }========================================================================
 
+hosted.lost = lost
+
 --- The verbs of a loop over a host; `enter` and `open` are the host's to add.
----@param host { now: function, park: function, unpark: function, spawn: function }
+---@param host { now: function, park: function, unpark: function, spawn: function, loses: boolean? }
 ---@return table loop
 function hosted.new(host)
   local loop = { now = host.now, event = new_event, cancel = cancel }
+  if host.loses then loop.own, loop.disown = own, disown end
   local none = {}
   function loop.wait(events, deadline) return wait(host, events, deadline) end
   function loop.sleep(seconds) wait(host, none, host.now() + math.max(seconds, 0)) end

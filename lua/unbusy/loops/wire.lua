@@ -11,6 +11,8 @@ local wire = {}
 local engine          -- of this process, or nil
 local exchanges = {}  -- id -> exchange, for those under way
 
+local after_take = nil -- see `wire.host`
+
 local exchange = {}
 exchange.__index = exchange
 
@@ -72,7 +74,27 @@ end
 
 --- Sets the events of all transfers that have news; true when there were some.
 function wire.dispatch()
-  return dispatch_from(engine:next())
+  return engine ~= nil and dispatch_from(engine:next())
+end
+
+--- Does what is due, without waiting, and sets the events of all transfers that have news.
+function wire.step()
+  if engine and not engine:owned() then return abandon_parents() end
+  if engine then
+    engine:step()
+    wire.dispatch()
+  end
+end
+
+--- For a host that waits for the engine's descriptor itself: the descriptor, or nil and a failure.
+--- From now on whatever a taken piece of news has moved is dispatched at once, since this host does
+--- not come by before it waits.
+---@return integer? descriptor, string? message, string? code
+function wire.host()
+  local e, message, code = own_engine()
+  if not e then return nil, message, code end
+  after_take = wire.dispatch
+  return e:fd()
 end
 
 --- Lets the engine work, waiting at most `seconds` (nil: as long as it takes) for something to
@@ -102,6 +124,7 @@ end
 function exchange:take()
   if self.orphan or self.done then return over() end
   local kind, a, b, c, echoes = self.engine:take(self.id, self.secrets)
+  if after_take then after_take() end
   if kind ~= "end" then return kind, a, b, c, echoes end
   if a == "cancelled" then return over() end -- in a forked child: it is the parent's
   exchanges[self.id] = nil
@@ -115,6 +138,7 @@ function exchange:close()
   self.done = true
   exchanges[self.id] = nil
   if self.engine:owned() then self.engine:cancel(self.id) end
+  if after_take then after_take() end
 end
 
 --- Ends it and wakes whoever waits for it: `take` says "end", "closed".

@@ -1,0 +1,49 @@
+/*
+** engine_inner.h: what the two halves of the engine share. engine.c watches and
+** steps; transfers.c takes requests and hands out their news.
+*/
+#ifndef UB_ENGINE_INNER_H
+#define UB_ENGINE_INNER_H
+
+#include "base/buf.h"
+#include "engine/engine.h"
+#include "engine/transfer.h"
+
+#define UB_IDLE_EASY 64  /* handles kept for the next request */
+
+typedef struct ub_engine_place {
+  ub_transfer *transfer;  /* NULL: free */
+  uint32_t next_free;
+} ub_engine_place;
+
+struct ub_engine {
+  CURLM *multi;
+  int epoll_fd, timer_fd;
+  int heard_fd;        /* a descriptor of the host's that is watched too; -1 */
+  int heard;           /* it was readable since 'ub_engine_heard' */
+  int64_t process;     /* the mark of the one that opened it */
+  int64_t due_us;      /* when libcurl wants to be called; NEVER */
+  int64_t armed_us;    /* what the timer is set to; NEVER */
+  int64_t again_us;    /* the next wait when libcurl was called too early */
+  int due_changed;     /* libcurl named a deadline since this was cleared */
+  int lost;            /* a socket may have been lost: see 'find_lost' */
+  int guard_pipe;      /* TLS was used: OpenSSL may raise SIGPIPE */
+  ub_transfer *ready, *last_ready;
+  ub_engine_place *places;
+  uint32_t size, free_place, active;
+  uint64_t sequence;
+  ub_buf handed;       /* the data that were taken last */
+  CURL *idle[UB_IDLE_EASY];
+  int idle_count;
+};
+
+/* What is open, over all engines. */
+extern ub_engine_totals ub_engine_open_now;
+
+/* libcurl was called: do what it left due, and set the timer. */
+void ub_engine_settle (ub_engine *e);
+
+/* Take a transfer off the ready list. */
+void ub_engine_unlist (ub_engine *e, ub_transfer *t);
+
+#endif
