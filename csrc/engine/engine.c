@@ -27,7 +27,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "engine/pipe_guard.h"
-#include "engine/process.h"
+#include "base/process.h"
 #include "engine/transfer.h"
 
 #define EVENTS 64           /* taken from the epoll at once */
