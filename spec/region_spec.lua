@@ -94,13 +94,11 @@ describe("a region", function()
 
     it("when it is collected, but not before its parts", function()
       local b = assert(breaker.new { region = assert(region.new { bytes = LEAST }), name = "b" })
-      collectgarbage()
-      collectgarbage()
+      regions.collect()
       assert.equal(1, core.stats().regions)
       assert.is_true(b:report(b:allow(), "ok"))
       b = nil -- luacheck: ignore 311
-      collectgarbage()
-      collectgarbage()
+      regions.collect()
       assert.equal(0, core.stats().regions)
     end)
 
@@ -132,8 +130,7 @@ describe("a region", function()
       assert.equal("open", b:state())
       r:close()
       b, r = nil, nil -- luacheck: ignore 311
-      collectgarbage()
-      collectgarbage()
+      regions.collect()
       assert.equal(0, core.stats().regions)
     end
 
@@ -184,8 +181,7 @@ describe("a region", function()
       local r = assert(region.new { path = path, bytes = LEAST })
       assert(breaker.new { region = r, name = "b" })
       r:close()
-      collectgarbage()
-      collectgarbage()
+      regions.collect()
       return regions.read(path)
     end
 
@@ -303,7 +299,7 @@ describe("a region", function()
     local r
     before_each(function() r = assert(region.new { bytes = LEAST }) end)
     after_each(function()
-      collectgarbage()
+      regions.collect()
       r:close()
     end)
 
@@ -365,8 +361,7 @@ describe("a region", function()
         if i % 2 == 0 then b:force "open" end
       end
       kept[2] = nil
-      collectgarbage()
-      collectgarbage()
+      regions.collect()
       assert(breaker.new { region = r, name = "another" })
       for i, b in pairs(kept) do assert.equal(i % 2 == 0 and "open" or "closed", b:state()) end
     end)
@@ -375,8 +370,7 @@ describe("a region", function()
       local used
       for i = 1, 100 do
         assert(breaker.new { region = r, name = "b", open_for = i })
-        collectgarbage()
-        collectgarbage()
+        regions.collect()
         used = used or r:stats().used
         assert.equal(used, r:stats().used)
         assert.equal(1, r:stats().parts)
@@ -419,8 +413,7 @@ describe("a region", function()
       b:allow()
       assert.equal(2, b:stats().outstanding)
       b = nil -- luacheck: ignore 311
-      collectgarbage()
-      collectgarbage()
+      regions.collect()
       b = assert(breaker.new { region = r2, name = "b" })
       assert.equal(0, b:stats().outstanding)
       r2:close()
