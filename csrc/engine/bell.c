@@ -18,9 +18,9 @@
 
 #include "base/alloc.h"
 #include "base/err.h"
+#include "base/process.h"
 #include "engine/engine.h"
 #include "engine/engine_inner.h"
-#include "engine/process.h"
 
 #define STACK 65536  /* bytes; the thread calls nothing deep */
 

@@ -25,8 +25,8 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/process.h"
 #include "engine/pipe_guard.h"
-#include "engine/process.h"
 
 #define EVENTS 64           /* taken from the epoll at once */
 #define ROUNDS 32           /* of work before others get their turn */

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/region.h"
 #include "engine/engine.h"
 #include "lua/lua_util.h"
 
@@ -28,7 +29,7 @@ static int core_wall (lua_State *L) {
   return 1;
 }
 
-/* core.stats() -> { blocks =, engines =, transfers =, descriptors = } */
+/* core.stats() -> { blocks =, engines =, transfers =, descriptors =, regions = } */
 static int core_stats (lua_State *L) {
   ub_engine_totals totals = ub_engine_count();
   lua_newtable(L);
@@ -36,6 +37,7 @@ static int core_stats (lua_State *L) {
   ub_setwhole(L, "engines", totals.engines);
   ub_setwhole(L, "transfers", totals.transfers);
   ub_setwhole(L, "descriptors", totals.descriptors);
+  ub_setwhole(L, "regions", ub_region_count());
   return 1;
 }
 
@@ -80,6 +82,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_engine(L);
   ub_open_histogram(L);
   ub_open_limiter(L);
+  ub_open_region(L);
   ub_open_retry_after(L);
   ub_open_secrets(L);
   ub_open_sse(L);

@@ -188,7 +188,7 @@ int ub_balancer_pick (ub_balancer *b, const ub_balancer_set *except, int64_t now
   choice c = who(b, except);
   if (c.count == 0)
     return UB_EOPEN;
-  if (slots(b)->used == b->config.slots)
+  if (slots(b)->now.used == b->config.slots)
     give_back(b, ub_slots_oldest(slots(b)));
   *place = b->config.kind == UB_BALANCER_P2C ? of_two(b, &c, now_us) : by_weight(b, &c);
   *ticket = ub_slots_issue(slots(b), now_us, *place);

@@ -33,7 +33,7 @@ static void enter (ub_breaker *b, ub_breaker_state state) {
   b->state = state;
   b->until_us = UB_BREAKER_FOREVER;
   b->generation++;
-  b->fence = slots(b)->sequence;
+  b->fence = slots(b)->now.sequence;
   b->row = b->out = b->loose = b->loose_back = 0;
   b->trial = (ub_tally){0};
 }
@@ -109,7 +109,7 @@ static uint32_t probes (const ub_breaker *b, int64_t now_us, int64_t *first_us) 
   const ub_slots *s = slots_read(b);
   uint32_t n = 0;
   uint16_t i;
-  for (i = s->newest; young(b, i, now_us, b->cooling_us); i = s->slot[i].prev) {
+  for (i = s->now.newest; young(b, i, now_us, b->cooling_us); i = s->slot[i].prev) {
     *first_us = s->slot[i].issued_us;
     n++;
   }
@@ -232,7 +232,7 @@ static int take (ub_breaker *b, uint64_t ticket, uint16_t *earlier) {
   ub_slots *s = slots(b);
   ub_slot *slot = ub_slots_find(s, ticket);
   int current;
-  *earlier = slot != NULL ? slot->prev : s->newest;
+  *earlier = slot != NULL ? slot->prev : s->now.newest;
   if (slot == NULL)
     current = (ticket & 0xffff) == UB_SLOT_NONE && take_loose(b, ticket);
   else {
@@ -259,7 +259,7 @@ int ub_breaker_report (ub_breaker *b, uint64_t ticket, ub_breaker_outcome outcom
 /* Was this ticket given out in this generation, and has it come back? */
 static int returned (ub_breaker *b, uint64_t ticket) {
   uint64_t since = ((ticket >> 16) - b->fence) & SEQUENCE;
-  uint64_t issued = (slots(b)->sequence - b->fence) & SEQUENCE;
+  uint64_t issued = (slots(b)->now.sequence - b->fence) & SEQUENCE;
   if ((ticket & 0xffff) == UB_SLOT_NONE)
     return ticket >> 16 == (b->generation & SEQUENCE) && b->loose_back > 0;
   return since > 0 && since <= issued && (ticket & 0xffff) < b->config.slots
@@ -324,3 +324,44 @@ ub_breaker_stats ub_breaker_read (const ub_breaker *b, int64_t now_us) {
     stats.failure_rate = t->failures < t->calls ? (double)t->failures / (double)t->calls : 1;
   return stats;
 }
+
+/* {== In a region ============================================================ */
+
+static size_t part_size (const void *config) {
+  return ub_breaker_size(config);
+}
+
+/* The breaker and its window's front; the slots have a log of their own. */
+static size_t part_head (const void *config) {
+  (void)config;
+  return sizeof(ub_breaker) + sizeof(ub_window);
+}
+
+static void part_init (void *b, const void *config, int64_t now_us) {
+  ub_breaker_init(b, config, now_us);
+}
+
+static void part_begin (void *b, uint32_t process) {
+  ub_slots_log_begin(slots(b), process);
+}
+
+static void part_repair (void *b) {
+  ub_slots_log_undo(slots(b));
+}
+
+static int part_release (void *machine, uint32_t process) {
+  ub_breaker *b = machine;
+  ub_slot *slot = ub_slots_of(slots(b), process);
+  if (slot == NULL)
+    return 0;
+  b->out -= slot->tag == b->generation;
+  ub_slots_release(slots(b), slot);
+  return 1;
+}
+
+const ub_part_type ub_breaker_part = {
+  .kind = "breaker", .version = 1, .size = part_size, .head = part_head, .init = part_init,
+  .begin = part_begin, .repair = part_repair, .release = part_release
+};
+
+/* }============================================================================ */

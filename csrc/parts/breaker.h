@@ -23,6 +23,7 @@
 #define UB_BREAKER_H
 
 #include "base/rand.h"
+#include "base/region.h"
 #include "base/slots.h"
 #include "parts/window.h"
 
@@ -98,22 +99,22 @@ int ub_breaker_allow (ub_breaker *b, int64_t now_us, uint64_t *ticket);
 int ub_breaker_report (ub_breaker *b, uint64_t ticket, ub_breaker_outcome outcome,
                        int64_t took_us, int64_t now_us);
 
-/*
-** The cut of a stream whose ticket was reported before: one failure more, no
-** call more. 1 when counted; 0 for a ticket still out or of another generation,
-** and unless CLOSED or METRICS_ONLY. Call it once: a second cannot be seen.
-*/
+/* The cut of a stream whose ticket was reported before: one failure more, no call
+   more. 1 when counted; 0 for a ticket still out or of another generation, and
+   unless CLOSED or METRICS_ONLY. Call it once: a second cannot be seen. */
 int ub_breaker_record (ub_breaker *b, uint64_t ticket, int64_t now_us);
 
-/*
-** Enter any state but HALF_OPEN, for 'for_us' (in OPEN chance comes on top), or
-** below 0: OPEN for its own time, others without end. CLOSED forgets the window.
-*/
+/* Enter any state but HALF_OPEN, for 'for_us' (in OPEN chance comes on top), or
+   below 0: OPEN for its own time, others without end. CLOSED forgets the window. */
 void ub_breaker_force (ub_breaker *b, ub_breaker_state state, int64_t for_us, int64_t now_us);
 
-/* What a call made now would find, and when next to try; nothing is written. */
+/* What a call made now would find, and when next to try; nothing is written. A copy
+   of the struct alone serves for the first, and unless HALF_OPEN for the second. */
 ub_breaker_state ub_breaker_state_now (const ub_breaker *b, int64_t now_us);
 int64_t ub_breaker_retry_after (const ub_breaker *b, int64_t now_us);
 ub_breaker_stats ub_breaker_read (const ub_breaker *b, int64_t now_us);
+
+/* In a region; a dead process's tickets come back NEUTRAL. */
+extern const ub_part_type ub_breaker_part;
 
 #endif

@@ -36,7 +36,7 @@ static double cost_of (const ub_budget *b, ub_budget_kind kind) {
 static int has_permit (const ub_budget *b) {
   const ub_budget_config *c = &b->config;
   double share = c->ratio * (double)b->active;
-  return slots(b)->used + 1 <= (share > c->floor ? share : c->floor) + HAIR;
+  return slots(b)->now.used + 1 <= (share > c->floor ? share : c->floor) + HAIR;
 }
 
 int ub_budget_take (ub_budget *b, ub_budget_kind kind, uint64_t *permit) {
@@ -76,5 +76,5 @@ int ub_budget_finish (ub_budget *b, int clean) {
 }
 
 uint32_t ub_budget_permits (const ub_budget *b) {
-  return slots(b)->used;
+  return slots(b)->now.used;
 }

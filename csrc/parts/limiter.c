@@ -84,7 +84,7 @@ double ub_limiter_limit (const ub_limiter *l, int64_t now_us) {
 }
 
 uint32_t ub_limiter_in_flight (const ub_limiter *l) {
-  return slots(l)->used;
+  return slots(l)->now.used;
 }
 
 /* When the i-th of the drops that still rest was, oldest first. */
@@ -102,7 +102,7 @@ uint32_t ub_limiter_resting (ub_limiter *l, int64_t now_us) {
 
 /* Slots that must come free before one more call may start under 'limit'. */
 static int64_t missing (const ub_limiter *l, double limit) {
-  return (int64_t)slots(l)->used + l->resting + 1 - (int64_t)floor(limit);
+  return (int64_t)slots(l)->now.used + l->resting + 1 - (int64_t)floor(limit);
 }
 
 int ub_limiter_allow (ub_limiter *l, uint64_t *ticket, int64_t now_us) {
@@ -186,7 +186,7 @@ static void succeeded (ub_limiter *l, int64_t took, int64_t now) {
   if (l->frozen)
     return;
   l->good++;
-  if (2 * slots(l)->used >= l->limit)  /* in use: its calls prove something */
+  if (2 * slots(l)->now.used >= l->limit)  /* in use: its calls prove something */
     grow(l, now);
 }
 
@@ -208,7 +208,7 @@ static void start_rest (ub_limiter *l, int64_t now) {
 }
 
 static void dropped (ub_limiter *l, int64_t issued, int64_t now) {
-  double others = slots(l)->used - 1.0;  /* those the account may be holding */
+  double others = slots(l)->now.used - 1.0;  /* those the account may be holding */
   l->drops++;
   if (l->frozen)
     return;

@@ -3,16 +3,15 @@
 */
 #include "parts/window.h"
 
-#include <string.h>
-
 /* A call in the ring: two marks, and how often a cut fell on it. */
 #define FAILED     1u
 #define SLOW       2u
 #define CUT        4u
 #define MOST_CUTS  0x3fffu
 
-static ub_tally *buckets (ub_window *w) {
-  return (ub_tally *)(void *)w->room;
+/* The place of bucket 'number'. */
+static ub_bucket *bucket (ub_window *w, uint64_t number) {
+  return (ub_bucket *)(void *)w->room + number % w->places;
 }
 
 static uint16_t *calls (ub_window *w) {
@@ -22,7 +21,7 @@ static uint16_t *calls (ub_window *w) {
 static size_t room_for (const ub_window_config *config) {
   if (config->count > 0)
     return (config->count * sizeof(uint16_t) + 7) & ~(size_t)7;
-  return config->buckets * sizeof(ub_tally);
+  return config->buckets * sizeof(ub_bucket);
 }
 
 size_t ub_window_size (const ub_window_config *config) {
@@ -30,20 +29,20 @@ size_t ub_window_size (const ub_window_config *config) {
 }
 
 void ub_window_init (ub_window *w, const ub_window_config *config, int64_t now_us) {
-  w->by_count = config->count > 0;
+  uint32_t i;
+  *w = (ub_window){.by_count = config->count > 0, .start_us = now_us};
   w->places = w->by_count ? config->count : config->buckets;
   w->width_us = (config->length_us + config->buckets - 1) / config->buckets;
-  w->start_us = now_us;
+  w->present.number = w->places;  /* that none below it is less than 0 */
   ub_window_clear(w);
+  for (i = 0; i < w->places && !w->by_count; i++)
+    *bucket(w, i) = (ub_bucket){0};
 }
 
 void ub_window_clear (ub_window *w) {
-  w->sum = (ub_tally){0};
+  w->sum = w->present.tally = (ub_tally){0};
+  w->first = w->present.number;
   w->at = w->filled = 0;
-  if (w->by_count)
-    memset(w->room, 0, w->places * sizeof(uint16_t));
-  else
-    memset(w->room, 0, w->places * sizeof(ub_tally));
 }
 
 static void subtract (ub_tally *from, const ub_tally *t) {
@@ -53,13 +52,17 @@ static void subtract (ub_tally *from, const ub_tally *t) {
   from->slow -= t->slow;
 }
 
-static uint32_t next (const ub_window *w, uint32_t place) {
-  return place + 1 == w->places ? 0 : place + 1;
-}
-
 /* Buckets begun since the present one. */
 static int64_t missed (const ub_window *w, int64_t now_us) {
   return now_us - w->start_us < w->width_us ? 0 : (now_us - w->start_us) / w->width_us;
+}
+
+/* Take the bucket out of a sum that leaves the window when 'number' begins. */
+static void expire (const ub_window *w, uint64_t number, ub_tally *sum) {
+  const ub_bucket *b = (const ub_bucket *)(const void *)w->room + number % w->places;
+  number -= w->places;
+  if (number >= w->first && b->number == number)
+    subtract(sum, &b->tally);
 }
 
 void ub_window_advance (ub_window *w, int64_t now_us) {
@@ -67,26 +70,24 @@ void ub_window_advance (ub_window *w, int64_t now_us) {
   if (steps == 0)
     return;
   w->start_us += steps * w->width_us;
-  if (steps >= w->places)
+  if (steps >= w->places) {
+    w->present.number += (uint64_t)steps;
     ub_window_clear(w);
-  else for (; steps > 0; steps--) {
-    w->at = next(w, w->at);
-    subtract(&w->sum, &buckets(w)[w->at]);
-    buckets(w)[w->at] = (ub_tally){0};
+    return;
   }
+  *bucket(w, w->present.number) = w->present;
+  for (; steps > 0; steps--)
+    expire(w, ++w->present.number, &w->sum);
+  w->present.tally = (ub_tally){0};
 }
 
 ub_tally ub_window_read (const ub_window *w, int64_t now_us) {
-  const ub_tally *bucket = (const ub_tally *)(const void *)w->room;
-  int64_t steps = w->by_count ? 0 : missed(w, now_us);
+  int64_t i, steps = w->by_count ? 0 : missed(w, now_us);
   ub_tally sum = w->sum;
-  uint32_t at = w->at;
   if (steps >= w->places && steps > 0)
     return (ub_tally){0};
-  for (; steps > 0; steps--) {
-    at = next(w, at);
-    subtract(&sum, &bucket[at]);
-  }
+  for (i = 1; i <= steps; i++)
+    expire(w, w->present.number + (uint64_t)i, &sum);
   return sum;
 }
 
@@ -98,8 +99,7 @@ static void add (ub_tally *t, int failed, int slow) {
 }
 
 /* Take the oldest call out of a full ring. */
-static void evict (ub_window *w) {
-  unsigned call = calls(w)[w->at];
+static void evict (ub_window *w, unsigned call) {
   unsigned failed = call & FAILED;
   w->sum.calls--;
   w->sum.ok -= !failed;
@@ -108,12 +108,15 @@ static void evict (ub_window *w) {
 }
 
 static void push (ub_window *w, int failed, int slow) {
+  if (w->filled > 0) {
+    calls(w)[w->at] = w->newest;
+    w->at = w->at + 1 == w->places ? 0 : w->at + 1;
+  }
   if (w->filled == w->places)
-    evict(w);
+    evict(w, calls(w)[w->at]);
   else
     w->filled++;
-  calls(w)[w->at] = (uint16_t)((failed ? FAILED : 0) | (slow ? SLOW : 0));
-  w->at = next(w, w->at);
+  w->newest = (uint16_t)((failed ? FAILED : 0) | (slow ? SLOW : 0));
 }
 
 void ub_window_add (ub_window *w, int64_t now_us, int failed, int slow) {
@@ -123,17 +126,16 @@ void ub_window_add (ub_window *w, int64_t now_us, int failed, int slow) {
     push(w, failed, slow);
   else {
     ub_window_advance(w, now_us);
-    add(&buckets(w)[w->at], failed, slow);
+    add(&w->present.tally, failed, slow);
   }
   add(&w->sum, failed, slow);
 }
 
 /* The newest call of the ring takes the cut, so that both leave together. */
 static int cut_newest (ub_window *w) {
-  uint16_t *newest = &calls(w)[(w->at > 0 ? w->at : w->places) - 1];
-  if (w->filled == 0 || *newest / CUT == MOST_CUTS)
+  if (w->filled == 0 || w->newest / CUT == MOST_CUTS)
     return 0;
-  *newest = (uint16_t)(*newest + CUT);
+  w->newest = (uint16_t)(w->newest + CUT);
   return 1;
 }
 
@@ -144,7 +146,7 @@ int ub_window_cut (ub_window *w, int64_t now_us) {
   }
   else {
     ub_window_advance(w, now_us);
-    buckets(w)[w->at].failures++;
+    w->present.tally.failures++;
   }
   w->sum.failures++;
   return 1;

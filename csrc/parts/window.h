@@ -2,15 +2,16 @@
 ** window.h: what the latest calls came to: of the last seconds, or the last
 ** so many.
 **
-**   seconds   | tally | tally | tally | … | tally |       one per bucket; the
-**                         ^at       oldest …              present one is 'at',
-**                                                         the oldest behind it
-**   count     | call | call | call | … | call |           one word per call;
-**                         ^at, written next                'at' is the oldest
+**   seconds   | bucket | bucket | bucket | … |     number n lies at n % places;
+**                 ^present       ^oldest          one with another number is empty
+**   count     | call | call | call | … |           one word per call, a ring
+**                 ^newest  ^oldest
 **
-** The sum of all that lies in the window is kept beside it. A window of n
-** buckets reaches back between n - 1 and n bucket widths. Every function
-** wants times that do not go backwards.
+** The sum of all that lies in the window is kept beside it, and so is the present
+** bucket or the newest call: it is written to its place, where nothing is read
+** before, when the next one begins. So putting the head back undoes whatever was
+** done to a window. One of n buckets reaches back between n - 1 and n bucket
+** widths. Every function wants times that do not go backwards.
 */
 #ifndef UB_WINDOW_H
 #define UB_WINDOW_H
@@ -35,15 +36,23 @@ typedef struct ub_window_config {
   uint32_t count;     /* 1 to UB_WINDOW_COUNT: so many calls; 0: seconds */
 } ub_window_config;
 
+typedef struct ub_bucket {
+  uint64_t number;    /* counted from the window's beginning */
+  ub_tally tally;
+} ub_bucket;
+
 typedef struct ub_window {
   ub_tally sum;       /* of the window as it was at the last write */
+  ub_bucket present;
+  uint64_t first;     /* number of the first bucket since all was forgotten */
   int64_t width_us;   /* of a bucket */
   int64_t start_us;   /* when the present bucket began */
   uint32_t places;    /* buckets, or calls */
-  uint32_t at;
+  uint32_t at;        /* of the newest call */
   uint32_t filled;    /* calls in the ring, 'places' at most */
-  uint32_t by_count;
-  alignas(ub_tally) unsigned char room[];
+  uint16_t newest;    /* the newest call, if there is one */
+  uint16_t by_count;
+  alignas(ub_bucket) unsigned char room[];
 } ub_window;
 
 /* Bytes for such a window, a multiple of eight. */

@@ -15,6 +15,7 @@
 local clocked = require "unbusy.clocked"
 local core = require "unbusy.core"
 local options = require "unbusy.options"
+local region = require "unbusy.region"
 require "unbusy.ffi.breaker"
 
 local breaker = {}
@@ -54,6 +55,8 @@ breaker.schema = {
     doc = "gives the time in seconds; by default the system's monotonic clock" },
   seed = { type = "whole",
     doc = "repeats the chance in open times; by default from the system's entropy" },
+  region = region.fields.region,
+  name = region.fields.name,
 }
 
 -- What one field alone cannot say: gives a message, or nothing.
@@ -70,6 +73,7 @@ local function contradiction(o, given)
   elseif o.permits > o.slots then
     return ("permits: a number at most slots (%d) expected, got %d"):format(o.slots, o.permits)
   end
+  return region.contradiction(o)
 end
 
 local class = clocked.class {
@@ -107,14 +111,19 @@ local class = clocked.class {
 -- `b:stats() -> { state =, calls =, successes =, failures =, slow =, failure_rate =, refused =,
 -- outstanding = }`: of the window, or when half-open of its probes; `refused` since the start;
 -- `outstanding` are the tickets of this generation not yet reported.
+--
+-- With `region` and `name` the breaker lives in shared memory: all processes that open it with the
+-- same options see one state. What a process that died had in flight is taken back as `neutral`.
 ---@param given table? see `breaker.schema`
----@return userdata|table b
+---@return userdata|table? b, string? message, string? code nil when the region has no room for it
 function breaker.new(given)
   local o = options.check(breaker.schema, given, "breaker")
   o.min_calls = o.min_calls or math.min(20, o.count or 20)
   local message = contradiction(o, given or {})
   if message then error("breaker: " .. message, 2) end
-  return clocked.wrap(class, core.breaker(o, o.clock and o.clock()), o.clock)
+  local b, why, code = core.breaker(o, o.clock and o.clock(), o.region, o.name)
+  if not b then return nil, why, code end
+  return clocked.wrap(class, b, o.clock)
 end
 
 return breaker

@@ -10,11 +10,13 @@ local providers = require "unbusy.providers"
 
 local config = {}
 
+local CLIENTS = { clock = true, seed = true, region = true, name = true }
+
 -- A part's schema without what a client sets itself, and with `more`.
 local function like(schema, more, but)
   local out = {}
   for name, field in pairs(schema) do
-    if name ~= "clock" and name ~= "seed" and not (but and but[name]) then out[name] = field end
+    if not CLIENTS[name] and not (but and but[name]) then out[name] = field end
   end
   for name, field in pairs(more or {}) do out[name] = field end
   return out

@@ -17,9 +17,15 @@ function core.now() end
 ---@return number
 function core.wall() end
 
---- What is open in this process: memory blocks of the core, engines, their transfers and
---- descriptors.
----@return { blocks: integer, engines: integer, transfers: integer, descriptors: integer }
+---@class unbusy.core.stats
+---@field blocks integer of memory, taken by the core
+---@field engines integer
+---@field transfers integer
+---@field descriptors integer of engines
+---@field regions integer
+
+--- What is open in this process.
+---@return unbusy.core.stats
 function core.stats() end
 
 --- Every way a call of the core can fail.
@@ -84,8 +90,10 @@ local breaker = {}
 
 ---@param options table every field of `breaker.schema` that has a default, and `min_calls`
 ---@param now number? seconds
----@return unbusy.core.breaker
-function core.breaker(options, now) end
+---@param region unbusy.core.region? where it is to live, shared
+---@param name string? of the part, with a region
+---@return unbusy.core.breaker? breaker, string? message, "full"|"nomem"|"invalid"|nil code
+function core.breaker(options, now, region, name) end
 
 ---@param now number? seconds
 ---@return integer? ticket, string? message, "open"? code, { retry_after: number }? detail
@@ -287,6 +295,46 @@ function limiter:restore(now) end
 ---@param now number? seconds
 ---@return unbusy.core.limiter_stats
 function limiter:stats(now) end
+
+---@class unbusy.core.region
+local region = {}
+
+---@param options { name: string?, path: string?, bytes: integer? }
+---@return unbusy.core.region? region, string? message, "invalid"|"full"|"nomem"|nil code
+function core.region(options) end
+
+---@param value any
+---@return boolean is_open_region
+function core.is_region(value) end
+
+---@class unbusy.core.region_stats
+---@field bytes integer
+---@field used integer
+---@field parts integer
+---@field processes integer that have used a part
+---@field waiting integer their callers
+
+---@return unbusy.core.region_stats
+function region:stats() end
+
+---@return integer slot 0: none was left
+function region:process() end
+
+---@return integer? descriptor, string? message, "full"|"nomem"|nil code
+function region:wake_fd() end
+
+---@return boolean was_woken
+function region:drain() end
+
+---@param count integer callers that wait
+---@param since number? seconds of the monotonic clock, when the oldest began
+function region:waiting(count, since) end
+
+---@return boolean woke_one
+function region:wake() end
+
+--- May be called twice.
+function region:close() end
 
 ---@class unbusy.core.secrets
 local secrets = {}

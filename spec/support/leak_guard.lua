@@ -4,8 +4,8 @@
 --       guard.watch(before_each, after_each)
 --
 -- After each test the garbage is collected, the idle engine closed, and what is open counted: C
--- blocks, engines, transfers and descriptors of the core, tasks of every scheduler, and the
--- descriptors of this process. A test that leaves more than it found fails, and says what.
+-- blocks, regions, engines, transfers and descriptors of the core, tasks of every scheduler, and
+-- the descriptors of this process. A test that leaves more than it found fails, and says what.
 local core = require "unbusy.core"
 local scheduler = require "unbusy.loops.scheduler"
 local wire = require "unbusy.loops.wire"
@@ -60,7 +60,9 @@ local function new_files(before, now)
   return table.concat(out, ", ", 1, math.min(#out, 5)) .. (out[6] and ", …" or "")
 end
 
-local KINDS = { "transfers", "engines", "descriptors", "blocks", "tasks", "exchanges" }
+local KINDS = {
+  "transfers", "engines", "descriptors", "blocks", "regions", "tasks", "exchanges"
+}
 
 --- What has been left since `before`: a sentence, or nil.
 function guard.left(before)

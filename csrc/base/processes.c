@@ -1,0 +1,217 @@
+/*
+** processes.c: the slots of a region's processes.
+*/
+#include "base/processes.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/region_inner.h"
+#include "base/wake.h"
+
+#define REAP_EVERY_US  UB_SECOND_US
+#define DYING_US       20000  /* from a lock's news of a death to the end of the process */
+#define PATIENCE_US    5000   /* for the directory's lock */
+
+static ub_process_slot *slot_of (ub_region *r, uint32_t i) {
+  return &r->header->process[i];
+}
+
+/* {== Waking ================================================================= */
+
+/* The slot, not 'but', whose oldest waiter waits longest and is not woken yet; or 0. */
+static uint32_t longest_waiting (ub_region *r, uint32_t but) {
+  const ub_process_set *waiting = &r->header->waiting;
+  uint32_t i, best = 0;
+  int64_t since = INT64_MAX;
+  for (i = ub_set_next(waiting, 0); i != 0; i = ub_set_next(waiting, i)) {
+    const ub_process_slot *p = slot_of(r, i);
+    if (i == but || p->address == 0 || p->woken >= p->waiters || p->since_us >= since)
+      continue;
+    since = p->since_us;
+    best = i;
+  }
+  return best;
+}
+
+/* As 'ub_wake_send', to slot 'i'. The count comes first: it is reset by who reads. */
+static int wake (ub_region *r, uint32_t i) {
+  ub_process_slot *p = slot_of(r, i);
+  int heard;
+  __atomic_add_fetch(&p->woken, 1, __ATOMIC_SEQ_CST);
+  heard = ub_wake_send(r->wake_fd, r->header->id, p->address);
+  if (heard != 1)
+    __atomic_store_n(&p->woken, 0, __ATOMIC_SEQ_CST);
+  return heard;
+}
+
+int ub_region_wake (ub_region *r) {
+  uint32_t i, own;
+  int heard;
+  if (ub_set_empty(&r->header->waiting))
+    return 0;
+  own = ub_region_process(r);
+  while ((i = longest_waiting(r, own)) != 0) {
+    if ((heard = wake(r, i)) != 0)
+      return heard > 0;
+    ub_set_remove(&r->header->waiting, i);  /* gone; or it will say so again */
+  }
+  return 0;
+}
+
+/* All that wait, ourselves too. */
+static void wake_all (ub_region *r) {
+  const ub_process_set *waiting = &r->header->waiting;
+  uint32_t i;
+  for (i = ub_set_next(waiting, 0); i != 0; i = ub_set_next(waiting, i)) {
+    if (slot_of(r, i)->address != 0)
+      wake(r, i);
+  }
+}
+
+int ub_region_wake_fd (ub_region *r, int *err) {
+  uint32_t own = ub_region_process(r);
+  uint64_t address;
+  *err = UB_EFULL;
+  if (own == 0)
+    return -1;
+  if (r->wake_fd >= 0)
+    return r->wake_fd;
+  *err = UB_ENOMEM;
+  r->wake_fd = ub_wake_open(r->header->id, &address);
+  if (r->wake_fd >= 0)
+    __atomic_store_n(&slot_of(r, own)->address, address, __ATOMIC_SEQ_CST);
+  return r->wake_fd;
+}
+
+int ub_region_drain (ub_region *r) {
+  uint32_t own = ub_region_process(r);  /* closes what was the parent's */
+  if (r->wake_fd < 0)
+    return 0;
+  __atomic_store_n(&slot_of(r, own)->woken, 0, __ATOMIC_SEQ_CST);
+  return ub_wake_drain(r->wake_fd);
+}
+
+void ub_region_waiting (ub_region *r, uint32_t count, int64_t since_us) {
+  uint32_t own = ub_region_process(r);
+  ub_process_slot *p = slot_of(r, own);
+  if (own == 0)
+    return;
+  __atomic_store_n(&p->since_us, since_us, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&p->waiters, count, __ATOMIC_SEQ_CST);
+  if (count > 0)
+    ub_set_add(&r->header->waiting, own);
+  else
+    ub_set_remove(&r->header->waiting, own);
+}
+
+/* }============================================================================ */
+
+/* {== The dead =============================================================== */
+
+static void set_free (ub_region *r, uint32_t i) {
+  ub_process_slot *p = slot_of(r, i);
+  ub_set_remove(&r->header->waiting, i);
+  p->waiters = p->woken = 0;
+  p->address = 0;
+  __atomic_store_n(&p->pid, 0, __ATOMIC_SEQ_CST);
+}
+
+/* Take back the slots of processes that are gone: how many. The directory is locked. */
+static int bury (ub_region *r) {
+  int buried = 0;
+  uint32_t i;
+  for (i = 1; i < UB_PROCESSES; i++) {
+    const ub_process_slot *p = slot_of(r, i);
+    ub_process process = {.pid = __atomic_load_n(&p->pid, __ATOMIC_SEQ_CST), .start = p->start};
+    if (process.pid == 0 || ub_process_lives(&process))
+      continue;
+    if (!ub_blocks_release(r, i))
+      continue;  /* a part is busy: the next time */
+    set_free(r, i);
+    buried++;
+  }
+  return buried;
+}
+
+static void reap (ub_region *r, int64_t patience_us) {
+  int buried;
+  if (!ub_directory_lock(r, patience_us))
+    return;
+  buried = bury(r);
+  ub_directory_unlock(r);
+  if (buried == 0)
+    return;
+  if (r->slot == 0)
+    r->mark = 0;  /* there may be a slot for us now */
+  wake_all(r);
+}
+
+void ub_region_reap (ub_region *r) {
+  int64_t *at = &r->header->reap_at_us;
+  int64_t now = ub_region_now(), due = __atomic_load_n(at, __ATOMIC_RELAXED);
+  if (now < due)
+    return;
+  if (__atomic_compare_exchange_n(at, &due, now + REAP_EVERY_US, 0, __ATOMIC_SEQ_CST,
+                                  __ATOMIC_SEQ_CST))
+    reap(r, 0);
+}
+
+void ub_region_reap_now (ub_region *r) {
+  int64_t soon = ub_region_now() + DYING_US;
+  reap(r, PATIENCE_US);
+  __atomic_store_n(&r->header->reap_at_us, soon, __ATOMIC_SEQ_CST);
+}
+
+/* }============================================================================ */
+
+/* {== Our own slot =========================================================== */
+
+/* A free slot, or 0; the directory is locked. */
+static uint32_t find_free (ub_region *r) {
+  uint32_t i;
+  for (i = 1; i < UB_PROCESSES; i++) {
+    if (slot_of(r, i)->pid == 0)
+      return i;
+  }
+  return 0;
+}
+
+/* This process is new here: a slot of its own, and its parts use it. */
+static void claim (ub_region *r) {
+  ub_process self = ub_process_self();
+  if (r->wake_fd >= 0)
+    close(r->wake_fd);  /* inherited: it is the parent's, who goes on with it */
+  r->wake_fd = -1;
+  r->slot = 0;
+  r->mark = ub_process_mark();
+  if (!ub_directory_lock(r, -1))
+    return;
+  r->slot = find_free(r);
+  if (r->slot == 0 && bury(r) > 0)
+    r->slot = find_free(r);
+  if (r->slot != 0) {
+    slot_of(r, r->slot)->start = self.start;
+    __atomic_store_n(&slot_of(r, r->slot)->pid, self.pid, __ATOMIC_SEQ_CST);
+  }
+  ub_blocks_claim(r);
+  ub_directory_unlock(r);
+}
+
+uint32_t ub_region_process (ub_region *r) {
+  if (r->mark != ub_process_mark())
+    claim(r);
+  return r->slot;
+}
+
+void ub_processes_leave (ub_region *r) {
+  if (r->slot == 0 || !ub_directory_lock(r, PATIENCE_US))
+    return;  /* it is taken back when the process has ended */
+  if (ub_blocks_release(r, r->slot))
+    set_free(r, r->slot);
+  ub_directory_unlock(r);
+}
+
+/* }============================================================================ */

@@ -1,0 +1,31 @@
+/*
+** processes.h: the processes of a region wake each other.
+**
+** Each has a datagram socket when it wants to be woken, and says how many of
+** its callers wait for a place and since when the oldest does. Whoever gives a
+** place back wakes the process whose oldest waiter waits longest, of those with
+** more waiters than wake-ups on their way. A woken process that has no use for
+** the place has to wake the next one. When a process dies that held something,
+** all that wait are woken.
+*/
+#ifndef UB_PROCESSES_H
+#define UB_PROCESSES_H
+
+#include "base/region.h"
+
+/*
+** This process's socket, made when it is first asked for: readable once
+** somebody has woken us. Or -1, with UB_EFULL (every slot is taken) or UB_ENOMEM.
+*/
+int ub_region_wake_fd (ub_region *r, int *err);
+
+/* Read the socket empty. Gives 1 when somebody had woken us. */
+int ub_region_drain (ub_region *r);
+
+/* So many of this process's callers wait; the oldest since 'since_us'. */
+void ub_region_waiting (ub_region *r, uint32_t count, int64_t since_us);
+
+/* Wake one other process. Gives 0 when none waits, which costs next to nothing. */
+int ub_region_wake (ub_region *r);
+
+#endif

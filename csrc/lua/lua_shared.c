@@ -1,0 +1,74 @@
+/*
+** lua_shared.c: what the bindings of shared parts have in common.
+*/
+#include "lua/lua_shared.h"
+
+#include "base/err.h"
+#include "base/hash.h"
+#include "lua/lua_region.h"
+
+typedef struct box {
+  ub_shared *part;
+} box;
+
+ub_self ub_checkeither (lua_State *L, const char *type, const char *shared) {
+  box *b;
+  if (!lua_toboolean(L, lua_upvalueindex(UB_SHARED_UPVALUE)))
+    return (ub_self){.machine = ub_checkself(L, type)};
+  b = ub_checkself(L, shared);
+  if (b->part == NULL)
+    luaL_error(L, "%s: it is closed", shared);
+  return (ub_self){.shared = b->part};
+}
+
+const void *ub_look (const ub_self *self, void *room, size_t bytes) {
+  if (self->shared == NULL)
+    return self->machine;
+  return ub_shared_look(self->shared, room, bytes) ? room : NULL;
+}
+
+uint64_t ub_layout (const void *config, size_t bytes) {
+  return ub_hash(config, bytes, 0);
+}
+
+int ub_pushshared (lua_State *L, const char *shared, const ub_part_type *type,
+                   uint64_t layout, const void *config, size_t bytes, int64_t now_us) {
+  ub_region *r = ub_checkregion(L, 3);
+  size_t length;
+  const char *name = luaL_checklstring(L, 4, &length);
+  box *b;
+  int err;
+  luaL_argcheck(L, length >= 1 && length <= UB_PART_NAME, 4, "1 to 255 bytes expected");
+  b = ub_newuserdata(L, sizeof *b);
+  b->part = NULL;
+  ub_settype(L, shared);
+  b->part = ub_region_part(r, type, name, length, layout, config, bytes, now_us, &err);
+  return b->part != NULL ? 1 : ub_pushfail(L, err, "region");
+}
+
+static int shared_gc (lua_State *L) {
+  box *b = lua_touserdata(L, 1);
+  if (b->part != NULL)
+    ub_shared_close(b->part);
+  b->part = NULL;
+  return 0;
+}
+
+void ub_newshared (lua_State *L, const char *shared, const ub_part_type *type,
+                   const luaL_Reg *methods) {
+  static const luaL_Reg none[] = {{NULL, NULL}}, meta[] = {{"__gc", shared_gc}, {NULL, NULL}};
+  ub_part_type_add(type);
+  ub_newtype(L, shared, none, meta);
+  luaL_getmetatable(L, shared);
+  lua_getfield(L, -1, "__index");
+  for (; methods->name != NULL; methods++) {
+    lua_pushvalue(L, -2);
+    lua_pushnil(L);
+    lua_pushnil(L);
+    lua_pushnil(L);
+    lua_pushboolean(L, 1);
+    lua_pushcclosure(L, methods->func, UB_SHARED_UPVALUE);
+    lua_setfield(L, -2, methods->name);
+  }
+  lua_pop(L, 2);
+}
