@@ -4,6 +4,7 @@ local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
 local call = require "unbusy.call"
+local canceller = require "unbusy.canceller"
 local config = require "unbusy.config"
 local flow = require "unbusy.flow"
 local limiter = require "unbusy.limiter"
@@ -124,6 +125,9 @@ local function call_options(self, given, what)
   if o.target and not knows_target(self, o.target) then
     error(("%s: no target is named '%s'"):format(what, o.target), CALLER)
   end
+  if o.cancel and not canceller.is(o.cancel) then
+    error(what .. ": cancel: what unbusy.canceller() gives expected", CALLER)
+  end
   if o.clocks then
     o.given_clocks, o.clocks = o.clocks, merged_clocks(self, o.clocks)
   end
@@ -131,9 +135,9 @@ local function call_options(self, given, what)
 end
 
 local function run(loop, c)
-  c:begin(loop)
-  c.client.calls[c] = true
-  local ok, reply, message, code, detail = pcall(c.client.flow, c)
+  local self = c.client
+  self.calls[c] = true
+  local ok, reply, message, code, detail = pcall(c:begin(loop) and self.flow or c.refusal, c)
   if not ok then
     c:finish()
     error(reply, 0)
@@ -255,8 +259,7 @@ end
 function client:close()
   if self.closed then return end
   self.closed = true
-  self.queue:close()
-  for c in pairs(self.calls) do c:abort() end
+  for c in pairs(self.calls) do c:abort "closed" end
   if self.cache then self.cache:close() end
 end
 

@@ -121,6 +121,7 @@ config.call = {
   priority = { type = "string", one_of = { "interactive", "normal", "batch" }, default = "normal",
     doc = "place in the waiting line" },
   target = { type = "string", doc = "this target only" },
+  cancel = { type = "table", doc = "ends the call from outside: an `unbusy.canceller()`" },
   clocks = { type = "table", fields = call_clocks, optional = true,
     doc = "other clocks for this call; `start` then applies to any call" },
   upstream_stream = { type = "boolean", doc = "for this call" },
