@@ -3,7 +3,10 @@
 -- A call carries the request, its deadline, the loop it runs in, its tries, and what it holds: a
 -- place at a target, an exchange, that the budget counts it, and (see `hold`) whatever else it
 -- waits in or for. Whatever way it ends, `call:finish` gives all of that back.
-local call = { stopped = false } -- of most calls: not in each of them
+local headers = require "unbusy.headers"
+local trace = require "unbusy.trace"
+
+local call = { stopped = false, extra = false } -- of most calls: not in each of them
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -23,6 +26,16 @@ function call.new(client, kind, request, given, how)
   }, call)
   if how and how.path then self.path = how.path end
   return self
+end
+
+--- What its options add to each request, where they add something.
+---@return string? message what is wrong with them
+function call:add_headers()
+  local given = self.options
+  local list, wrong = headers.of_request(given.headers or {})
+  if not list then return wrong end
+  self.trace = trace.of(given.trace, list.traceparent, list.tracestate)
+  if self.trace or list[1] then self.extra = list end
 end
 
 --- The call begins: its clock runs from here.
@@ -129,7 +142,9 @@ function call:begin_try(place)
   }
   self.tries[try.number] = try
   if self.client.on_event then
-    self:emit("try", { target = try.target, number = try.number, model = try.model })
+    local t = self.trace
+    self:emit("try", { target = try.target, number = try.number, model = try.model,
+      trace = t and t.id, span = t and t.spans[try.number] })
   end
   return try
 end
@@ -138,6 +153,7 @@ end
 function call:detail(detail)
   detail = detail or {}
   detail.tries = #self.tries
+  if self.trace then detail.trace = trace.shown(self.trace) end
   return detail
 end
 

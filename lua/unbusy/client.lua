@@ -7,6 +7,7 @@ local call = require "unbusy.call"
 local canceller = require "unbusy.canceller"
 local config = require "unbusy.config"
 local flow = require "unbusy.flow"
+local headers = require "unbusy.headers"
 local limiter = require "unbusy.limiter"
 local monotonic = require "unbusy.clock"
 local loops = require "unbusy.loops"
@@ -15,6 +16,7 @@ local permits = require "unbusy.permits"
 local queue = require "unbusy.queue"
 local stream = require "unbusy.stream"
 local target = require "unbusy.target"
+local trace = require "unbusy.trace"
 local warm = require "unbusy.warm"
 
 local client = {}
@@ -125,6 +127,9 @@ local function call_options(self, given, what)
   if o.target and not knows_target(self, o.target) then
     error(("%s: no target is named '%s'"):format(what, o.target), CALLER)
   end
+  if o.headers and not headers.is_readable(o.headers) then
+    error(what .. ": headers: a list of lines or a map of strings expected", CALLER)
+  end
   if o.cancel and not canceller.is(o.cancel) then
     error(what .. ": cancel: what unbusy.canceller() gives expected", CALLER)
   end
@@ -142,6 +147,7 @@ local function run(loop, c)
     c:finish()
     error(reply, 0)
   end
+  if reply and c.extra and c.trace then reply.trace = trace.shown(c.trace) end
   if reply and reply.pieces then return stream.new(c, reply) end
   c:finish()
   if reply then return reply end
@@ -152,7 +158,12 @@ end
 local function start(self, kind, request, given, what, how)
   local o = call_options(self, given, what)
   if self.closed then return nil, "the client is closed", "closed", { tries = 0 } end
-  return loops.enter(self.loop, run, call.new(self, kind, request, o, how))
+  local c = call.new(self, kind, request, o, how)
+  if o.headers or o.trace then
+    local message = c:add_headers()
+    if message then return nil, what .. ": " .. message, "invalid", { tries = 0 } end
+  end
+  return loops.enter(self.loop, run, c)
 end
 
 local function check_request(request, field, what)

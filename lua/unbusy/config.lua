@@ -121,6 +121,11 @@ config.call = {
   priority = { type = "string", one_of = { "interactive", "normal", "batch" }, default = "normal",
     doc = "place in the waiting line" },
   target = { type = "string", doc = "this target only" },
+  headers = { type = "table",
+    doc = "more request headers: \"name: value\" lines, or name = value" },
+  trace = { type = "string|boolean",
+    doc = "the caller's `traceparent`: passed on, with a span for each try; true: a new one "
+      .. "where `headers` has none; false: none" },
   cancel = { type = "table", doc = "ends the call from outside: an `unbusy.canceller()`" },
   clocks = { type = "table", fields = call_clocks, optional = true,
     doc = "other clocks for this call; `start` then applies to any call" },

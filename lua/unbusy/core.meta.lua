@@ -22,6 +22,10 @@ function core.wall() end
 ---@return { blocks: integer, engines: integer, transfers: integer, descriptors: integer }
 function core.stats() end
 
+--- 16 hexadecimal digits of the system's entropy, not all of them 0.
+---@return string
+function core.random_id() end
+
 --- Every way a call of the core can fail.
 ---@return { number: integer, word: string, text: string }[]
 function core.errors() end

@@ -1,5 +1,6 @@
 --- What is sent: a request that is prepared once for each key and path, and a body.
 local json = require "unbusy.json"
+local trace = require "unbusy.trace"
 
 local requests = {}
 
@@ -86,6 +87,56 @@ end
 
 -- }========================================================================
 
+-- {== What a call adds ====================================================
+
+local replaceable = { ["user-agent"] = true, accept = true, ["content-type"] = true }
+
+-- A body that we write says itself what it is.
+local function is_of_body(name)
+  return name == "accept" or name:find("content-", 1, true) == 1
+end
+
+-- Lower-case name -> true, for what the target sets itself.
+local function own_names(target)
+  local own = {}
+  for name in pairs(target.extra_headers()) do own[name:lower()] = true end
+  return own
+end
+
+-- The lines of `base` and the call's own. What the target sets and what says who we are stays;
+-- where a line of the call takes the place of one of ours, ours goes.
+local function merged_lines(call, base)
+  local own, ours, out, added = own_names(call.place.target), {}, {}, {}
+  for _, line in ipairs(base) do ours[line:match("^[^:]+"):lower()] = true end
+  for _, h in ipairs(call.extra) do
+    local keeps_ours = own[h.name] or ours[h.name] and not replaceable[h.name]
+      or call.kind ~= "post" and is_of_body(h.name)
+    if not keeps_ours then
+      added[h.name] = true
+      out[#out + 1] = h.line
+    end
+  end
+  for _, line in ipairs(base) do
+    if not added[line:match("^[^:]+"):lower()] then out[#out + 1] = line end
+  end
+  return out
+end
+
+-- A request of this call alone, after one that is shared.
+local function with_extra(call, base)
+  local request, lines = {}, merged_lines(call, base.headers)
+  for name, value in pairs(base) do request[name] = value end
+  if call.trace then
+    local parent, state = trace.lines(call.trace, #call.tries + 1)
+    lines[#lines + 1] = parent
+    lines[#lines + 1] = state
+  end
+  request.headers = lines
+  return request
+end
+
+-- }========================================================================
+
 --- The request for the place that the call was given, as `loop.open` takes it, and its body. The
 --- request is shared with other calls: nobody changes it.
 ---@return table? request, string body or what is wrong, string path
@@ -97,7 +148,9 @@ function requests.build(call, streaming)
     path, body = encoded(call, call.place.target.provider, call.place.model, streaming)
   end
   if not path then return nil, body end
-  return prepared(call, path, streaming), body, path
+  local request = prepared(call, path, streaming)
+  if call.extra then request = with_extra(call, request) end
+  return request, body, path
 end
 
 --- The try has failed: there may be another one, with the same bytes.
