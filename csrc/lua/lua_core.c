@@ -94,6 +94,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_cache(L);
   ub_open_engine(L);
   ub_open_histogram(L);
+  ub_open_json_fields(L);
   ub_open_limiter(L);
   ub_open_retry_after(L);
   ub_open_secrets(L);

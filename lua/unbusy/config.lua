@@ -123,6 +123,8 @@ config.call = {
   target = { type = "string", doc = "this target only" },
   headers = { type = "table",
     doc = "more request headers: \"name: value\" lines, or name = value" },
+  raw = { type = "string",
+    doc = "the JSON that the request was decoded from: sent as it is but for what must differ" },
   trace = { type = "string|boolean",
     doc = "the caller's `traceparent`: passed on, with a span for each try; true: a new one "
       .. "where `headers` has none; false: none" },

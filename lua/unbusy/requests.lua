@@ -1,5 +1,6 @@
 --- What is sent: a request that is prepared once for each key and path, and a body.
 local json = require "unbusy.json"
+local json_fields = require "unbusy.json_fields"
 local trace = require "unbusy.trace"
 
 local requests = {}
@@ -7,6 +8,32 @@ local requests = {}
 local MOST_BYTES = 64 * 1024 * 1024 -- of an expanded answer, unless the target says otherwise
 
 -- {== Bodies ==============================================================
+
+-- What must be different in the caller's own bytes for them to say `body`: name -> JSON, or false
+-- for what must go; nil where that cannot be said.
+local function edits_of(given, body)
+  local edits = {}
+  for name, value in next, body do
+    if given[name] ~= value then
+      edits[name] = type(name) == "string" and json.encode(value) or nil
+      if not edits[name] then return nil end
+    end
+  end
+  for name in next, given do
+    if body[name] == nil then edits[name] = false end
+  end
+  return edits
+end
+
+local once = { "model", "stream" } -- a server could take the first where we have read the last
+
+-- The caller's own bytes, with no more changed than must be; nil where there are none, or where
+-- they are not JSON that could be changed.
+local function spliced(call, body)
+  local raw = call.options.raw
+  local edits = raw and edits_of(call.request, body)
+  return edits and json_fields.splice(raw, edits, once)
+end
 
 -- The request's path and its body's bytes for one model name; those of the try before where they
 -- would be the same.
@@ -18,7 +45,8 @@ local function encoded(call, provider, model, streaming)
     if body == call.request then body = provider.copy(body) end
     body.model = model
   end
-  local text, message = json.encode(body)
+  local text, message = spliced(call, body), nil
+  if not text then text, message = json.encode(body) end
   if not text then return nil, message end
   return path, text
 end
@@ -26,7 +54,8 @@ end
 -- The same for a post: a string is sent as it is.
 local function of_post(call)
   if type(call.request) == "string" then return call.path, call.request end
-  local text, message = json.encode(call.request)
+  local text, message = spliced(call, call.request), nil
+  if not text then text, message = json.encode(call.request) end
   return text and call.path, text or message
 end
 

@@ -3,8 +3,9 @@
 --     for piece in stream:pieces() do io.write(piece.text or "") end
 --
 -- A piece has some of: `text`, `reasoning`, `tool_calls` (fragments, by index), `finish`,
--- `usage`, and `data`, the event's JSON as it came. A stream that is cut never just ends: `read`
--- gives a failure, `pieces` raises.
+-- `usage`, and of the event that it came in: `data`, its bytes as they came, `event`, its name, and
+-- `id`, the last one that was named. A stream that is cut never just ends: `read` gives a failure,
+-- `pieces` raises.
 local collect = require "unbusy.collect"
 local loops = require "unbusy.loops"
 local token_clock = require "unbusy.token_clock"
