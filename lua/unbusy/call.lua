@@ -13,7 +13,7 @@ local order = 0 -- of arrival, over all clients
 
 --- A call that is about to begin.
 ---@param client table
----@param kind "chat"|"complete"|"embed"|"post"
+---@param kind "chat"|"complete"|"embed"|"responses"|"post"
 ---@param request any the body
 ---@param given table checked options of the call
 ---@param how table? { streaming =, path = }

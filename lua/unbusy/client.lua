@@ -173,12 +173,20 @@ local function check_request(request, field, what)
   if request.model ~= nil and type(request.model) ~= "string" then
     error(("%s: model: a string expected, got a %s"):format(what, type(request.model)), CALLER)
   end
-  if request[field] == nil then
+  if field and request[field] == nil then
     error(("%s: '%s' is missing"):format(what, field), CALLER)
   end
   if field == "messages" and (type(request.messages) ~= "table" or #request.messages == 0) then
     error(("%s: messages: a list of at least one expected"):format(what), CALLER)
   end
+end
+
+-- Is it a request of the Responses API? A `prompt` is one that is stored there, with its `id`.
+local function asks_for_response(request)
+  if type(request) ~= "table" then return false end
+  local prompt = request.prompt
+  return request.input ~= nil or request.previous_response_id ~= nil
+    or request.conversation ~= nil or type(prompt) == "table" and prompt.id ~= nil
 end
 
 --- A chat completion.
@@ -192,15 +200,21 @@ end
 
 local as_stream = { streaming = true }
 
---- A chat completion (or a completion, for a request with `prompt`) as a stream.
+-- What a stream is asked of, by the field that says what is wanted.
+local function streamed_kind(request)
+  if type(request) ~= "table" or request.messages ~= nil then return "chat", "messages" end
+  if asks_for_response(request) then return "responses" end
+  if request.prompt ~= nil then return "complete", "prompt" end
+  return "chat", "messages"
+end
+
+--- A chat completion as a stream; or a completion, for a request with `prompt`; or a response, for
+--- one with `input` or what else `responses` takes.
 ---@return table? stream, string? message, string? code, table? detail
 function client:stream(request, given)
-  if type(request) == "table" and request.prompt ~= nil then
-    check_request(request, "prompt", "stream")
-    return start(self, "complete", request, given, "stream", as_stream)
-  end
-  check_request(request, "messages", "stream")
-  return start(self, "chat", request, given, "stream", as_stream)
+  local kind, field = streamed_kind(request)
+  check_request(request, field, "stream")
+  return start(self, kind, request, given, "stream", as_stream)
 end
 
 --- A completion of `request.prompt`.
@@ -213,6 +227,12 @@ end
 function client:embed(request, given)
   check_request(request, "input", "embed")
   return start(self, "embed", request, given, "embed")
+end
+
+--- A response of the Responses API to `request.input` (or a stored `prompt` or conversation).
+function client:responses(request, given)
+  check_request(request, not asks_for_response(request) and "input" or nil, "responses")
+  return start(self, "responses", request, given, "responses")
 end
 
 --- Any other POST below the target's URL: `body` is a table (sent as JSON) or a string (sent as it

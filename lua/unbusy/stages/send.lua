@@ -278,7 +278,7 @@ local function receive_whole(call, try, x)
   return reply.of_answer(call, try, answer)
 end
 
-local streams = { chat = true, complete = true }
+local streams = { chat = true, complete = true, responses = true }
 
 -- Is the whole answer to come as a stream, so that queue and start show?
 local function asks_for_stream(call)
