@@ -2,11 +2,14 @@
 ** lua_core.c: opens 'unbusy.core', the C side of unbusy.
 **
 ** The module is a table of constructors, one per part, and a few functions:
-** now, wall, stats, errors, fail_alloc. lua/unbusy/core.meta.lua describes it.
+** now, wall, stats, errors, random_id, fail_alloc. lua/unbusy/core.meta.lua describes it.
 */
+#include <stdio.h>
+
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/rand.h"
 #include "base/region.h"
 #include "engine/engine.h"
 #include "lua/lua_util.h"
@@ -57,6 +60,18 @@ static int core_errors (lua_State *L) {
   return 1;
 }
 
+/* core.random_id() -> 16 hexadecimal digits of the system's entropy, not all of them 0 */
+static int core_random_id (lua_State *L) {
+  char digits[17];
+  uint64_t id;
+  do {
+    id = ub_rand_seed();
+  } while (id == 0);
+  snprintf(digits, sizeof digits, "%016llx", (unsigned long long)id);
+  lua_pushstring(L, digits);
+  return 1;
+}
+
 /* core.fail_alloc(n) -> left: the n-th allocation of the core from now fails, once */
 static int core_fail_alloc (lua_State *L) {
   ub_pushwhole(L, ub_alloc_fail_at((int64_t)luaL_checknumber(L, 1)));
@@ -68,7 +83,8 @@ __attribute__((visibility("default"))) int luaopen_unbusy_core (lua_State *L);
 int luaopen_unbusy_core (lua_State *L) {
   static const luaL_Reg functions[] = {
     {"now", core_now}, {"wall", core_wall}, {"stats", core_stats},
-    {"errors", core_errors}, {"fail_alloc", core_fail_alloc}, {NULL, NULL}
+    {"errors", core_errors}, {"random_id", core_random_id},
+    {"fail_alloc", core_fail_alloc}, {NULL, NULL}
   };
   lua_newtable(L);
   luaL_setfuncs(L, functions, 0);
@@ -81,6 +97,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_cache(L);
   ub_open_engine(L);
   ub_open_histogram(L);
+  ub_open_json_fields(L);
   ub_open_limiter(L);
   ub_open_region(L);
   ub_open_retry_after(L);

@@ -14,6 +14,7 @@ void ub_open_budget (lua_State *L);
 void ub_open_cache (lua_State *L);
 void ub_open_engine (lua_State *L);
 void ub_open_histogram (lua_State *L);
+void ub_open_json_fields (lua_State *L);
 void ub_open_key (lua_State *L);
 void ub_open_limiter (lua_State *L);
 void ub_open_region (lua_State *L);

@@ -3,14 +3,17 @@
 -- A call carries the request, its deadline, the loop it runs in, its tries, and what it holds: a
 -- place at a target, an exchange, that the budget counts it, and (see `hold`) whatever else it
 -- waits in or for. Whatever way it ends, `call:finish` gives all of that back.
-local call = {}
+local headers = require "unbusy.headers"
+local trace = require "unbusy.trace"
+
+local call = { stopped = false, extra = false } -- of most calls: not in each of them
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
 
 --- A call that is about to begin.
 ---@param client table
----@param kind "chat"|"complete"|"embed"|"post"
+---@param kind "chat"|"complete"|"embed"|"responses"|"post"
 ---@param request any the body
 ---@param given table checked options of the call
 ---@param how table? { streaming =, path = }
@@ -25,11 +28,43 @@ function call.new(client, kind, request, given, how)
   return self
 end
 
+--- What its options add to each request, where they add something.
+---@return string? message what is wrong with them
+function call:add_headers()
+  local given = self.options
+  local list, wrong = headers.of_request(given.headers or {})
+  if not list then return wrong end
+  self.trace = trace.of(given.trace, list.traceparent, list.tracestate)
+  if self.trace or list[1] then self.extra = list end
+end
+
 --- The call begins: its clock runs from here.
+---@return boolean good false: it was stopped before
 function call:begin(loop)
   self.loop, self.started = loop, loop.now()
   local seconds, total = self.options.deadline, self:clock "total"
   self.deadline = self.started + (seconds and seconds < total and seconds or total)
+  local cancel = self.options.cancel
+  if cancel then
+    cancel:add(self)
+    if cancel.cancelled then self.stopped = "cancelled" end
+  end
+  if self.client.closed then self.stopped = "closed" end
+  return not self.stopped
+end
+
+local reasons = { closed = "the client is closed", cancelled = "the call was cancelled" }
+
+--- Why the call is to end, where it was stopped: the words, and the code.
+---@return string? message, string? code
+function call:reason()
+  if self.stopped then return reasons[self.stopped], self.stopped end
+end
+
+--- The failure of a call that was stopped.
+---@return nil, string message, string code, table detail
+function call:refusal()
+  return nil, reasons[self.stopped], self.stopped, {}
 end
 
 --- The seconds of one of this call's clocks.
@@ -83,9 +118,9 @@ function call:shortened(clock)
   return given ~= nil and given[clock] ~= nil and given[clock] < self.client.clocks[clock]
 end
 
---- Sleeps, unless the client is closed meanwhile.
+--- Sleeps, unless the call is stopped meanwhile.
 function call:sleep(seconds)
-  if self.client.closed then return end
+  if self.stopped then return end
   local nap = self.loop.event()
   local guard = { close = function() end, abort = function() nap:set() end }
   self:hold(guard)
@@ -107,7 +142,9 @@ function call:begin_try(place)
   }
   self.tries[try.number] = try
   if self.client.on_event then
-    self:emit("try", { target = try.target, number = try.number, model = try.model })
+    local t = self.trace
+    self:emit("try", { target = try.target, number = try.number, model = try.model,
+      trace = t and t.id, span = t and t.spans[try.number] })
   end
   return try
 end
@@ -116,15 +153,19 @@ end
 function call:detail(detail)
   detail = detail or {}
   detail.tries = #self.tries
+  if self.trace then detail.trace = trace.shown(self.trace) end
   return detail
 end
 
---- The client is closed: what the call waits for fails, and so it ends soon.
-function call:abort()
+--- The client is closed, or the call is cancelled: what it waits for fails, and so it ends soon.
+---@param why "closed"|"cancelled"
+function call:abort(why)
+  self.stopped = self.stopped or why
   if self.exchange then self.exchange:abort() end
   local held = self.held or {}
   for i = #held, 1, -1 do
-    if held[i].abort then held[i]:abort() end
+    local thing = held[i] -- none, where the call has ended by what was aborted before
+    if thing and thing.abort then thing:abort() end
   end
 end
 
@@ -144,6 +185,7 @@ function call:finish()
   if self.exchange then self.exchange:close() end
   if self.place then self.place:close() end
   if self.counted then self.client.budget:finish "fail" end
+  if self.options.cancel then self.options.cancel:remove(self) end
   self.client:forget(self)
 end
 

@@ -4,8 +4,10 @@ local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
 local call = require "unbusy.call"
+local canceller = require "unbusy.canceller"
 local config = require "unbusy.config"
 local flow = require "unbusy.flow"
+local headers = require "unbusy.headers"
 local limiter = require "unbusy.limiter"
 local monotonic = require "unbusy.clock"
 local loops = require "unbusy.loops"
@@ -14,6 +16,7 @@ local permits = require "unbusy.permits"
 local queue = require "unbusy.queue"
 local stream = require "unbusy.stream"
 local target = require "unbusy.target"
+local trace = require "unbusy.trace"
 local warm = require "unbusy.warm"
 
 local client = {}
@@ -124,6 +127,12 @@ local function call_options(self, given, what)
   if o.target and not knows_target(self, o.target) then
     error(("%s: no target is named '%s'"):format(what, o.target), CALLER)
   end
+  if o.headers and not headers.is_readable(o.headers) then
+    error(what .. ": headers: a list of lines or a map of strings expected", CALLER)
+  end
+  if o.cancel and not canceller.is(o.cancel) then
+    error(what .. ": cancel: what unbusy.canceller() gives expected", CALLER)
+  end
   if o.clocks then
     o.given_clocks, o.clocks = o.clocks, merged_clocks(self, o.clocks)
   end
@@ -131,15 +140,16 @@ local function call_options(self, given, what)
 end
 
 local function run(loop, c)
-  c:begin(loop)
-  c.client.calls[c] = true
+  local self = c.client
+  self.calls[c] = true
   if loop.own then loop.own(c) end
-  local ok, reply, message, code, detail = pcall(c.client.flow, c)
+  local ok, reply, message, code, detail = pcall(c:begin(loop) and self.flow or c.refusal, c)
   if loop.own then loop.disown(c) end
   if not ok then
     c:finish()
     error(reply, 0)
   end
+  if reply and c.extra and c.trace then reply.trace = trace.shown(c.trace) end
   if reply and reply.pieces then return stream.new(c, reply) end
   c:finish()
   if reply then return reply end
@@ -150,7 +160,12 @@ end
 local function start(self, kind, request, given, what, how)
   local o = call_options(self, given, what)
   if self.closed then return nil, "the client is closed", "closed", { tries = 0 } end
-  return loops.enter(self.loop, run, call.new(self, kind, request, o, how))
+  local c = call.new(self, kind, request, o, how)
+  if o.headers or o.trace then
+    local message = c:add_headers()
+    if message then return nil, what .. ": " .. message, "invalid", { tries = 0 } end
+  end
+  return loops.enter(self.loop, run, c)
 end
 
 local function check_request(request, field, what)
@@ -160,12 +175,20 @@ local function check_request(request, field, what)
   if request.model ~= nil and type(request.model) ~= "string" then
     error(("%s: model: a string expected, got a %s"):format(what, type(request.model)), CALLER)
   end
-  if request[field] == nil then
+  if field and request[field] == nil then
     error(("%s: '%s' is missing"):format(what, field), CALLER)
   end
   if field == "messages" and (type(request.messages) ~= "table" or #request.messages == 0) then
     error(("%s: messages: a list of at least one expected"):format(what), CALLER)
   end
+end
+
+-- Is it a request of the Responses API? A `prompt` is one that is stored there, with its `id`.
+local function asks_for_response(request)
+  if type(request) ~= "table" then return false end
+  local prompt = request.prompt
+  return request.input ~= nil or request.previous_response_id ~= nil
+    or request.conversation ~= nil or type(prompt) == "table" and prompt.id ~= nil
 end
 
 --- A chat completion.
@@ -179,15 +202,21 @@ end
 
 local as_stream = { streaming = true }
 
---- A chat completion (or a completion, for a request with `prompt`) as a stream.
+-- What a stream is asked of, by the field that says what is wanted.
+local function streamed_kind(request)
+  if type(request) ~= "table" or request.messages ~= nil then return "chat", "messages" end
+  if asks_for_response(request) then return "responses" end
+  if request.prompt ~= nil then return "complete", "prompt" end
+  return "chat", "messages"
+end
+
+--- A chat completion as a stream; or a completion, for a request with `prompt`; or a response, for
+--- one with `input` or what else `responses` takes.
 ---@return table? stream, string? message, string? code, table? detail
 function client:stream(request, given)
-  if type(request) == "table" and request.prompt ~= nil then
-    check_request(request, "prompt", "stream")
-    return start(self, "complete", request, given, "stream", as_stream)
-  end
-  check_request(request, "messages", "stream")
-  return start(self, "chat", request, given, "stream", as_stream)
+  local kind, field = streamed_kind(request)
+  check_request(request, field, "stream")
+  return start(self, kind, request, given, "stream", as_stream)
 end
 
 --- A completion of `request.prompt`.
@@ -200,6 +229,12 @@ end
 function client:embed(request, given)
   check_request(request, "input", "embed")
   return start(self, "embed", request, given, "embed")
+end
+
+--- A response of the Responses API to `request.input` (or a stored `prompt` or conversation).
+function client:responses(request, given)
+  check_request(request, not asks_for_response(request) and "input" or nil, "responses")
+  return start(self, "responses", request, given, "responses")
 end
 
 --- Any other POST below the target's URL: `body` is a table (sent as JSON) or a string (sent as it
@@ -257,8 +292,7 @@ end
 function client:close()
   if self.closed then return end
   self.closed = true
-  self.queue:close()
-  for c in pairs(self.calls) do c:abort() end
+  for c in pairs(self.calls) do c:abort "closed" end
   if self.cache then self.cache:close() end
 end
 

@@ -28,6 +28,10 @@ function core.wall() end
 ---@return unbusy.core.stats
 function core.stats() end
 
+--- 16 hexadecimal digits of the system's entropy, not all of them 0.
+---@return string
+function core.random_id() end
+
 --- Every way a call of the core can fail.
 ---@return { number: integer, word: string, text: string }[]
 function core.errors() end
@@ -208,6 +212,20 @@ function cache:stats() end
 
 --- Gives the memory back. May be called twice; the other methods raise then.
 function cache:close() end
+
+---@class unbusy.core.json_field places as string.sub has them
+---@field times integer how often the name comes; the rest is of the last one
+---@field before integer the last byte of what is before the member
+---@field name integer the quote that opens its name
+---@field first integer the first byte of its value
+---@field last integer the last byte of its value
+---@field next integer the name of the member behind it, or the "}"
+
+---@param text string
+---@param names string[] at most 32
+---@return table<string, unbusy.core.json_field>? fields, integer|string last_or_message
+---@return integer|"invalid" members_or_code
+function core.json_fields(text, names) end
 
 ---@class unbusy.core.key
 

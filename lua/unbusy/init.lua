@@ -7,6 +7,7 @@
 --     local reply, message, code = client:chat {
 --       messages = { { role = "user", content = "天气如何" } },
 --     }
+local canceller = require "unbusy.canceller"
 local client = require "unbusy.client"
 local json = require "unbusy.json"
 local tasks = require "unbusy.loops.tasks"
@@ -25,6 +26,11 @@ unbusy.array = json.array
 ---@param options table|string a table, or the path of a Lua file that returns one
 ---@return table client
 unbusy.new = client.new
+
+--- Makes what ends calls from outside: `client:chat(request, { cancel = c })`, and then
+--- `c:cancel()` from any coroutine, at any time.
+---@return table canceller
+unbusy.canceller = canceller.new
 
 --- Runs `f(...)` and all tasks it spawns, in this thread, until they have ended; gives what `f`
 --- gives. Calls of clients inside wait without blocking each other.

@@ -149,25 +149,55 @@ function options.field(field, value, where)
   return value
 end
 
-function check_fields(schema, given, prefix)
-  local out = {}
-  for name in pairs(given) do
-    if type(name) ~= "string" or not schema[name] then
-      local near = type(name) == "string" and options.nearest(name, sorted_names(schema))
-      return nil, ("unknown option '%s%s'%s"):format(prefix, tostring(name),
-        near and (", did you mean '%s'?"):format(near) or "")
+-- Schema -> those of its names that count also when they are not given.
+local filled_of = setmetatable({}, { __mode = "k" })
+
+local function filled_names(schema)
+  local names = filled_of[schema]
+  if names then return names end
+  names = {}
+  for _, name in ipairs(sorted_names(schema)) do
+    local field = schema[name]
+    if field.required or field.default ~= nil or field.fields and not field.optional then
+      names[#names + 1] = name
     end
   end
+  filled_of[schema] = names
+  return names
+end
+
+local function unknown(schema, name, prefix)
+  local near = type(name) == "string" and options.nearest(name, sorted_names(schema))
+  return ("unknown option '%s%s'%s"):format(prefix, tostring(name),
+    near and (", did you mean '%s'?"):format(near) or "")
+end
+
+-- Something is wrong: of an unknown name that is said first, else of the first by the alphabet.
+local function first_fault(schema, given, prefix)
+  for name in pairs(given) do
+    if type(name) ~= "string" or not schema[name] then return unknown(schema, name, prefix) end
+  end
   for _, name in ipairs(sorted_names(schema)) do
-    local field, value = schema[name], given[name]
-    if value ~= nil or field.required or field.fields then
+    local _, message = options.field(schema[name], given[name], prefix .. name)
+    if message then return message end
+  end
+end
+
+function check_fields(schema, given, prefix)
+  local out = {}
+  for name, value in pairs(given) do -- mostly few, out of many that there are
+    local field = type(name) == "string" and schema[name]
+    if not field then return nil, first_fault(schema, given, prefix) end
+    local checked, message = options.field(field, value, prefix .. name)
+    if message then return nil, first_fault(schema, given, prefix) end
+    out[name] = checked
+  end
+  for _, name in ipairs(filled_names(schema)) do
+    if given[name] == nil then
       local message
-      value, message = options.field(field, value, prefix .. name)
-      if message then return nil, message end
-    else
-      value = field.default
+      out[name], message = options.field(schema[name], nil, prefix .. name)
+      if message then return nil, first_fault(schema, given, prefix) end
     end
-    out[name] = value
   end
   return out
 end

@@ -59,7 +59,7 @@ local function wait_turn(self, call, kind)
   call:hold(guard)
   call.loop.wait({ waiter.event }, call.deadline)
   call:release(guard)
-  if call.client.closed or not waiter.permit then return leave(self, waiter) end
+  if call.stopped or not waiter.permit then return leave(self, waiter) end
   return waiter.permit
 end
 

@@ -225,12 +225,12 @@ local function wait_for_place(self, call, waiter)
   tell(self, call, waiter)
   while not waiter.place do
     local now = call.loop.now()
-    if self.closed then return nil, "the client is closed", "closed", {} end
+    if call.stopped then return call:refusal() end
     if now >= waiter.limit then return too_late(self, call, waiter, now) end
     sleep(self, call, waiter, now)
-    if self.closed then
+    if call.stopped then
       if waiter.place then waiter.place:close() end
-      return nil, "the client is closed", "closed", {}
+      return call:refusal()
     end
     now = call.loop.now()
     if not waiter.place and now < waiter.limit then
@@ -243,10 +243,15 @@ end
 
 -- The waiter leaves, however that comes about; a place it was just handed goes back.
 local function leave(self, waiter)
-  return { close = function()
-    remove(self, waiter)
-    if waiter.place then waiter.place:close() end
-  end }
+  return {
+    abort = function()
+      if waiter.event then waiter.event:set() end
+    end,
+    close = function()
+      remove(self, waiter)
+      if waiter.place then waiter.place:close() end
+    end,
+  }
 end
 
 local priorities = { interactive = 1, normal = 2, batch = 3 }
@@ -287,20 +292,11 @@ end
 ---@param targets table[] in the order in which they are wanted
 ---@return table? place, string? message, string? code, table? detail
 function queue:enter(call, targets)
-  if self.closed then return nil, "the client is closed", "closed", {} end
   local now = call.loop.now()
   local may_walk_in = self.count == 0 and not self.serving and now < call.deadline
   local place = may_walk_in and walk_in(self, call, targets, now)
   if place then return place end
   return line_up(self, call, targets, now, may_walk_in)
-end
-
---- Nobody is let in any more: all who wait go away with "closed".
-function queue:close()
-  self.closed = true
-  for i = self.count, 1, -1 do
-    if self[i].event then self[i].event:set() end
-  end
 end
 
 return queue

@@ -1,11 +1,39 @@
 --- What is sent: a request that is prepared once for each key and path, and a body.
 local json = require "unbusy.json"
+local json_fields = require "unbusy.json_fields"
+local trace = require "unbusy.trace"
 
 local requests = {}
 
 local MOST_BYTES = 64 * 1024 * 1024 -- of an expanded answer, unless the target says otherwise
 
 -- {== Bodies ==============================================================
+
+-- What must be different in the caller's own bytes for them to say `body`: name -> JSON, or false
+-- for what must go; nil where that cannot be said.
+local function edits_of(given, body)
+  local edits = {}
+  for name, value in next, body do
+    if given[name] ~= value then
+      edits[name] = type(name) == "string" and json.encode(value) or nil
+      if not edits[name] then return nil end
+    end
+  end
+  for name in next, given do
+    if body[name] == nil then edits[name] = false end
+  end
+  return edits
+end
+
+local once = { "model", "stream" } -- a server could take the first where we have read the last
+
+-- The caller's own bytes, with no more changed than must be; nil where there are none, or where
+-- they are not JSON that could be changed.
+local function spliced(call, body)
+  local raw = call.options.raw
+  local edits = raw and edits_of(call.request, body)
+  return edits and json_fields.splice(raw, edits, once)
+end
 
 -- The request's path and its body's bytes for one model name; those of the try before where they
 -- would be the same.
@@ -17,7 +45,8 @@ local function encoded(call, provider, model, streaming)
     if body == call.request then body = provider.copy(body) end
     body.model = model
   end
-  local text, message = json.encode(body)
+  local text, message = spliced(call, body), nil
+  if not text then text, message = json.encode(body) end
   if not text then return nil, message end
   return path, text
 end
@@ -25,7 +54,8 @@ end
 -- The same for a post: a string is sent as it is.
 local function of_post(call)
   if type(call.request) == "string" then return call.path, call.request end
-  local text, message = json.encode(call.request)
+  local text, message = spliced(call, call.request), nil
+  if not text then text, message = json.encode(call.request) end
   return text and call.path, text or message
 end
 
@@ -86,6 +116,56 @@ end
 
 -- }========================================================================
 
+-- {== What a call adds ====================================================
+
+local replaceable = { ["user-agent"] = true, accept = true, ["content-type"] = true }
+
+-- A body that we write says itself what it is.
+local function is_of_body(name)
+  return name == "accept" or name:find("content-", 1, true) == 1
+end
+
+-- Lower-case name -> true, for what the target sets itself.
+local function own_names(target)
+  local own = {}
+  for name in pairs(target.extra_headers()) do own[name:lower()] = true end
+  return own
+end
+
+-- The lines of `base` and the call's own. What the target sets and what says who we are stays;
+-- where a line of the call takes the place of one of ours, ours goes.
+local function merged_lines(call, base)
+  local own, ours, out, added = own_names(call.place.target), {}, {}, {}
+  for _, line in ipairs(base) do ours[line:match("^[^:]+"):lower()] = true end
+  for _, h in ipairs(call.extra) do
+    local keeps_ours = own[h.name] or ours[h.name] and not replaceable[h.name]
+      or call.kind ~= "post" and is_of_body(h.name)
+    if not keeps_ours then
+      added[h.name] = true
+      out[#out + 1] = h.line
+    end
+  end
+  for _, line in ipairs(base) do
+    if not added[line:match("^[^:]+"):lower()] then out[#out + 1] = line end
+  end
+  return out
+end
+
+-- A request of this call alone, after one that is shared.
+local function with_extra(call, base)
+  local request, lines = {}, merged_lines(call, base.headers)
+  for name, value in pairs(base) do request[name] = value end
+  if call.trace then
+    local parent, state = trace.lines(call.trace, #call.tries + 1)
+    lines[#lines + 1] = parent
+    lines[#lines + 1] = state
+  end
+  request.headers = lines
+  return request
+end
+
+-- }========================================================================
+
 --- The request for the place that the call was given, as `loop.open` takes it, and its body. The
 --- request is shared with other calls: nobody changes it.
 ---@return table? request, string body or what is wrong, string path
@@ -97,7 +177,9 @@ function requests.build(call, streaming)
     path, body = encoded(call, call.place.target.provider, call.place.model, streaming)
   end
   if not path then return nil, body end
-  return prepared(call, path, streaming), body, path
+  local request = prepared(call, path, streaming)
+  if call.extra then request = with_extra(call, request) end
+  return request, body, path
 end
 
 --- The try has failed: there may be another one, with the same bytes.

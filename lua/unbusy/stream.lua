@@ -3,8 +3,9 @@
 --     for piece in stream:pieces() do io.write(piece.text or "") end
 --
 -- A piece has some of: `text`, `reasoning`, `tool_calls` (fragments, by index), `finish`,
--- `usage`, and `data`, the event's JSON as it came. A stream that is cut never just ends: `read`
--- gives a failure, `pieces` raises.
+-- `usage`, and of the event that it came in: `data`, its bytes as they came, `event`, its name, and
+-- `id`, the last one that was named. A stream that is cut never just ends: `read` gives a failure,
+-- `pieces` raises.
 local collect = require "unbusy.collect"
 local loops = require "unbusy.loops"
 local token_clock = require "unbusy.token_clock"
@@ -13,6 +14,8 @@ local stream = {}
 stream.__index = stream
 stream.__name = "unbusy.stream"
 
+local function nothing() end
+
 --- The stream of a reply that has begun.
 function stream.new(call, reply)
   local pieces = reply.pieces
@@ -20,10 +23,13 @@ function stream.new(call, reply)
   local self = setmetatable({
     source = reply.source, target = reply.target, model = reply.model, status = reply.status,
     headers = reply.headers, times = reply.times, tries = reply.tries, failure = reply.failure,
-    age = reply.age,
+    age = reply.age, trace = reply.trace,
     call = call, answer = reply, left = pieces, clock = token_clock.new(call),
   }, stream)
   reply:on_end(function() pieces:close() call:finish() end)
+  -- When the call is stopped all is given back at once, whether or not somebody reads. (Not by way
+  -- of the stream itself: the call is known elsewhere, and would keep it from being collected.)
+  call:hold { abort = function() reply:settle "cancelled" end, close = nothing }
   self.watch = collect.watch(function() reply:settle "cancelled" end)
   return self
 end
@@ -37,6 +43,7 @@ end
 
 local function fail(self, message, code, detail)
   local call = self.call
+  detail = detail or {}
   detail.target, detail.phase = self.target, detail.phase or "body"
   message = ("%s: %s: %s"):format(self.target or self.source, detail.phase, message)
   detail = call:detail(detail)
@@ -59,6 +66,7 @@ local function read(loop, self)
     self:close()
     error(piece, 0)
   end
+  if self.call.stopped then return fail(self, self.call:reason()) end
   if code then return fail(self, message, cuts[code] or code, detail) end
   if piece then return piece end
   self.answer:complete(self.call, self.left:answer())
@@ -71,6 +79,7 @@ end
 function stream:read()
   if self.broken then return nil, self.broken[1], self.broken[2], self.broken[3] end
   if self.ended then return nil end
+  if self.call.stopped then return fail(self, self.call:reason()) end
   return loops.enter(self.call.client.loop, read, self)
 end
 

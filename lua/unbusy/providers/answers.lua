@@ -47,11 +47,20 @@ local function count(n)
   return n and n > 0 and n or 0
 end
 
+-- A `usage` of the Responses API under the names of the others.
+local function of_response(u)
+  if u.input_tokens == nil then return u end
+  return { prompt_tokens = u.input_tokens, completion_tokens = u.output_tokens,
+    total_tokens = u.total_tokens, prompt_tokens_details = u.input_tokens_details,
+    completion_tokens_details = u.output_tokens_details }
+end
+
 --- Counts the tokens of a `usage` object; cached ones as OpenAI, DeepSeek and relays write them.
 ---@param u any
 ---@return table? usage prompt_tokens completion_tokens total_tokens cached_tokens reasoning_tokens
 function answers.usage(u)
   if not is_object(u) then return nil end
+  u = of_response(u)
   local prompt, completion = count(u.prompt_tokens), count(u.completion_tokens)
   local of_prompt = table_of(u.prompt_tokens_details) or {}
   local of_completion = table_of(u.completion_tokens_details) or {}

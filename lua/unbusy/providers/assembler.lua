@@ -194,8 +194,9 @@ local function fail_finish(finish)
   return nil, "stream: finish_reason " .. finish, answers.unfinished[finish], errors.detail(200)
 end
 
-local function take_chunk(a, chunk, data)
-  local piece = { data = data, usage = answers.usage(chunk.usage) }
+local function take_chunk(a, chunk, event)
+  local piece = { data = event.data, event = event.event, id = event.id,
+    usage = answers.usage(chunk.usage) }
   take_head(a, chunk)
   for _, given in ipairs(table_of(chunk.choices) or {}) do
     if type(given) == "table" then
@@ -217,8 +218,9 @@ end
 
 --- Takes one event of the SSE parser.
 ---@param event table event, data
----@return table? piece { data, text, reasoning, refusal, tool_calls, finish, usage, started }, nil
---- alone for `[DONE]` and whatever follows; string? message, string? code, table? detail
+---@return table? piece { data, event, id, text, reasoning, refusal, tool_calls, finish, usage,
+--- started }, nil alone for `[DONE]` and whatever follows; string? message, string? code, table?
+--- detail
 function methods:feed(event)
   local data = event.data
   if self.done or not data or data == "" then return nil end
@@ -231,7 +233,7 @@ function methods:feed(event)
   if type(chunk) ~= "table" or chunk[1] ~= nil then
     return nil, "stream: an event that is no JSON object", "upstream", errors.detail(200)
   end
-  return take_chunk(self, chunk, data)
+  return take_chunk(self, chunk, event)
 end
 
 --- Whether the stream, which has ended, was a whole answer.

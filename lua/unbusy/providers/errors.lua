@@ -42,6 +42,13 @@ local other_words = {
   authentication_error = "auth", permission_error = "auth", permission_denied = "auth",
   context_length_exceeded = "invalid", model_not_found = "invalid", not_found_error = "invalid",
   service_unavailable = "busy", service_unavailable_error = "busy", timeout_error = "timeout",
+  invalid_prompt = "invalid", vector_store_timeout = "timeout", -- of responses, and their images:
+  invalid_image = "invalid", invalid_image_format = "invalid", invalid_base64_image = "invalid",
+  invalid_image_url = "invalid", image_too_large = "invalid", image_too_small = "invalid",
+  image_parse_error = "invalid", image_content_policy_violation = "invalid",
+  invalid_image_mode = "invalid", image_file_too_large = "invalid", empty_image_file = "invalid",
+  unsupported_image_media_type = "invalid", failed_to_download_image = "invalid",
+  image_file_not_found = "invalid",
 }
 
 local busy_texts = { "server busy", "server is busy", "too busy", "overloaded", "服务器繁忙", "系统繁忙" }

@@ -5,8 +5,10 @@ local answers = require "unbusy.providers.answers"
 local assembler = require "unbusy.providers.assembler"
 local errors = require "unbusy.providers.errors"
 local json = require "unbusy.json"
+local responses = require "unbusy.providers.responses"
 
-local paths = { chat = "/chat/completions", complete = "/completions", embed = "/embeddings" }
+local paths = { chat = "/chat/completions", complete = "/completions", embed = "/embeddings",
+  responses = "/responses" }
 
 local function copy(t)
   local out = {}
@@ -14,17 +16,19 @@ local function copy(t)
   return out
 end
 
--- Asking for usage in a stream: OpenAI sends none otherwise.
+-- Asking for usage in a stream: OpenAI sends none otherwise, but for responses.
 local function request(kind, body, streaming)
   local path = paths[kind]
   if not path then
     local got = tostring(kind)
-    error(("provider: kind chat, complete or embed expected, got '%s'"):format(got), 2)
+    error(("provider: kind chat, complete, embed or responses expected, got '%s'"):format(got), 2)
   end
   if streaming then
     body = copy(body)
     body.stream = true
-    if body.stream_options == nil then body.stream_options = { include_usage = true } end
+    if body.stream_options == nil and kind ~= "responses" then
+      body.stream_options = { include_usage = true }
+    end
   elseif body.stream ~= nil or body.stream_options ~= nil then
     body = copy(body)
     body.stream, body.stream_options = nil, nil
@@ -64,10 +68,12 @@ local function read_answer(kind, status, header, text, hide)
   end
   local e = errors.inside(body)
   if e then return errors.fail(status, header, e, hide) end
-  local message, code = answers.fault(kind, body)
-  if not message then return answers.of(kind, body) end
+  local reader = kind == "responses" and responses or answers
+  local message, code = reader.fault(kind, body)
+  if not message then return reader.of(kind, body) end
   e = errors.told(body) -- {"code":50603,"message":"System is too busy"} and the like
-  if code == "upstream" and not body.choices and not body.data and (e.message or e.code) then
+  if code == "upstream" and not body.choices and not body.data and not body.output
+    and (e.message or e.code) then
     return errors.fail(status, header, e, hide)
   end
   return fail(status, header, message, code)
@@ -80,13 +86,19 @@ local function read(kind, status, header, text, hide)
   return read_answer(kind, status, header, text, hide)
 end
 
+local function new_assembler(kind, hide)
+  if kind == "responses" then return responses.assembler(hide) end
+  return assembler.new(kind, hide)
+end
+
 local openai = {}
 
 --- Makes a provider. Its fields, none of which takes a self:
 --
 -- - `name`, `host` (the one its key from the environment may be sent to)
--- - `request(kind, body, streaming) -> path, body`: what to send; `kind` is chat, complete or
---   embed. `body` itself is never changed: it is given back, or a copy of its first level
+-- - `request(kind, body, streaming) -> path, body`: what to send; `kind` is chat, complete,
+--   embed or responses. `body` itself is never changed: it is given back, or a copy of its first
+--   level
 -- - `copy(body)`: such a copy
 -- - `url(target_url, path) -> url`: `target_url` is what SDKs call base_url
 -- - `headers(key) -> { "Name: value", … }`
@@ -95,13 +107,13 @@ local openai = {}
 --   words. answer: body text reasoning tool_calls finish model usage refusal. detail: status
 --   should_retry provider_code provider_type keep_alive (nothing but blank lines came: a queue that
 --   gave up) lasting (the same server would say the same again)
--- - `assembler(kind, hide) -> a`: see `unbusy.providers.assembler`
+-- - `assembler(kind, hide) -> a`: see `unbusy.providers.assembler` and `responses`
 ---@param own table name, host, and the functions that differ
 ---@return table provider
 function openai.new(own)
   return { name = own.name, host = own.host, request = own.request or request, copy = copy,
     url = own.url or url, headers = own.headers or headers, read = own.read or read,
-    assembler = assembler.new }
+    assembler = new_assembler }
 end
 
 local provider = openai.new { name = "openai", host = "api.openai.com" }

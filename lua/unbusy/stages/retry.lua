@@ -119,6 +119,7 @@ end
 
 -- One failure is behind us: prepare the next try. Gives false and a reason when there is none.
 local function prepare(call, code, detail)
+  if call.stopped then return false end
   local what, seconds = decide(call, code, detail)
   if not what then return false, seconds end
   if what == "move" then
@@ -137,6 +138,10 @@ end
 local function try_again(call, next, tried, message, code, detail)
   while #call.tries > tried do -- else it was refused by ourselves
     local again, reason = prepare(call, code, detail)
+    if call.stopped then -- by who was told, or in its sleep
+      if code == call.stopped then return nil, message, code, detail end
+      return call:refusal()
+    end
     if not again then return nil, with_reason(message, reason), code, detail end
     tried = #call.tries
     local reply

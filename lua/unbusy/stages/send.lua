@@ -23,6 +23,10 @@ local gone = { empty = true, cut = true, network = true }
 
 -- A failure of this try, told outside-in: "deepseek: start: nothing but keep-alives for 20 s".
 local function failed(call, try, message, code, detail)
+  if call.stopped then
+    message, code = call:reason()
+    detail = nil
+  end
   detail = detail or {}
   if gone[code] and try.keep_alives and not try.start then
     code, message = "busy", "nothing but keep-alives, then the end"
@@ -274,7 +278,7 @@ local function receive_whole(call, try, x)
   return reply.of_answer(call, try, answer)
 end
 
-local streams = { chat = true, complete = true }
+local streams = { chat = true, complete = true, responses = true }
 
 -- Is the whole answer to come as a stream, so that queue and start show?
 local function asks_for_stream(call)
@@ -290,8 +294,8 @@ return function()
     local request, body, path = requests.build(call, streaming)
     if not request then return nil, body, "invalid", {} end -- nothing was sent: no try
     local try = call:begin_try(call.place)
-    if call.client.closed then -- by who was told of the try
-      return failed(call, try, "the client is closed", "closed", { phase = "connect" })
+    if call.stopped then -- by who was told of the try
+      return failed(call, try, nil, nil, { phase = "connect" })
     end
     local x, message, code = call.loop.open(request, body)
     if not x then return failed(call, try, message, code, { phase = "connect" }) end

@@ -1,0 +1,44 @@
+--- Ends calls from outside.
+--
+--     local c = unbusy.canceller()
+--     client:chat(request, { cancel = c })  -- any number of calls, of any clients
+--     c:cancel()          -- from any coroutine: each of them fails with "cancelled"
+--
+-- A call that is waiting, asleep or reading ends at once, its upstream transfer too; one that is
+-- begun afterwards fails before anything is sent.
+local canceller = {}
+canceller.__index = canceller
+canceller.__name = "unbusy.canceller"
+
+--- Makes a canceller.
+function canceller.new()
+  return setmetatable({ cancelled = false, calls = {} }, canceller)
+end
+
+--- Is the value a canceller?
+function canceller.is(value)
+  return getmetatable(value) == canceller
+end
+
+--- A call begins; it is held here until it has ended.
+---@param call table
+function canceller:add(call)
+  self.calls[call] = true
+end
+
+--- A call has ended.
+---@param call table
+function canceller:remove(call)
+  self.calls[call] = nil
+end
+
+--- Ends all calls that have this canceller, now and from now on. May be called twice.
+function canceller:cancel()
+  if self.cancelled then return end
+  self.cancelled = true
+  local calls = self.calls
+  self.calls = {}
+  for call in pairs(calls) do call:abort "cancelled" end
+end
+
+return canceller
