@@ -286,7 +286,8 @@ describe("budget", function()
     assert.matches("budget: a table of options expected, got 5", message(5))
     assert.matches("unknown option 'token', did you mean 'tokens'%?", message { token = 1 })
     assert.matches("unknown option 'clock'", message { clock = os.time })
-    for name, field in pairs(budget.schema) do
+    for _, name in ipairs { "ratio", "floor", "tokens", "retry_cost", "throttle_cost" } do
+      local field = budget.schema[name]
       assert.matches(name .. ": number expected, got a string", message { [name] = "1" })
       assert.matches(name .. ": number expected", message { [name] = 0 / 0 })
       assert.matches(name .. ": a number at least 0 expected", message { [name] = -1 })
@@ -294,6 +295,8 @@ describe("budget", function()
       assert.matches(name .. ": a number at most " .. ("%d"):format(field.max),
         (message { [name] = math.huge }:gsub("1e%+09", "1000000000")))
     end
+    assert.matches("budget: region: an open region expected", message { region = {}, name = "b" })
+    assert.matches("budget: name: belongs to a region", message { name = "b" })
     local ok, text = pcall(function() budget.new { tokns = 1 } end)
     assert.is_false(ok)
     assert.matches("budget_spec%.lua:%d+: budget: unknown option", text)

@@ -28,8 +28,7 @@
 #ifndef UB_BUDGET_H
 #define UB_BUDGET_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "base/region.h"
 
 #define UB_BUDGET_PERMITS 1024  /* out at once, whatever the ratio says */
 
@@ -52,7 +51,7 @@ typedef struct ub_budget {
   double tokens;     /* left; 0 to config.tokens */
   int64_t active;    /* calls begun and not finished */
   uint64_t refused;  /* takes that got nothing */
-} ub_budget;         /* the table of permits (slots.h) lies behind it */
+} ub_budget;  /* behind it: who holds how many calls, and the permits (slots.h) */
 
 /* Bytes for one budget. */
 size_t ub_budget_size (void);
@@ -78,12 +77,15 @@ int ub_budget_give (ub_budget *b, uint64_t permit, int ok);
 
 /*
 ** A call ends; 'clean' (answered by its first try, with no permit taken)
-** earns a token, up to the full quota. 1, or 0 when no call is under way:
-** then nothing changes.
+** earns a token, up to the full quota. 1, or 0 when no call (of this process,
+** in a region) is under way: then nothing changes.
 */
 int ub_budget_finish (ub_budget *b, int clean);
 
 /* Permits that are out. */
 uint32_t ub_budget_permits (const ub_budget *b);
+
+/* In a region; a dead process's calls end, and its permits come back unpaid. */
+extern const ub_part_type ub_budget_part;
 
 #endif

@@ -267,3 +267,43 @@ int ub_limiter_restore (ub_limiter *l, int64_t now_us) {
   slow_down(l);
   return 1;
 }
+
+/* {== In a region ============================================================ */
+
+static size_t part_size (const void *config) {
+  return ub_limiter_size(config);
+}
+
+/* All but the ring of drops, of which an operation writes only what was not in use,
+** and the slots, which have a log of their own. */
+static size_t part_head (const void *config) {
+  (void)config;
+  return sizeof(ub_limiter);
+}
+
+static void part_init (void *l, const void *config, int64_t now_us) {
+  ub_limiter_init(l, config, now_us);
+}
+
+static void part_begin (void *l, uint32_t process) {
+  ub_slots_log_begin(slots(l), process);
+}
+
+static void part_repair (void *l) {
+  ub_slots_log_undo(slots(l));
+}
+
+static int part_release (void *l, uint32_t process) {
+  ub_slot *slot = ub_slots_of(slots(l), process);
+  if (slot == NULL)
+    return 0;
+  ub_slots_release(slots(l), slot);
+  return 1;
+}
+
+const ub_part_type ub_limiter_part = {
+  .kind = "limiter", .version = 1, .size = part_size, .head = part_head, .init = part_init,
+  .begin = part_begin, .repair = part_repair, .release = part_release
+};
+
+/* }============================================================================ */

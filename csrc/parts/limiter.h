@@ -36,8 +36,7 @@
 #ifndef UB_LIMITER_H
 #define UB_LIMITER_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "base/region.h"
 
 #define UB_LIMITER_MOST 0xfffe  /* slots; see slots.h */
 #define UB_LIMITER_HISTORY 64   /* seconds of the limit that are remembered */
@@ -114,5 +113,8 @@ int64_t ub_limiter_trip (const ub_limiter *l);
 
 /* Microseconds until time alone makes room (0: now); -1: only a report can. */
 int64_t ub_limiter_retry_after (ub_limiter *l, int64_t now_us);
+
+/* In a region; a dead process's calls come back NEUTRAL. */
+extern const ub_part_type ub_limiter_part;
 
 #endif

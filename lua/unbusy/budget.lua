@@ -16,6 +16,7 @@
 -- Overload" of "Site Reliability Engineering" (2016).
 local core = require "unbusy.core"
 local options = require "unbusy.options"
+local region = require "unbusy.region"
 require "unbusy.ffi.budget"
 
 local budget = {}
@@ -32,6 +33,8 @@ budget.schema = {
     doc = "tokens a retry or a hedge costs, until it succeeds" },
   throttle_cost = { type = "number", default = 5, min = 0, max = 1e9,
     doc = "tokens a retry after 'slow down' costs, until it succeeds" },
+  region = region.fields.region,
+  name = region.fields.name,
 }
 
 --- Makes a budget, for all the calls of one client.
@@ -52,10 +55,16 @@ budget.schema = {
 --
 -- `b:stats() -> { active =, permits =, tokens =, refused = }`: calls under way, permits out, tokens
 -- left, and how often `take` said no.
+--
+-- With `region` and `name` it is one budget for all processes that open it with the same options;
+-- the calls of a process that died end, and its permits come back unpaid.
 ---@param given table? see `budget.schema`
----@return userdata b
+---@return userdata? b, string? message, string? code nil when the region has no room for it
 function budget.new(given)
-  return core.budget(options.check(budget.schema, given, "budget"))
+  local o = options.check(budget.schema, given, "budget")
+  local wrong = region.contradiction(o)
+  if wrong then error("budget: " .. wrong, 2) end
+  return core.budget(o, nil, o.region, o.name)
 end
 
 return budget

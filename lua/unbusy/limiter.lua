@@ -22,6 +22,7 @@
 local clocked = require "unbusy.clocked"
 local core = require "unbusy.core"
 local options = require "unbusy.options"
+local region = require "unbusy.region"
 require "unbusy.ffi.limiter"
 
 local limiter = {}
@@ -39,6 +40,8 @@ limiter.schema = {
   ratio = { type = "number", default = 0.9, above = 0, max = 0.99,
     doc = "what a cut leaves of the limit" },
   clock = { type = "function", doc = "gives the time in seconds; by default the monotonic clock" },
+  region = region.fields.region,
+  name = region.fields.name,
 }
 
 local class = clocked.class({
@@ -87,14 +90,21 @@ end
 --
 -- `l:stats() -> { limit =, in_flight =, resting =, round_trip =, drops =, refused =, frozen = }`:
 -- the round trip in seconds, and how many calls were dropped and how many refused.
+--
+-- With `region` and `name` the limit is one for all processes that open it with the same options;
+-- what a process that died had in flight comes back as `neutral`.
 ---@param given table? see `limiter.schema`
----@return table|userdata l
+---@return table|userdata? l, string? message, string? code nil when the region has no room for it
 function limiter.new(given)
   local o = options.check(limiter.schema, given, "limiter")
   local initial, min, max = place(o)
   if not initial then error("limiter: " .. min, 2) end
+  local wrong = region.contradiction(o)
+  if wrong then error("limiter: " .. wrong, 2) end
   o.initial, o.min, o.max = initial, min, max
-  return clocked.wrap(class, core.limiter(o, o.clock and o.clock()), o.clock)
+  local l, message, code = core.limiter(o, o.clock and o.clock(), o.region, o.name)
+  if not l then return nil, message, code end
+  return clocked.wrap(class, l, o.clock)
 end
 
 return limiter
