@@ -171,14 +171,18 @@ end)
 
 -- {== The C side ==========================================================
 
--- What core.meta.lua describes: owner -> name -> number of parameters.
+local metas = { "lua/unbusy/core.meta.lua", "lua/unbusy/core_parts.meta.lua" }
+
+-- What they describe: owner -> name -> number of parameters.
 local function described()
   local out = {}
-  for line in io.lines "lua/unbusy/core.meta.lua" do
-    local owner, name, parameters = line:match "^function ([%w_.]+)[.:]([%w_]+)%((.-)%) end$"
-    if owner then
-      out[owner] = out[owner] or {}
-      out[owner][name] = select(2, parameters:gsub("[%w_]+", ""))
+  for _, meta in ipairs(metas) do
+    for line in io.lines(meta) do
+      local owner, name, parameters = line:match "^function ([%w_.]+)[.:]([%w_]+)%((.-)%) end$"
+      if owner then
+        out[owner] = out[owner] or {}
+        out[owner][name] = select(2, parameters:gsub("[%w_]+", ""))
+      end
     end
   end
   return out
@@ -204,10 +208,10 @@ local function names(map)
   return out
 end
 
-describe("core.meta.lua", function()
+describe("the core's meta files", function()
   local meta = described()
 
-  it("describes every function of the core, and no other", function()
+  it("describe every function of the core, and no other", function()
     local there, readers = {}, {}
     for name, value in pairs(core) do if type(value) == "function" then there[name] = true end end
     for name in pairs(core.retry_after) do readers[name] = true end
@@ -215,7 +219,7 @@ describe("core.meta.lua", function()
     assert.same(readers, names(meta["core.retry_after"]))
   end)
 
-  it("describes every method of its types, and no other", function()
+  it("describe every method of its types, and no other", function()
     local kinds = registered()
     assert.is_table(kinds.breaker)
     for kind, methods in pairs(kinds) do -- a shared part has the methods of a private one
@@ -223,8 +227,8 @@ describe("core.meta.lua", function()
     end
   end)
 
-  it("is Lua", function()
-    assert.is_function(assert(loadfile "lua/unbusy/core.meta.lua"))
+  it("are Lua", function()
+    for _, path in ipairs(metas) do assert.is_function(assert(loadfile(path))) end
   end)
 end)
 
