@@ -92,7 +92,7 @@ function reply.of_stored(call, answer, about)
     failure = about.failure, raw = about.raw, status = 200, headers = {}, cost = 0,
     tries = #call.tries, times = times(call, nil, call.loop.now()) }, reply)
   if call.streaming then
-    self.pieces = source.of_answer(answer)
+    self.pieces = source.of_answer(call.kind, answer)
   else
     take_answer(self, answer)
     self:settle()

@@ -243,7 +243,7 @@ local function whole_as_stream(call, try, x)
   local answer, message, code, detail = judge(call, try, x, "start")
   if not answer then return nil, message, code, detail end
   note_start(call, try)
-  return source.of_answer(answer)
+  return source.of_answer(call.kind, answer)
 end
 
 local function open_pieces(call, try, x)
