@@ -35,6 +35,48 @@ describe("shape", function()
     end
   end)
 
+  it("makes an event of a whole answer, which assembles to the same", function()
+    local bodies = {
+      chat = { id = "x", object = "chat.completion", model = "m", usage = { prompt_tokens = 1 },
+        choices = { { index = 0, finish_reason = "tool_calls", message = { role = "assistant",
+          content = "hi", reasoning_content = "hm", tool_calls = {
+            { id = "a", type = "function", ["function"] = { name = "f", arguments = "{}" } },
+            { id = "b", type = "function", ["function"] = { name = "g", arguments = "{}" } } } } },
+          { index = 1, finish_reason = "stop", message = { content = "other" } } } },
+      complete = { id = "x", object = "text_completion", choices = {
+        { index = 0, text = "hi", finish_reason = "length" } } },
+      responses = { id = "r", status = "completed", output = { { type = "message",
+        content = { { type = "output_text", text = "hi" } } } } },
+    }
+    for kind, body in pairs(bodies) do
+      local before = json.encode(body)
+      local whole = assert(openai.read(kind, 200, {}, before))
+      local data, name = shape.event(kind, whole)
+      local a = openai.assembler(kind)
+      assert(a:feed { data = data, event = name })
+      assert.is_true(a:finish())
+      for _, field in ipairs { "text", "reasoning", "finish", "tool_calls", "usage" } do
+        assert.same(whole[field], a:answer()[field], kind .. "." .. field)
+      end
+      assert.equal(json.encode(body), before) -- the body itself is as it was
+    end
+    local raw = '{ "output":[{"type":"message"}],"n":1.0}'
+    local whole = openai.read("responses", 200, {}, raw)
+    whole.raw = raw
+    assert.equal('{"type":"response.completed","sequence_number":0,"response":' .. raw .. "}",
+      (shape.event("responses", whole)))
+  end)
+
+  it("makes an event of odd answers too", function()
+    for _, body in ipairs { {}, { choices = 1 }, { choices = { 1, "x", {} } },
+      { choices = { { message = 1 } } }, { choices = { { message = { tool_calls = { 1 } } } } } } do
+      assert.is_string(shape.event("chat", { body = body }))
+      assert.is_string(shape.event("complete", { body = body }))
+      assert.is_string(shape.event("responses", { body = body }))
+    end
+    assert.is_nil((shape.event("chat", { body = { x = "\255" } }))) -- no UTF-8, no JSON
+  end)
+
   it("gives each answer an id of its own, and a stream one", function()
     local seen = {}
     for _ = 1, 100 do

@@ -101,6 +101,7 @@ function tables.options()
     titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),
     titled("`client:chat(request, { … })`, and of every other call", config.call,
       "deadline priority target clocks"),
+    titled("`client:pass({ … }, options)`", config.pass, "method path headers body"),
     titled("`client:warm(questions, { … })`", warm.schema, "model at_once deadline priority"),
   }, "\n\n")
 end

@@ -7,6 +7,7 @@
 -- total = } in seconds: waiting for a place, from sending the last try to its first byte of answer,
 -- and the whole call.
 local cost = require "unbusy.cost"
+local headers = require "unbusy.headers"
 local shape = require "unbusy.shape"
 local source = require "unbusy.source"
 
@@ -52,6 +53,21 @@ function reply.of_stream(call, try, pieces)
   }, reply)
 end
 
+--- An answer that is passed on as it is: `pieces` gives its body.
+function reply.of_passed(call, try, pieces)
+  local self = reply.of_stream(call, try, pieces)
+  self.headers = headers.of_answer(self.headers)
+  return self
+end
+
+--- The same of an error, whose body is there. `how` is what it says of the target.
+function reply.of_error(call, try, body, how)
+  local self = reply.of_passed(call, try, nil)
+  self.raw, self.ended, self.how = call.place.target.secrets.hide(body), true, how
+  if call.method ~= "HEAD" then self.headers["content-length"] = ("%d"):format(#self.raw) end
+  return self
+end
+
 --- A text of our own, in the shape of an answer; as pieces when the call asked for a stream.
 function reply.of_text(call, text, status)
   local self = setmetatable({ source = "fallback", status = status, headers = {},
@@ -76,7 +92,7 @@ function reply.of_stored(call, answer, about)
     failure = about.failure, raw = about.raw, status = 200, headers = {}, cost = 0,
     tries = #call.tries, times = times(call, nil, call.loop.now()) }, reply)
   if call.streaming then
-    self.pieces = source.of_answer(answer)
+    self.pieces = source.of_answer(call.kind, answer)
   else
     take_answer(self, answer)
     self:settle()

@@ -75,6 +75,50 @@ function shape.pieces(kind, model, text, clock)
   return pieces
 end
 
+local function copy(t)
+  local out = {}
+  for k, v in next, t do out[k] = v end
+  return out
+end
+
+-- A choice of a whole chat as the one of a chunk: its message is a delta, and its calls have a
+-- number each.
+local function as_delta(choice)
+  local out = copy(choice)
+  local delta = type(choice.message) == "table" and copy(choice.message) or {}
+  out.message, out.delta = nil, delta
+  if type(delta.tool_calls) == "table" then
+    local calls = {}
+    for i, call in ipairs(delta.tool_calls) do
+      calls[i] = type(call) == "table" and copy(call) or { value = call }
+      calls[i].index = i - 1
+    end
+    delta.tool_calls = calls
+  end
+  return out
+end
+
+local function chunk_of(kind, body)
+  local out, choices = copy(body), json.array()
+  out.object = chunks[kind]
+  for i, choice in ipairs(type(body.choices) == "table" and body.choices or {}) do
+    choices[i] = kind == "chat" and type(choice) == "table" and as_delta(choice) or choice
+  end
+  out.choices = choices
+  return json.encode(out)
+end
+
+--- A whole answer as the one event of a stream that would give it.
+---@param kind string chat, complete or responses
+---@param answer table as `provider.read` gives; `raw`, its bytes, are used where they can be
+---@return string? data, string? event its name, where it has one
+function shape.event(kind, answer)
+  if kind ~= "responses" then return chunk_of(kind, answer.body), nil end
+  local response = answer.raw or json.encode(answer.body)
+  return response and '{"type":"response.completed","sequence_number":0,"response":' .. response
+    .. "}", "response.completed"
+end
+
 local types = { invalid = "invalid_request_error", auth = "authentication_error",
   quota = "insufficient_quota", limited = "rate_limit_error" }
 

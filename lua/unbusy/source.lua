@@ -5,6 +5,7 @@
 -- `read(deadline)` gives a piece; nothing at the good end; or nil, message, code, detail. "late"
 -- as the code means that the deadline came first, and reading may go on.
 local news = require "unbusy.news"
+local shape = require "unbusy.shape"
 local sse = require "unbusy.sse"
 
 local source = {}
@@ -31,10 +32,13 @@ function source.of_list(pieces, answer)
   }, source)
 end
 
---- A whole answer as the only piece there is.
-function source.of_answer(answer)
-  local piece = { text = answer.text, reasoning = answer.reasoning, tool_calls = answer.tool_calls,
-    finish = answer.finish, usage = answer.usage, started = true }
+--- A whole answer as the only piece there is, in an event of our own.
+---@param kind string chat, complete or responses
+---@param answer table
+function source.of_answer(kind, answer)
+  local data, event = shape.event(kind, answer)
+  local piece = { data = data, event = event, text = answer.text, reasoning = answer.reasoning,
+    tool_calls = answer.tool_calls, finish = answer.finish, usage = answer.usage, started = true }
   return source.of_list({ piece }, answer)
 end
 

@@ -10,9 +10,11 @@ target.words = { "error", "message", "code", "type", "choices", "data", "delta",
   '"server busy"', "insufficient_quota", '"overloaded_error"', "\\u0000", "\\n", "\\u001b", "\255",
   "\195", "系统繁忙", "sk-abcdefgh12345678901234", '{"error":', '{"error":{"message":', "200 chat\n",
   "x-should-retry: true\n", "retry-after: 1\n", "\n", "\n\n", "503 ", "embed", "complete", "post",
+  "responses", '"output":[{"type":"message","content":[{"type":"output_text","text":"a"}]}]',
+  '"status":"failed"', '"input_tokens":1', '"type":"function_call"', '"summary":[',
   "\226\128\168", "Bearer ", "'", '\\"', "`", "**" }
 
-local kinds = { chat = true, complete = true, embed = true, post = true }
+local kinds = { chat = true, complete = true, embed = true, post = true, responses = true }
 
 --- The first line's number and word, the headers, and the rest.
 function target.split(input)

@@ -1,8 +1,8 @@
 --- Any stream: a line with the kind, then its bytes. Each event gives a piece or a failure that
 --- keeps to the contract, and what was taken can be put together.
-local assembler = require "unbusy.providers.assembler"
 local contract = require "spec.fuzz.contract"
 local json = require "unbusy.json"
+local openai = require "unbusy.providers.openai"
 local sse = require "unbusy.sse"
 
 local target = {}
@@ -13,7 +13,10 @@ target.words = { "data: ", "data: {}\n\n", "data: [DONE]\n\n", "event: error\n",
   '"finish_reason":"stop"', '"refusal":', '"function_call":{}', '"logprobs":{"content":[1]}',
   '"usage":{"prompt_tokens":', "null", "[]", "{}", "1e300", "-1", "1.5", "9223372036854775808",
   '"error":{"code":', '"finish_reason":"error"', "}", "]", ",", '"reasoning_content":"r"',
-  "\255", "系统繁忙", "[[]]", "true", '"id":"x"', "complete\n" }
+  "\255", "系统繁忙", "[[]]", "true", '"id":"x"', "complete\n",
+  "responses\n", '{"type":"response.completed","response":{"output":[', '"type":"response.',
+  '"response":{"status":"failed"', "event: response.failed\n", '"output_text.delta","delta":"a"',
+  '{"type":"message","content":[', '{"type":"output_text","text":"a"}', '"input_tokens":1' }
 
 local function check_piece(piece)
   assert(type(piece) == "table" and type(piece.data) == "string")
@@ -25,9 +28,11 @@ end
 local function check_answer(a)
   local answer = a:answer()
   assert(a:answer() == answer, "two answers")
-  assert(type(answer.body) == "table" and json.is_array(answer.body.choices))
+  if a.kind ~= "responses" then
+    assert(type(answer.body) == "table" and json.is_array(answer.body.choices))
+  end
   assert(answer.text == nil or type(answer.text) == "string")
-  local text, message = json.encode(answer.body)
+  local text, message = json.encode(answer.body or json.null)
   if not text then contract.line(message) end
 end
 
@@ -41,8 +46,8 @@ end
 
 function target.check(input)
   local kind, at = input:match "^(%l+)\n()"
-  if kind ~= "complete" then kind = "chat" end
-  local parser, a = sse.new { limit = 2000 }, assembler.new(kind)
+  if kind ~= "complete" and kind ~= "responses" then kind = "chat" end
+  local parser, a = sse.new { limit = 2000 }, openai.assembler(kind)
   local events, message, code = parser:feed(input:sub(at or 1))
   if not events then return contract.failure(events, message, code) end
   local failed = feed_all(a, events)

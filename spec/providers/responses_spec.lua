@@ -1,3 +1,4 @@
+local busyd = require "spec.support.busyd"
 local json = require "unbusy.json"
 local openai = require "unbusy.providers.openai"
 local raw_server = require "spec.support.raw_server"
@@ -314,9 +315,46 @@ describe("a response's stream", function()
 
   describe("over real HTTP", function()
     guard.watch(before_each, after_each)
-    local raw
-    setup(function() raw = raw_server.start() end)
-    teardown(function() raw:stop() end)
+    local raw, up
+    setup(function() raw, up = raw_server.start(), busyd.start() end)
+    teardown(function()
+      raw:stop()
+      up:stop()
+    end)
+
+    it("and a whole one say the same", function()
+      up:programme { reset = true, answer = { reasoning = true, cached_tokens = 1 },
+        script = { { preset = "busy_503" } } }
+      local client = unbusy.new { retry = { base = 0.01 },
+        targets = { { name = "a", url = up.url .. "/v1", key = "k" } } }
+      local request = { model = "m", input = { { role = "user", content = "天气如何" } } }
+      local plain = assert(client:responses(request))
+      local text, events = {}, 0
+      local stream = assert(client:stream(request))
+      for piece in stream:pieces() do
+        text[#text + 1], events = piece.text, events + 1
+        assert.equal(piece.event, json.decode(piece.data).type)
+      end
+      assert.is_true(events > 10)
+      assert.equal("echo: 天气如何", plain.text)
+      assert.equal(plain.text, table.concat(text))
+      for _, field in ipairs { "text", "reasoning", "usage", "finish_reason" } do
+        assert.same(plain[field], stream:reply()[field])
+      end
+      assert.equal(1, plain.usage.cached_tokens)
+      up:programme { reset = true, answer = { tool_calls = { { id = "t", name = "f" } } } }
+      assert.equal("f", client:responses(request).tool_calls[1]["function"].name)
+      for preset, code in pairs { server_500 = "upstream", overloaded_body = "busy",
+        malformed_json = "upstream", empty_200 = "empty", insufficient_quota = "quota" } do
+        up:programme { reset = true, script = { { preset = preset }, { preset = preset } } }
+        local once = unbusy.new { retry = false,
+          targets = { { name = "a", url = up.url, key = "k" } } }
+        assert.equal(code, select(3, once:responses(request)), preset)
+        assert.equal(code, select(3, once:stream(request)), preset)
+      end
+      up:programme { reset = true, script = { { preset = "cut_stream", after = 5 } } }
+      assert.equal("cut", select(3, assert(client:stream(request)):reply()))
+    end)
 
     it("comes byte by byte as well", function()
       local client = unbusy.new { retry = false,

@@ -179,10 +179,11 @@ function methods:finish()
   return nil, "stream: ended without an answer", "empty"
 end
 
---- The answer, once the end has come.
----@return table answer
+--- The answer, once the end has come; else one without anything in it.
+---@return table answer always the same table
 function methods:answer()
-  return self.whole or {}
+  self.whole = self.whole or {}
+  return self.whole
 end
 
 -- }========================================================================

@@ -8,6 +8,7 @@
 --
 -- presets.lua changes plays, player.lua sends them and knows the rest of their fields.
 local cjson = require "cjson"
+local responses = require "server.responses"
 local stream = require "server.stream"
 local text = require "server.text"
 local ffi = require "ffi"
@@ -54,7 +55,8 @@ end
 ---@return table said  { content, reasoning, tools, finish_reason }
 function answers.say(call)
   local answer, question = call.answer, call.question
-  local tools = answer.tool_calls and call.kind == "chat" and tool_calls(answer, question)
+  local calls = call.kind == "chat" or call.kind == "response"
+  local tools = answer.tool_calls and calls and tool_calls(answer, question)
   return {
     content = not tools and say(call, answer, question) or answer.text,
     reasoning = answer.reasoning and text.reasoning(question, answer), tools = tools or nil,
@@ -121,6 +123,8 @@ function shapes.embedding(call)
     :format(table.concat(data, ","), encode(call.model), tokens, tokens)
 end
 
+function shapes.response(call) return responses.whole(call, answers) end
+
 function shapes.models()
   local data = {}
   for i, name in ipairs(MODELS) do
@@ -132,6 +136,7 @@ end
 --- The play of a good answer.
 ---@param call table  with `answer`, the programme's say on it
 function answers.play(call)
+  if call.stream and call.kind == "response" then return responses.stream(call, answers) end
   if call.stream then return stream.play(call, answers) end
   return {
     status = 200, headers = { ["Content-Type"] = "application/json" },

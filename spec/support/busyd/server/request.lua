@@ -11,6 +11,7 @@ for _, prefix in ipairs { "", "/v1", "/beta" } do
   KINDS[prefix .. "/completions"] = "completion"
   KINDS[prefix .. "/embeddings"] = "embedding"
   KINDS[prefix .. "/models"] = "models"
+  KINDS[prefix .. "/responses"] = "response"
 end
 
 local BAD_JSON = "The body is not a JSON object."
@@ -65,6 +66,17 @@ function readers.chat(call, asked)
     end
   end
   call.prompt_bytes = #call.question
+end
+
+-- A text, or a list of messages among other items.
+function readers.response(call, asked)
+  local input = asked.input
+  if type(input) == "table" and #input > 0 then
+    return readers.chat(call, { messages = input })
+  elseif type(input) ~= "string" then
+    return "input: expected a text or a list of items"
+  end
+  call.question, call.prompt_bytes = input, #input
 end
 
 -- 'field' as a list of strings; the first is the question.
