@@ -4,14 +4,14 @@
 ** The memory of a cache is no Lua memory: the collector would see 64 MB and
 ** hurry, though most of it was never touched.
 */
-#include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "lua/lua_cache.h"
 #include "lua/lua_key.h"
 #include "lua/lua_util.h"
-#include "parts/cache.h"
 
 #define TYPE "unbusy.cache"
 
@@ -43,8 +43,10 @@ static ub_cache *checkcache (lua_State *L) {
   return opened(L, checkbox(L));
 }
 
+/* All of it but the seed. */
 static void readconfig (lua_State *L, ub_cache_config *c) {
   int64_t entries = ub_fieldwhole(L, 1, "entries"), bytes = ub_fieldwhole(L, 1, "bytes");
+  memset(c, 0, sizeof *c);
   luaL_argcheck(L, entries >= 1 && entries <= UB_CACHE_MOST_ENTRIES, 1, "entries out of range");
   luaL_argcheck(L, bytes >= 1 && bytes <= UB_CACHE_MOST_BYTES, 1, "bytes out of range");
   c->entries = (uint32_t)entries;
@@ -52,15 +54,22 @@ static void readconfig (lua_State *L, ub_cache_config *c) {
   c->ttl_us = ub_fieldus(L, 1, "ttl");
   c->stale_us = ub_fieldus(L, 1, "stale");
   luaL_argcheck(L, c->ttl_us >= 0 && c->stale_us >= 0, 1, "times of at least 0 expected");
-  c->seed = ub_fieldseed(L, 1);
 }
 
-/* core.cache(options) -> cache | nil, message, code */
+/*
+** core.cache(options) -> cache | nil, message, code
+** core.cache(options, nil, region, name) -> cache | nil, message, code
+*/
 static int cache_new (lua_State *L) {
   ub_cache_config config;
+  uint64_t layout;
   box *b;
   luaL_checktype(L, 1, LUA_TTABLE);
   readconfig(L, &config);
+  layout = ub_layout(&config, sizeof config);
+  config.seed = ub_fieldseed(L, 1);
+  if (!lua_isnoneornil(L, 3))
+    return ub_pushsharedcache(L, &config, layout);
   b = ub_newuserdata(L, sizeof *b);
   b->cache = b->late = NULL;  /* closed first, so that __gc can treat it */
   b->readers = 0;
@@ -121,26 +130,6 @@ static int cache_get (lua_State *L) {
   return 3;
 }
 
-/* Seconds that may be left out: -1 then. */
-static int64_t optttl (lua_State *L, int index) {
-  int64_t us;
-  if (lua_isnoneornil(L, index))
-    return -1;
-  us = ub_checkus(L, index);
-  luaL_argcheck(L, us >= 0, index, "seconds of at least 0 expected");
-  return us;
-}
-
-static int pushtoolarge (lua_State *L, uint64_t most) {
-  char text[80];
-  snprintf(text, sizeof text, "cache: key and value of more than %llu bytes",
-           (unsigned long long)most);
-  lua_pushnil(L);
-  lua_pushstring(L, text);
-  lua_pushstring(L, ub_err_word(UB_EFULL));
-  return 3;
-}
-
 /* c:set(key, value, ttl or nil, now or nil) -> true | nil, message, code */
 static int cache_set (lua_State *L) {
   ub_cache *c = checkcache(L);
@@ -150,13 +139,13 @@ static int cache_set (lua_State *L) {
   const char *value;
   luaL_checktype(L, 3, LUA_TSTRING);
   value = lua_tolstring(L, 3, &length);
-  ttl = optttl(L, 4);
+  ttl = ub_optttl(L, 4);
   now = ub_optnow(L, 5);
   if (ub_cache_set(c, &key, value, length, ttl, now) == UB_OK) {
     lua_pushboolean(L, 1);
     return 1;
   }
-  return pushtoolarge(L, ub_cache_bytes(c));
+  return ub_pushtoolarge(L, ub_cache_bytes(c));
 }
 
 /* c:delete(key, now or nil) -> was it there? */
@@ -175,17 +164,7 @@ static int cache_clear (lua_State *L) {
 
 /* c:stats() -> table */
 static int cache_stats (lua_State *L) {
-  ub_cache_stats stats = ub_cache_read(checkcache(L));
-  lua_createtable(L, 0, 9);
-  ub_setwhole(L, "entries", stats.entries);
-  ub_setwhole(L, "bytes", (int64_t)stats.bytes);
-  ub_setwhole(L, "hits", (int64_t)stats.hits);
-  ub_setwhole(L, "stale", (int64_t)stats.stale);
-  ub_setwhole(L, "misses", (int64_t)stats.misses);
-  ub_setwhole(L, "stored", (int64_t)stats.stored);
-  ub_setwhole(L, "refused", (int64_t)stats.refused);
-  ub_setwhole(L, "evicted", (int64_t)stats.evicted);
-  ub_setwhole(L, "expired", (int64_t)stats.expired);
+  ub_pushcachestats(L, ub_cache_read(checkcache(L)));
   return 1;
 }
 
@@ -232,6 +211,7 @@ void ub_open_cache (lua_State *L) {
   ub_newtype(L, TYPE, plain, meta);
   ub_addmethods(L, TYPE, UB_KEY_TYPE, methods);
   add_get(L);
+  ub_opensharedcache(L);
   lua_pushcfunction(L, cache_new);
   lua_setfield(L, -2, "cache");
 }

@@ -46,11 +46,18 @@ int ub_pushshared (lua_State *L, const char *shared, const ub_part_type *type,
   return b->part != NULL ? 1 : ub_pushfail(L, err, "region");
 }
 
-static int shared_gc (lua_State *L) {
-  box *b = lua_touserdata(L, 1);
+static void close_box (box *b) {
   if (b->part != NULL)
     ub_shared_close(b->part);
   b->part = NULL;
+}
+
+void ub_closeshared (lua_State *L, const char *shared) {
+  close_box(luaL_checkudata(L, 1, shared));
+}
+
+static int shared_gc (lua_State *L) {
+  close_box(lua_touserdata(L, 1));
   return 0;
 }
 

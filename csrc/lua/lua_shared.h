@@ -64,6 +64,9 @@ uint64_t ub_layout (const void *config, size_t bytes);
 int ub_pushshared (lua_State *L, const char *shared, const ub_part_type *type,
                    uint64_t layout, const void *config, size_t bytes, int64_t now_us);
 
+/* Close the part that is argument 1, of that shared kind; may be done twice. */
+void ub_closeshared (lua_State *L, const char *shared);
+
 /* Make the metatable of a part's shared kind, with methods 'ub_checkeither' knows. */
 void ub_newshared (lua_State *L, const char *shared, const ub_part_type *type,
                    const luaL_Reg *methods);

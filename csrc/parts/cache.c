@@ -197,7 +197,7 @@ static uint64_t hash_of (const ub_cache *c, const ub_cache_key *key) {
 
 /* Is this the key's entry? Equal hashes prove nothing: the whole key is compared. */
 static int is_under (ub_cache *c, const entry *e, const ub_cache_key *key, uint64_t hash) {
-  ub_place place = {e->first, 0};
+  ub_chunk_place place = {e->first, 0};
   return e->hash == hash && e->key_length == key->length && e->space == key->space
       && ub_chunks_same(chunks(c), &place, key->bytes, key->length);
 }
@@ -231,8 +231,8 @@ ub_cache_state ub_cache_find (ub_cache *c, const ub_cache_key *key, int64_t now_
 }
 
 /* The place of an entry's value. */
-static ub_place value_of (ub_cache *c, const entry *e) {
-  ub_place place = {e->first, 0};
+static ub_chunk_place value_of (ub_cache *c, const entry *e) {
+  ub_chunk_place place = {e->first, 0};
   ub_chunks_skip(chunks(c), &place, e->key_length);
   return place;
 }
@@ -242,7 +242,7 @@ const char *ub_cache_whole (ub_cache *c, const ub_cache_found *found) {
 }
 
 int ub_cache_copy (ub_cache *c, const ub_cache_found *found, char *out) {
-  ub_place place;
+  ub_chunk_place place;
   if (found->changes != c->changes)
     return 0;
   place = value_of(c, entry_at(c, found->entry));
@@ -264,7 +264,7 @@ int ub_cache_use (ub_cache *c, const ub_cache_found *found) {
 /* Put key and value into a listed entry that has no bytes. */
 static void fill (ub_cache *c, entry *e, const ub_cache_key *key, const char *value,
                   size_t length) {
-  ub_place place = {ub_chunks_take(chunks(c), ub_chunks_for(key->length + length)), 0};
+  ub_chunk_place place = {ub_chunks_take(chunks(c), ub_chunks_for(key->length + length)), 0};
   e->first = place.chunk;
   e->space = key->space;
   e->key_length = key->length;
@@ -319,3 +319,30 @@ ub_cache_stats ub_cache_read (const ub_cache *c) {
 uint64_t ub_cache_bytes (const ub_cache *c) {
   return c->config.bytes;
 }
+
+/* {== In a region ======================================================== */
+
+static size_t part_size (const void *config) {
+  return ub_cache_size(config);
+}
+
+static size_t part_head (const void *config) {
+  (void)config;
+  return sizeof(ub_cache);
+}
+
+static void part_init (void *c, const void *config, int64_t now_us) {
+  (void)now_us;
+  ub_cache_init(c, config);
+}
+
+static void part_repair (void *c) {
+  ub_cache_clear(c);
+}
+
+const ub_part_type ub_cache_part = {
+  .kind = "cache", .version = 1, .size = part_size, .head = part_head, .init = part_init,
+  .repair = part_repair
+};
+
+/* }======================================================================== */

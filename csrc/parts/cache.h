@@ -26,8 +26,7 @@
 #ifndef UB_CACHE_H
 #define UB_CACHE_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "base/region.h"
 
 #define UB_CACHE_MOST_ENTRIES  0x1000000          /* 2^24 */
 #define UB_CACHE_MOST_BYTES    INT64_C(0x10000000000)  /* 1 TiB */
@@ -91,10 +90,8 @@ const char *ub_cache_whole (ub_cache *c, const ub_cache_found *found);
 /* Copy the value ('found->length' bytes). 1, or 0 when entries came or went. */
 int ub_cache_copy (ub_cache *c, const ub_cache_found *found, char *out);
 
-/*
-** The value was handed out: count it and mark the entry as used last. 1, or 0
-** when entries came or went; then nothing is counted.
-*/
+/* The value was handed out: count it and mark the entry as used last. 1, or 0
+   when entries came or went; then nothing is counted. */
 int ub_cache_use (ub_cache *c, const ub_cache_found *found);
 
 /*
@@ -116,5 +113,8 @@ ub_cache_stats ub_cache_read (const ub_cache *c);
 
 /* The limit on the bytes of keys and values. */
 uint64_t ub_cache_bytes (const ub_cache *c);
+
+/* In a region; what a process died at clears it: a torn entry is a miss. */
+extern const ub_part_type ub_cache_part;
 
 #endif

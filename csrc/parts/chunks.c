@@ -56,7 +56,7 @@ void ub_chunks_give (ub_chunks *c, uint32_t first, uint32_t n) {
   c->free = first;
 }
 
-static char *address (const ub_chunks *c, ub_place p) {
+static char *address (const ub_chunks *c, ub_chunk_place p) {
   return (char *)c + c->bytes_at + (size_t)p.chunk * UB_CHUNK_BYTES + p.skip;
 }
 
@@ -64,7 +64,7 @@ static char *address (const ub_chunks *c, ub_place p) {
 ** Move the place over the bytes behind it that lie in one piece, at most
 ** 'length' (above 0): how many they are.
 */
-static size_t run (const ub_chunks *c, ub_place *p, size_t length) {
+static size_t run (const ub_chunks *c, ub_chunk_place *p, size_t length) {
   uint32_t chunk = p->chunk;
   size_t piece = UB_CHUNK_BYTES - p->skip;
   while (piece < length && c->link[chunk] == chunk + 1) {
@@ -81,7 +81,7 @@ static size_t run (const ub_chunks *c, ub_place *p, size_t length) {
   return piece;
 }
 
-void ub_chunks_write (ub_chunks *c, ub_place *p, const char *bytes, size_t length) {
+void ub_chunks_write (ub_chunks *c, ub_chunk_place *p, const char *bytes, size_t length) {
   while (length > 0) {
     char *to = address(c, *p);
     size_t n = run(c, p, length);
@@ -91,7 +91,7 @@ void ub_chunks_write (ub_chunks *c, ub_place *p, const char *bytes, size_t lengt
   }
 }
 
-void ub_chunks_read (const ub_chunks *c, ub_place *p, char *bytes, size_t length) {
+void ub_chunks_read (const ub_chunks *c, ub_chunk_place *p, char *bytes, size_t length) {
   while (length > 0) {
     const char *from = address(c, *p);
     size_t n = run(c, p, length);
@@ -101,12 +101,12 @@ void ub_chunks_read (const ub_chunks *c, ub_place *p, char *bytes, size_t length
   }
 }
 
-void ub_chunks_skip (const ub_chunks *c, ub_place *p, size_t length) {
+void ub_chunks_skip (const ub_chunks *c, ub_chunk_place *p, size_t length) {
   while (length > 0)
     length -= run(c, p, length);
 }
 
-const char *ub_chunks_whole (const ub_chunks *c, ub_place p, size_t length) {
+const char *ub_chunks_whole (const ub_chunks *c, ub_chunk_place p, size_t length) {
   const char *at;
   if (length == 0)
     return "";  /* the place may be behind the chain's end */
@@ -114,7 +114,7 @@ const char *ub_chunks_whole (const ub_chunks *c, ub_place p, size_t length) {
   return run(c, &p, length) == length ? at : NULL;
 }
 
-int ub_chunks_same (const ub_chunks *c, ub_place *p, const char *bytes, size_t length) {
+int ub_chunks_same (const ub_chunks *c, ub_chunk_place *p, const char *bytes, size_t length) {
   while (length > 0) {
     const char *at = address(c, *p);
     size_t n = run(c, p, length);

@@ -30,10 +30,10 @@ typedef struct ub_chunks {
 } ub_chunks;
 
 /* A place in a chain, which reading and writing move on. */
-typedef struct ub_place {
+typedef struct ub_chunk_place {
   uint32_t chunk;
   uint32_t skip;  /* bytes of that chunk that lie before the place */
-} ub_place;
+} ub_chunk_place;
 
 /* Bytes for 'count' chunks (under UB_CHUNK_NONE), a multiple of 8. */
 size_t ub_chunks_size (uint32_t count);
@@ -55,14 +55,14 @@ void ub_chunks_give (ub_chunks *c, uint32_t first, uint32_t n);
 void ub_chunks_clear (ub_chunks *c);
 
 /* Each moves the place over 'length' bytes, which the chain must have. */
-void ub_chunks_write (ub_chunks *c, ub_place *p, const char *bytes, size_t length);
-void ub_chunks_read (const ub_chunks *c, ub_place *p, char *bytes, size_t length);
-void ub_chunks_skip (const ub_chunks *c, ub_place *p, size_t length);
+void ub_chunks_write (ub_chunks *c, ub_chunk_place *p, const char *bytes, size_t length);
+void ub_chunks_read (const ub_chunks *c, ub_chunk_place *p, char *bytes, size_t length);
+void ub_chunks_skip (const ub_chunks *c, ub_chunk_place *p, size_t length);
 
 /* The 'length' bytes at the place, when they lie in one piece; else NULL. */
-const char *ub_chunks_whole (const ub_chunks *c, ub_place p, size_t length);
+const char *ub_chunks_whole (const ub_chunks *c, ub_chunk_place p, size_t length);
 
 /* Do these bytes lie at the place? If not, the place stays somewhere between. */
-int ub_chunks_same (const ub_chunks *c, ub_place *p, const char *bytes, size_t length);
+int ub_chunks_same (const ub_chunks *c, ub_chunk_place *p, const char *bytes, size_t length);
 
 #endif

@@ -280,3 +280,30 @@ ub_topk_entry ub_topk_get (const ub_topk *t, uint32_t i) {
 }
 
 /* }========================================================================= */
+
+/* {== In a region ============================================================ */
+
+static size_t part_size (const void *config) {
+  return ub_topk_size(config);
+}
+
+static size_t part_head (const void *config) {
+  (void)config;
+  return sizeof(ub_topk);
+}
+
+static void part_init (void *t, const void *config, int64_t now_us) {
+  (void)now_us;
+  ub_topk_init(t, config);
+}
+
+static void part_repair (void *t) {
+  ub_topk_clear(t);
+}
+
+const ub_part_type ub_topk_part = {
+  .kind = "topk", .version = 1, .size = part_size, .head = part_head, .init = part_init,
+  .repair = part_repair
+};
+
+/* }============================================================================ */

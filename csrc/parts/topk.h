@@ -33,8 +33,7 @@
 #ifndef UB_TOPK_H
 #define UB_TOPK_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include "base/region.h"
 
 #define UB_TOPK_MOST      (1u << 20)             /* counters */
 #define UB_TOPK_MOST_KEY  (1u << 20)             /* bytes kept of a key */
@@ -86,5 +85,8 @@ uint32_t ub_topk_top (const ub_topk *t, uint32_t *out, uint32_t n);
 
 /* What a counter that 'ub_topk_top' gave stands for. */
 ub_topk_entry ub_topk_get (const ub_topk *t, uint32_t counter);
+
+/* In a region; what a process died at clears it. */
+extern const ub_part_type ub_topk_part;
 
 #endif

@@ -16,6 +16,7 @@
 local clocked = require "unbusy.clocked"
 local core = require "unbusy.core"
 local options = require "unbusy.options"
+local region = require "unbusy.region"
 
 local cache = {}
 
@@ -31,6 +32,8 @@ cache.schema = {
     doc = "how long it may still be had after that, marked as stale" },
   clock = { type = "function", doc = "gives the time in seconds; by default the monotonic clock" },
   seed = { type = "whole", doc = "of the hash of keys; by default from the system's entropy" },
+  region = region.fields.region,
+  name = region.fields.name,
 }
 
 local class = clocked.class({ get = 1, set = 3, delete = 1 }, { "clear", "stats", "close" })
@@ -57,11 +60,16 @@ local class = clocked.class({ get = 1, set = 3, delete = 1 }, { "clear", "stats"
 -- methods raise then.
 --
 -- A key is one of `cache.key`, or a string.
+--
+-- With `region` and `name` it is one cache for all processes that open it with the same options;
+-- `close` leaves it to the others. One that dies while it changes the cache has cleared it.
 ---@param given table? see `cache.schema`
----@return table|userdata? c, string? message, "nomem"? code
+---@return table|userdata? c, string? message, string? code "nomem", or "full" in a region
 function cache.new(given)
   local o = options.check(cache.schema, given, "cache")
-  local c, message, code = core.cache(o)
+  local wrong = region.contradiction(o)
+  if wrong then error("cache: " .. wrong, 2) end
+  local c, message, code = core.cache(o, nil, o.region, o.name)
   if not c then return nil, message, code end
   return clocked.wrap(class, c, o.clock)
 end

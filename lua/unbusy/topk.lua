@@ -15,6 +15,7 @@
 -- beginning is kept to be shown; two that begin alike are two entries.
 local core = require "unbusy.core"
 local options = require "unbusy.options"
+local region = require "unbusy.region"
 
 local topk = {}
 
@@ -26,6 +27,8 @@ topk.schema = {
     doc = "what is kept of a key, to be shown" },
   seed = { type = "whole", doc = "of the hashes, which no result depends on; by default from the "
     .. "system's entropy" },
+  region = region.fields.region,
+  name = region.fields.name,
 }
 
 --- Makes a list of the keys that come most often; nil, message, "nomem" without the memory.
@@ -44,10 +47,16 @@ topk.schema = {
 --
 -- `t:clear()` forgets all keys. `t:close()` gives the memory back at once, not only when `t` is
 -- collected; it may be called twice, and nothing else afterwards.
+--
+-- With `region` and `name` it is one list for all processes that open it with the same options.
+-- One that dies while it adds a key has cleared it.
 ---@param given table? see `topk.schema`
 ---@return userdata? t, string? message, string? code
 function topk.new(given)
-  return core.topk(options.check(topk.schema, given, "topk"))
+  local o = options.check(topk.schema, given, "topk")
+  local wrong = region.contradiction(o)
+  if wrong then error("topk: " .. wrong, 2) end
+  return core.topk(o, nil, o.region, o.name)
 end
 
 return topk

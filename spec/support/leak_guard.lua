@@ -13,6 +13,7 @@ local wire = require "unbusy.loops.wire"
 local guard = {}
 
 local function collect()
+  if jit then jit.flush() end -- luacheck: ignore 113 (compiled code holds on to what it has seen)
   collectgarbage() -- twice: finalizers of the first round let go of more
   collectgarbage()
 end
