@@ -147,7 +147,7 @@ local function exists(path)
   return file ~= nil
 end
 
-local no_parts = { core = true, util = true, engine = true, bell = true, key = true,
+local no_parts = { core = true, util = true, engine = true, bell = true, ends = true, key = true,
   shared = true, shared_cache = true }
 local in_base = { region = true }
 

@@ -3,10 +3,12 @@
 */
 #include "engine/bell.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -22,6 +24,8 @@
 #include "engine/engine.h"
 #include "engine/engine_inner.h"
 
+#define DOOR "/bell"
+#define TICK_MS 500  /* it rings then though nothing has happened */
 #define STACK 65536  /* bytes; the thread calls nothing deep */
 
 struct ub_bell {
@@ -29,6 +33,8 @@ struct ub_bell {
   int watch_fd;     /* the thread's epoll: 'fd', once each time it is armed, and 'stop_fd' */
   int stop_fd;      /* an eventfd */
   int listen_fd;    /* where the host connects; -1 once it has */
+  int door_fd;      /* names the socket once it has no path any more; or -1 */
+  int on_disk;      /* the socket's path and its folder are there */
   int host_fd;      /* our end of its connection */
   int running;
   int64_t process;  /* the mark of the one that opened it */
@@ -75,10 +81,10 @@ static void *watch (void *self) {
   ub_bell *b = self;
   struct epoll_event event;
   for (;;) {
-    int count = epoll_wait(b->watch_fd, &event, 1, -1);
+    int count = epoll_wait(b->watch_fd, &event, 1, TICK_MS);
     if (count == 1 && event.data.fd == b->stop_fd)
       return NULL;
-    if (count == 1)
+    if (count >= 0)
       ub_bell_ring(b);
   }
 }
@@ -87,38 +93,66 @@ static void *watch (void *self) {
 
 /* {== Opening ============================================================= */
 
-/* A socket in a folder of its own, which others cannot enter. */
-static int open_door (ub_bell *b) {
-  static const char name[] = "/bell";
-  const char *tmp = getenv("TMPDIR");
-  char *path = b->address.sun_path;
-  size_t room = sizeof b->address.sun_path - sizeof name;
-  if (tmp == NULL || *tmp != '/' || strlen(tmp) + sizeof "/unbusy.XXXXXX" > room)
-    tmp = "/tmp";
-  strcat(strcpy(path, tmp), "/unbusy.XXXXXX");
-  if (mkdtemp(path) == NULL) {
-    *path = '\0';
-    return UB_ENETWORK;
+/* A new folder that others cannot enter; its path is in 'path', or "". */
+static int make_folder (char *path, size_t room) {
+  static const char *const places[] = {NULL, "/tmp", "/dev/shm", "/var/tmp"};
+  size_t i;
+  for (i = 0; i < sizeof places / sizeof places[0]; i++) {
+    const char *place = i == 0 ? getenv("TMPDIR") : places[i];
+    if (place == NULL || *place != '/')
+      continue;
+    if ((size_t)snprintf(path, room, "%s/unbusy.XXXXXX", place) < room && mkdtemp(path) != NULL)
+      return UB_OK;
   }
-  strcat(path, name);
+  *path = '\0';
+  return UB_ENETWORK;
+}
+
+static void remove_files (ub_bell *b) {
+  char *path = b->address.sun_path;
+  if (!b->on_disk)
+    return;
+  unlink(path);
+  *strrchr(path, '/') = '\0';
+  rmdir(path);
+  *path = '\0';
+  b->on_disk = 0;
+}
+
+/* Whoever dies leaves no files behind: they are removed before anybody has connected, where
+** /proc can still name the socket. */
+static void hide (ub_bell *b) {
+  char name[32];
+  b->door_fd = counted(open(b->address.sun_path, O_PATH | O_CLOEXEC));
+  snprintf(name, sizeof name, "/proc/self/fd/%d", b->door_fd);
+  if (b->door_fd < 0 || access(name, F_OK) != 0)
+    return;
+  remove_files(b);
+  strcpy(b->address.sun_path, name);
+}
+
+static int open_door (ub_bell *b) {
+  char *path = b->address.sun_path;
+  int err = make_folder(path, sizeof b->address.sun_path - sizeof DOOR);
+  if (err != UB_OK)
+    return err;
+  strcat(path, DOOR);
+  b->on_disk = 1;
   b->address.sun_family = AF_UNIX;
   b->listen_fd = counted(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (b->listen_fd < 0 ||
       bind(b->listen_fd, (struct sockaddr *)&b->address, sizeof b->address) != 0 ||
       listen(b->listen_fd, 1) != 0)
     return UB_ENETWORK;
+  hide(b);
   return UB_OK;
 }
 
-/* The path has served: nobody else finds it. */
+/* It has served: nobody else finds it. */
 static void close_door (ub_bell *b) {
-  char *path = b->address.sun_path;
-  if (*path == '\0')
-    return;
-  unlink(path);
-  *strrchr(path, '/') = '\0';
-  rmdir(path);
-  *path = '\0';
+  remove_files(b);
+  b->address.sun_path[0] = '\0';
+  give_back(&b->door_fd);
   give_back(&b->listen_fd);
 }
 
@@ -146,7 +180,7 @@ ub_bell *ub_bell_open (int fd, int *err) {
     return NULL;
   memset(b, 0, sizeof *b);
   b->fd = fd;
-  b->watch_fd = b->stop_fd = b->listen_fd = b->host_fd = -1;
+  b->watch_fd = b->stop_fd = b->listen_fd = b->door_fd = b->host_fd = -1;
   b->process = ub_process_mark();
   *err = open_all(b);
   if (*err == UB_OK)
@@ -163,16 +197,20 @@ const char *ub_bell_path (const ub_bell *b) {
 
 /* {== Beginning and ending ================================================ */
 
-/* The connection that waits, if it is this process's own. */
-static int own_connection (const ub_bell *b) {
+static int is_own (int fd) {
   struct ucred peer;
   socklen_t size = sizeof peer;
-  int fd = accept4(b->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-  if (fd < 0)
-    return -1;
-  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == getpid())
-    return fd;
-  close(fd);
+  return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) == 0 && peer.pid == getpid();
+}
+
+/* The connection that this process has made; others are turned away. */
+static int own_connection (const ub_bell *b) {
+  int fd;
+  while ((fd = accept4(b->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0) {
+    if (is_own(fd))
+      return fd;
+    close(fd);
+  }
   return -1;
 }
 
@@ -224,6 +262,7 @@ void ub_bell_close (ub_bell *b) {
     stop_thread(b);
     close_door(b);
   }
+  give_back(&b->door_fd);
   give_back(&b->listen_fd);
   give_back(&b->host_fd);
   give_back(&b->watch_fd);

@@ -8,11 +8,14 @@
 **
 ** The thread does nothing else: it touches no engine, no memory of others and no
 ** Lua. It rings once, and again only after 'heard' and 'arm': so the socket never
-** fills. The order that misses nothing: read the byte, 'heard', step, 'arm'.
+** fills. The order that misses nothing: read the byte, 'heard', step, 'arm'. It also
+** rings when nothing was to be told for half a second, so that the host can look around.
 **
-** The socket's path lies in a folder that only this user may enter, and is gone as
-** soon as the host, and nobody else, has connected. A bell belongs to the process
-** that opened it; in a forked child closing it only gives the descriptors back.
+** The socket lies in a folder that only this user may enter, and is removed at once, so
+** that a process that dies leaves none; the host reaches it by way of /proc (without
+** that, the path stays until it has connected). Nobody else may connect. A bell belongs
+** to the process that opened it; in a forked child closing it only gives the descriptors
+** back.
 */
 #ifndef UB_BELL_H
 #define UB_BELL_H

@@ -96,6 +96,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_key(L);  /* before the cache, whose methods know the type */
   ub_open_cache(L);
   ub_open_counters(L);
+  ub_open_ends(L);
   ub_open_engine(L);
   ub_open_histogram(L);
   ub_open_json_fields(L);

@@ -44,6 +44,7 @@ function call:begin(loop)
   self.loop, self.started = loop, loop.now()
   local seconds, total = self.options.deadline, self:clock "total"
   self.deadline = self.started + (seconds and seconds < total and seconds or total)
+  if loop.adopt then self.owner = loop.adopt(self) end
   local cancel = self.options.cancel
   if cancel then
     cancel:add(self)
@@ -54,7 +55,8 @@ function call:begin(loop)
   return false
 end
 
-local reasons = { closed = "the client is closed", cancelled = "the call was cancelled" }
+local reasons = { closed = "the client is closed", cancelled = "the call was cancelled",
+  timeout = "its time was up before anybody asked for the rest" }
 
 --- Why the call is to end, where it was stopped: the words, and the code.
 ---@return string? message, string? code
@@ -159,7 +161,7 @@ function call:detail(detail)
 end
 
 --- The client is closed, or the call is cancelled: what it waits for fails, and so it ends soon.
----@param why "closed"|"cancelled"
+---@param why "closed"|"cancelled"|"timeout"
 function call:abort(why)
   self.stopped = self.stopped or why
   if self.exchange then self.exchange:abort() end
@@ -168,6 +170,20 @@ function call:abort(why)
     local thing = held[i] -- none, where the call has ended by what was aborted before
     if thing and thing.abort then thing:abort() end
   end
+end
+
+local LATE = 5 -- seconds behind its deadline; whoever waits has noticed by then
+
+--- A stream that nobody reads: it ends at its deadline all the same.
+---@param now number
+function call:expire(now)
+  if now >= self.deadline + LATE then self:abort "timeout" end
+end
+
+--- Its caller is gone, and will never be resumed.
+function call:leave()
+  self:abort "cancelled"
+  self:finish()
 end
 
 local function close_held(held)
@@ -187,6 +203,7 @@ function call:finish()
   if self.place then self.place:close() end
   if self.counted then self.client.budget:finish "fail" end
   if self.options.cancel then self.options.cancel:remove(self) end
+  if self.owner then self.owner[self] = nil end
   self.client:forget(self)
 end
 

@@ -77,6 +77,23 @@ function bell:heard() end
 --- Ends the thread. May be called twice.
 function bell:close() end
 
+---@class unbusy.core.ends
+local ends = {}
+
+--- Inside nginx: hears that requests end. csrc/engine/ends.h has the story.
+---@return unbusy.core.ends? ends, string? message, string? code
+function core.ends() end
+
+---@param request integer the address of an ngx_http_request_t that lives
+---@return boolean? true, string? message, string? code
+function ends:watch(request) end
+
+---@return integer? request that has ended since, each once
+function ends:next() end
+
+--- May be called twice.
+function ends:close() end
+
 ---@class unbusy.core.engine
 local engine = {}
 

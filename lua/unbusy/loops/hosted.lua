@@ -13,6 +13,9 @@
 --   spawn(f)                       runs f() in a coroutine that may park
 --   loses                          true: it ends coroutines where they wait, without a word, and
 --                                  calls `hosted.lost(waiter)` when it has found one
+--   adopt(thing)                   of a host that ends coroutines, waiting or not: then it calls
+--                                  `thing:leave()`; gives a set, out of which the thing is taken
+--                                  when that is no longer wanted
 --
 -- A task is what `spawn` gave; the host's own coroutines are none, and only the host ends them. It
 -- is cancelled as in `unbusy.loops.scheduler`: by an error raised where it waits, once; what cleans
@@ -136,20 +139,30 @@ task_methods.__index = task_methods
 local unpack = table.unpack or unpack -- luacheck: ignore
 
 local function finish(task, ok, ...)
+  if task.done then return end
   task.done, task.ok, task.results = true, ok, { n = select("#", ...), ... }
+  if task.owner then task.owner[task] = nil end
   live = live - 1
   task.ended:set()
+end
+
+-- Its host has ended it without a word.
+function task_methods:leave()
+  finish(self, false, scheduler.cancelled)
+end
+
+local function run(host, task, f, args, count)
+  task_of[running()] = task
+  if task.cancelling then return finish(task, false, scheduler.cancelled) end
+  if host.adopt then task.owner = host.adopt(task) end
+  finish(task, pcall(f, unpack(args, 1, count)))
 end
 
 local function spawn(host, f, ...)
   local args, count = { ... }, select("#", ...)
   local task = setmetatable({ ended = new_event(), wait = host.wait }, task_methods)
   live = live + 1
-  local ok, message = pcall(host.spawn, function()
-    task_of[running()] = task
-    if task.cancelling then return finish(task, false, scheduler.cancelled) end
-    finish(task, pcall(f, unpack(args, 1, count)))
-  end)
+  local ok, message = pcall(host.spawn, function() run(host, task, f, args, count) end)
   if not ok then -- the host has no room for it
     live = live - 1
     error(message, 0)
@@ -198,10 +211,10 @@ end
 hosted.lost = lost
 
 --- The verbs of a loop over a host; `enter` and `open` are the host's to add.
----@param host { now: function, park: function, unpark: function, spawn: function, loses: boolean? }
+---@param host { now: function, park: function, unpark: function, spawn: function, … }
 ---@return table loop
 function hosted.new(host)
-  local loop = { now = host.now, event = new_event, cancel = cancel }
+  local loop = { now = host.now, event = new_event, cancel = cancel, adopt = host.adopt }
   if host.loses then loop.own, loop.disown = own, disown end
   local none = {}
   function loop.wait(events, deadline) return wait(host, events, deadline) end

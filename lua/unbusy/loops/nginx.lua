@@ -4,13 +4,14 @@
 --                                                                              who wait
 --
 -- nginx's event loop takes no descriptors of others. So the core's bell turns "a step is due" into
--- a byte on a unix socket, and one light thread of the worker, the reader, reads it; it lives in a
--- timer, begun by the worker's first call. Whoever waits does so on a semaphore of its own. Nothing
--- here blocks the worker.
+-- a byte on a unix socket, and one light thread of the worker, the reader, reads it. It lives in a
+-- timer, begins with a call, and leaves when nothing of ours has been open for a moment: so it
+-- holds up no worker that wants to end, and no Lua state that only one request was made for
+-- (lua_code_cache off). Where there is no bell to be had, the reader looks every few milliseconds.
+-- Whoever waits does so on a semaphore of its own. Nothing here blocks the worker.
 --
--- At the end of a worker (reload, quit) a far-away timer is called before its time, and the reader
--- leaves when no transfer is under way. A coroutine that nginx ends where it waits (its client has
--- gone, and nobody asked to be told) is found by a look every half second.
+-- A call belongs to the request in which it was made. When that ends, which its client may bring
+-- about at any time without a line of Lua being run, what it left open is ended too.
 local collect = require "unbusy.collect"
 local core = require "unbusy.core"
 local hosted = require "unbusy.loops.hosted"
@@ -22,127 +23,220 @@ local ngx = ngx -- luacheck: ignore 113
 local nginx = {}
 
 --- Are we inside nginx at all?
-nginx.present = type(ngx) == "table" and type(ngx.get_phase) == "function"
+nginx.present = type(ngx) == "table" and type(ngx.config) == "table"
+  and ngx.config.subsystem == "http"
+
+--- True in nginx, or nil and what is wrong.
+function nginx.load()
+  if nginx.present then return true end
+  return nil, "this is not nginx"
+end
+
 if not nginx.present then return nginx end
 
+local ffi = require "ffi"
+local get_request = require("resty.core.base").get_request
 local semaphore = require "ngx.semaphore"
 
 local may_wait = { rewrite = true, server_rewrite = true, access = true, content = true,
   timer = true }
 
-local LONGEST = 1e6   -- seconds of one sleep; whoever has no limit sleeps again
-local SHORTEST = 0.001 -- nginx counts milliseconds, and does not sleep for less
-local LOOK = 0.5      -- seconds between two looks for coroutines that are gone
-
 -- {== Waiting =============================================================
 
-local parked = {} -- waiter -> true, while it sleeps
-local free = {}   -- semaphores that nobody uses
-local FREE = 256  -- of them kept
+local LONGEST = 10     -- seconds of one sleep: should the reader be lost, the next one begins then
+local SHORTEST = 0.001 -- nginx counts milliseconds, and does not sleep for less
+local FREE = 256       -- semaphores kept
+
+local begin_reader -- see below
+
+local free, free_count = {}, 0 -- semaphores that nobody uses
+
+local function take_semaphore()
+  if free_count == 0 then return assert(semaphore.new(0)) end
+  local sem = free[free_count]
+  free[free_count] = nil
+  free_count = free_count - 1
+  return sem
+end
+
+-- One whose time ran out just when it was posted would wake the next one for nothing.
+local function put_semaphore(sem)
+  if free_count >= FREE or sem:count() ~= 0 then return end
+  free_count = free_count + 1
+  free[free_count] = sem
+end
 
 local function park(waiter, seconds)
-  local sem = table.remove(free) or semaphore.new(0)
+  local sem = take_semaphore()
   waiter.semaphore = sem
-  parked[waiter] = true
-  sem:wait(math.min(math.max(seconds or LONGEST, SHORTEST), LONGEST))
-  parked[waiter] = nil
-  if #free < FREE then free[#free + 1] = sem end
+  begin_reader()
+  if not seconds or seconds > LONGEST then seconds = LONGEST end
+  sem:wait(seconds > SHORTEST and seconds or SHORTEST)
+  waiter.semaphore = nil
+  put_semaphore(sem)
 end
 
 local function unpark(waiter)
   if waiter.semaphore then waiter.semaphore:post(1) end
 end
 
--- A semaphore on which nobody waits, of one who never came back: nginx has ended its coroutine.
-local function look_for_lost()
-  local lost = {}
-  for waiter in pairs(parked) do
-    if not waiter.awake and waiter.semaphore:count() >= 0 then lost[#lost + 1] = waiter end
+-- }========================================================================
+
+-- {== Requests that end ===================================================
+
+local ends = nil -- hears of them
+local owned = {} -- a request's address -> what is open there, as a set
+
+local function close_all(things)
+  for thing in pairs(things) do
+    local ok, message = pcall(thing.leave, thing)
+    if not ok then ngx.log(ngx.ERR, "unbusy: ", message) end
   end
-  for _, waiter in ipairs(lost) do
-    parked[waiter] = nil
-    hosted.lost(waiter)
+end
+
+-- Before an address is looked up: the next request may have it.
+local function hear_ends()
+  local request = ends:next()
+  while request do
+    local things = owned[request]
+    owned[request] = nil
+    close_all(things)
+    request = ends:next()
   end
-  collect.pause()
+end
+
+local function adopt(thing)
+  begin_reader()
+  if not ends then return {} end -- no memory: the call itself will say so
+  hear_ends()
+  local request = tonumber(ffi.cast("uintptr_t", get_request()))
+  local things = owned[request]
+  if not things then
+    things = {}
+    if not ends:watch(request) then return things end -- no memory: the collector will see to it
+    owned[request] = things
+  end
+  things[thing] = true
+  return things
+end
+
+local function is_idle()
+  if wire.busy() then return false end
+  for _, things in pairs(owned) do
+    if next(things) then return false end
+  end
+  return true
+end
+
+-- What nobody has come to see for so long that its time is up.
+local function expire(time)
+  for _, things in pairs(owned) do
+    for thing in pairs(things) do
+      if thing.expire then thing:expire(time) end
+    end
+  end
 end
 
 -- }========================================================================
 
 -- {== The reader ==========================================================
 
-local bell = nil    -- of this worker, when its reader has begun
-local leaving = false -- the worker is about to end
+local LOOK = 0.5   -- seconds between two looks around
+local FOR_EVER = 1e6 -- seconds
+local POLL = 0.005 -- seconds between two steps where there is no bell
+local RENEW = 1e5  -- turns: what nginx took for a timer it gives back when that has ended
+local PATIENCE = 2 -- seconds that a timer may take to begin; nginx drops those that are too many
 
-local function is_over()
-  return leaving and wire.active() == 0
-end
+local reader = nil -- { began = seconds, running =, bell =, socket = }
 
-local function connect(b)
-  local socket = ngx.socket.tcp()
-  socket:settimeouts(1000, 1000, LONGEST * 1000)
-  local ok, message = socket:connect("unix:" .. b:path())
-  if not ok then return nil, message end
-  ok, message = b:begin()
-  if not ok then return nil, message end
-  return socket
-end
-
--- One turn for each byte; in this order nothing is missed (see bell.h).
-local function read(b, socket)
-  repeat
-    wire.step()
-    b:arm()
-    if is_over() then return end
-    local byte, message = socket:receive(1)
-    if not byte and message ~= "timeout" then return message end
-    b:heard()
-  until false
-end
-
-local function run_reader(_, b)
-  local socket, message = connect(b)
-  if socket then
-    message = read(b, socket)
-    socket:close()
-  end
-  b:close()
-  if bell == b then bell = nil end
-  if message then ngx.log(ngx.ERR, "unbusy: the bell is lost: ", message) end
-  if wire.active() > 0 and not bell then nginx.begin() end
-end
-
-local function say_goodbye(premature)
-  if not premature then return ngx.timer.at(LONGEST, say_goodbye) end
-  leaving = true
-  if bell then bell:ring() end
-end
-
-local kept = false -- the timers that every worker has are there
-
-local function keep_house()
-  if kept then return end
-  kept = true
-  collect.hold() -- finalizers note what is to be done; each look does it
-  if not ngx.timer.at(LONGEST, say_goodbye) then leaving = true end
-  ngx.timer.every(LOOK, function(premature)
-    if not premature then look_for_lost() end
-  end)
-end
-
---- Begins the reader of this worker.
----@return boolean? true, string? message, string? code
-function nginx.begin()
-  local fd, message, code = wire.host()
-  if not fd then return nil, message, code end
-  bell, message, code = core.bell(fd)
-  if not bell then return nil, message, code end
-  keep_house()
+local function connect(r)
+  local fd, message = wire.host()
+  if not fd then return message end
+  r.bell, message = core.bell(fd)
+  if not r.bell then return message end
   local ok
-  ok, message = ngx.timer.at(0, run_reader, bell)
-  if ok then return true end
-  bell:close()
-  bell = nil
-  return nil, "nginx has no timer left: " .. message, "full"
+  local socket = ngx.socket.tcp()
+  socket:settimeouts(1000, 1000, FOR_EVER * 1000) -- nginx logs each timeout; the bell rings anyway
+  ok, message = socket:connect("unix:" .. r.bell:path())
+  if ok then ok, message = r.bell:begin() end
+  if not ok then return message end
+  r.socket = socket
+end
+
+local function give_up_bell(r, message)
+  r.socket = nil
+  if ngx.worker.exiting() then return end
+  ngx.log(ngx.WARN, "unbusy: no bell, so this worker looks at its calls every 5 ms: ", message)
+end
+
+-- Until the bell has rung.
+local function rest(r)
+  if not r.socket then return ngx.sleep(POLL) end
+  local byte, message = r.socket:receive(1)
+  if byte then r.bell:heard() else give_up_bell(r, message) end
+end
+
+local function turn(r)
+  wire.step()
+  hear_ends()
+  collect.pause()
+  if r.socket then r.bell:arm() end -- last: see bell.h
+end
+
+-- Leaves when nothing is open and nothing has moved between two looks.
+local function read(r)
+  local looked, turns = now(), 0
+  for _ = 1, RENEW do
+    turn(r)
+    if ngx.worker.exiting() and is_idle() then return end
+    local time = now()
+    if time - looked >= LOOK then
+      if turns <= 1 and is_idle() then return end
+      expire(time)
+      looked, turns = time, 0
+    end
+    rest(r)
+    turns = turns + 1
+  end
+end
+
+local function serve(r)
+  local message = connect(r)
+  if message then give_up_bell(r, message) end
+  read(r)
+end
+
+local function run_reader(_, r)
+  if reader ~= r then return end -- it came too late, and another one was begun
+  r.running = true
+  local ok, message = pcall(serve, r)
+  if not ok then ngx.log(ngx.ERR, "unbusy: ", message) end
+  if r.socket then r.socket:close() end
+  if r.bell then r.bell:close() end
+  reader = nil
+  if not is_idle() then begin_reader() end
+end
+
+local function begin_kept()
+  if ends then return true end
+  local message, code
+  ends, message, code = core.ends()
+  if not ends then return nil, message, code end
+  collect.hold() -- finalizers note what is to be done, and each turn does it
+  return true
+end
+
+--- Begins the reader of this worker, unless there is one.
+---@return boolean? true, string? message, string? code
+function begin_reader()
+  if reader and (reader.running or now() - reader.began < PATIENCE) then return true end
+  local ok, message, code = begin_kept()
+  if not ok then return nil, message, code end
+  local r = { began = now() }
+  ok, message = ngx.timer.at(0, run_reader, r)
+  if not ok then return nil, "nginx has no timer left: " .. message, "full" end
+  reader = r
+  return true
 end
 
 -- }========================================================================
@@ -152,14 +246,13 @@ local function spawn(f)
   if not thread then error(message, 0) end
 end
 
-local loop = hosted.new { now = now, park = park, unpark = unpark, spawn = spawn, loses = true }
+local loop = hosted.new { now = now, park = park, unpark = unpark, spawn = spawn,
+  adopt = adopt }
 loop.name = "nginx"
 
 function loop.open(request, body)
-  if not bell then
-    local ok, message, code = nginx.begin()
-    if not ok then return nil, message, code end
-  end
+  local ok, message, code = begin_reader()
+  if not ok then return nil, message, code end
   return wire.open(request, body, loop.event())
 end
 
@@ -174,7 +267,7 @@ function nginx.enter(f, value)
   return f(loop, value)
 end
 
-nginx.loop = loop
+nginx.loop, nginx.now, nginx.spawn = loop, now, loop.spawn
 loop.enter = nginx.enter
 
 return nginx

@@ -147,6 +147,11 @@ function exchange:abort()
   self.event:set()
 end
 
+--- Is any exchange under way?
+function wire.busy()
+  return next(exchanges) ~= nil
+end
+
 --- Exchanges under way.
 function wire.active()
   local n = 0
