@@ -107,6 +107,7 @@ function tables.options()
       "key name calls tokens"),
     titled("`client:chat(request, { … })`, and of every other call", config.call,
       "deadline priority target clocks"),
+    titled("`client:pass({ … }, options)`", config.pass, "method path headers body"),
     titled("`client:warm(questions, { … })`", warm.schema, "model at_once deadline priority"),
   }, "\n\n")
 end

@@ -39,7 +39,7 @@ typedef struct ub_request {
   const char *ca_path;         /* NULL: SSL_CERT_DIR, or the system's */
   const char *cert_file, *key_file;  /* client certificate and key, PEM */
   int insecure;                /* do not verify the server */
-  int http1;                   /* do not offer HTTP/2 */
+  int http1, once;             /* do not offer HTTP/2; never send it twice (see 'resent') */
 } ub_request;
 
 typedef enum ub_news_kind {

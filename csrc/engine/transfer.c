@@ -127,13 +127,15 @@ static size_t on_body (char *bytes, size_t one, size_t length, void *self) {
 }
 
 /* libcurl is about to send the request. A second time, when a kept connection was
-** dead or the server refused the HTTP/2 stream; a third would be a retry layer. */
+** dead or the server refused the HTTP/2 stream: not where it may be sent but once. A
+** third would be a retry layer. */
 static int on_sending (void *self, char *to, char *from, int to_port, int from_port) {
   ub_transfer *t = self;
   (void)to; (void)from; (void)to_port; (void)from_port;
-  if (++t->sent <= 2)
+  if (++t->sent <= t->most_sent)
     return CURL_PREREQFUNC_OK;
-  refuse(t, UB_ENETWORK, "the connection was lost twice before an answer");
+  refuse(t, UB_ENETWORK, t->most_sent > 1 ? "the connection was lost twice before an answer"
+                                          : "the connection was lost before an answer");
   return CURL_PREREQFUNC_ABORT;
 }
 
@@ -345,6 +347,7 @@ ub_transfer *ub_transfer_new (const ub_request *r, CURL *easy, int *err) {
   t->easy = easy;
   t->window_bytes = r->window_bytes;
   t->most_bytes = r->most_bytes;
+  t->most_sent = r->once ? 1 : 2;
   t->started_us = ub_clock_us();
   *err = set_up(t, r, text);
   if (*err == UB_OK)

@@ -17,6 +17,7 @@ typedef struct ub_transfer {
   int marked;        /* the handle has options that not every request sets: see
                         'ub_transfer_free' */
   int sent;          /* how often libcurl began to send the request */
+  int most_sent;     /* and how often it may */
   ub_buf head, data;
   size_t window_bytes;
   uint64_t most_bytes, got_bytes;

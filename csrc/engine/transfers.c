@@ -178,7 +178,7 @@ static void take_end (ub_engine *e, ub_transfer *t, ub_news *news) {
   news->first_us = t->first_us > 0 ? t->first_us - t->started_us : 0;
   news->total_us = t->ended_us - t->started_us;
   news->reused = reused == 0;
-  news->resent = t->sent > 1;
+  news->resent = t->sent > 1 && t->most_sent > 1;
   news->lasting = t->lasting;
   news->http2 = version == CURL_HTTP_VERSION_2_0;
   drop(e, t);
@@ -203,7 +203,7 @@ static void take_head (ub_engine *e, ub_transfer *t, ub_news *news) {
   t->head_taken = 1;
   news->kind = UB_NEWS_HEAD;
   news->status = t->status;
-  news->resent = t->sent > 1;
+  news->resent = t->sent > 1 && t->most_sent > 1;
   hand_over(e, &t->head, news);
 }
 

@@ -121,6 +121,8 @@ static void read_field (lua_State *L, const char *name, ub_request *r) {
     r->insecure = lua_toboolean(L, -1);
   else if (strcmp(name, "http1") == 0)
     r->http1 = lua_toboolean(L, -1);
+  else if (strcmp(name, "once") == 0)
+    r->once = lua_toboolean(L, -1);
 }
 
 static void read_request (lua_State *L, ub_request *r) {

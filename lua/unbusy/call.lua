@@ -6,17 +6,17 @@
 local headers = require "unbusy.headers"
 local trace = require "unbusy.trace"
 
-local call = { stopped = false, extra = false } -- of most calls: not in each of them
+local call = { stopped = false, extra = false, path = false } -- of most calls: not in each of them
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
 
 --- A call that is about to begin.
 ---@param client table
----@param kind "chat"|"complete"|"embed"|"responses"|"post"
+---@param kind "chat"|"complete"|"embed"|"responses"|"post"|"pass"
 ---@param request any the body
 ---@param given table checked options of the call
----@param how table? { streaming =, path = }
+---@param how table? { streaming =, path =, method = }
 function call.new(client, kind, request, given, how)
   order = order + 1
   local self = setmetatable({ -- nine fields: a table with room for sixteen, which a good call fills
@@ -24,7 +24,7 @@ function call.new(client, kind, request, given, how)
     model = type(request) == "table" and request.model or nil,
     streaming = how ~= nil and how.streaming or false, tries = { nil }, ended = false,
   }, call)
-  if how and how.path then self.path = how.path end
+  if how and how.path then self.path, self.method = how.path, how.method end
   return self
 end
 
@@ -49,8 +49,9 @@ function call:begin(loop)
     cancel:add(self)
     if cancel.cancelled then self.stopped = "cancelled" end
   end
-  if self.client.closed then self.stopped = "closed" end
-  return not self.stopped
+  if not self.client.closed then return not (cancel and self.stopped) end
+  self.stopped = "closed"
+  return false
 end
 
 local reasons = { closed = "the client is closed", cancelled = "the call was cancelled" }

@@ -5,6 +5,7 @@ local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
 local call = require "unbusy.call"
 local canceller = require "unbusy.canceller"
+local codes = require "unbusy.codes"
 local config = require "unbusy.config"
 local flow = require "unbusy.flow"
 local headers = require "unbusy.headers"
@@ -12,6 +13,8 @@ local limiter = require "unbusy.limiter"
 local monotonic = require "unbusy.clock"
 local loops = require "unbusy.loops"
 local options = require "unbusy.options"
+local passed = require "unbusy.passed"
+local passing = require "unbusy.passing"
 local permits = require "unbusy.permits"
 local queue = require "unbusy.queue"
 local stream = require "unbusy.stream"
@@ -139,6 +142,18 @@ local function call_options(self, given, what)
   return o
 end
 
+-- What a passed call gives: an answer, if need be the last refusal that came.
+local function as_passed(c, reply, message, code, detail)
+  if reply and reply.pieces then return passed.of_stream(stream.new(c, reply)) end
+  c:finish()
+  if not reply and not (c.refused and codes[code].fallback) then
+    return nil, message, code, c:detail(detail)
+  end
+  reply = reply or c.refused
+  reply.tries, reply.trace = #c.tries, c.trace and trace.shown(c.trace) or nil
+  return passed.of_reply(reply)
+end
+
 local function run(loop, c)
   local self = c.client
   self.calls[c] = true
@@ -150,13 +165,14 @@ local function run(loop, c)
     error(reply, 0)
   end
   if reply and c.extra and c.trace then reply.trace = trace.shown(c.trace) end
+  if c.kind == "pass" then return as_passed(c, reply, message, code, detail) end
   if reply and reply.pieces then return stream.new(c, reply) end
   c:finish()
   if reply then return reply end
   return nil, message, code, c:detail(detail)
 end
 
--- Makes the call and runs it; `how` has `streaming` or a `path`.
+-- Makes the call and runs it; `how` has `streaming`, or a `path` and perhaps a `method`.
 local function start(self, kind, request, given, what, how)
   local o = call_options(self, given, what)
   if self.closed then return nil, "the client is closed", "closed", { tries = 0 } end
@@ -249,6 +265,27 @@ function client:post(path, body, given)
     error(("post: a body (table or string) expected, got a %s"):format(type(body)), 2)
   end
   return start(self, "post", body, given, "post", { path = path })
+end
+
+--- Passes a request on, to the server and back, whatever it is: through the waiting line, breaker
+--- and limiter as every call. What the server answers is the answer, an error too; only where it is
+--- too busy, or cannot be reached, another try is made. A method that may not be done twice is sent
+--- again only where the server cannot have done it.
+---@param request table { method = "GET", path =, headers =, body = }, see `config.pass`
+---@return table? answer see `unbusy.passed`, string? message, string? code, table? detail
+function client:pass(request, given)
+  local r = options.check(config.pass, request, "pass", CALLER)
+  if r.headers then
+    local own = { headers = r.headers }
+    for name, value in pairs(type(given) == "table" and given or {}) do
+      if name == "headers" then error("pass: headers: once, in the request or behind it", 2) end
+      own[name] = value
+    end
+    given = own
+  end
+  local fault = passing.fault(r.method, r.path, r.body)
+  if fault then return nil, "pass: " .. fault, "invalid", { tries = 0 } end
+  return start(self, "pass", r.body, given, "pass", { path = r.path, method = r.method })
 end
 
 --- Asks questions ahead of time, so that their answers are in the cache. A question is a text, or a

@@ -144,6 +144,15 @@ config.call = {
     doc = "false: no stale answer; a number: none older than so many seconds" },
 }
 
+--- A request that is passed on.
+config.pass = {
+  method = { type = "string", default = "GET",
+    doc = "`GET` `HEAD` `POST` `PUT` `PATCH` `DELETE` `OPTIONS`" },
+  path = { type = "string", required = true, doc = "below the target's URL, with its query" },
+  headers = { type = "table", doc = "as in the options of every call" },
+  body = { type = "string", doc = "sent as it is" },
+}
+
 local fallback = {
   text = { type = "string", required = true },
   status = { type = "whole", default = 200, min = 200, max = 599 },

@@ -499,6 +499,7 @@ function core.engine() end
 ---@field key_file string?
 ---@field insecure boolean? no check of the server's certificate
 ---@field http1 boolean? no HTTP/2
+---@field once boolean? never sent again by itself, when a kept connection turns out to be dead
 
 ---@param request unbusy.core.request
 ---@param body string? in place of `request.body`

@@ -7,6 +7,7 @@
 -- total = } in seconds: waiting for a place, from sending the last try to its first byte of answer,
 -- and the whole call.
 local cost = require "unbusy.cost"
+local headers = require "unbusy.headers"
 local shape = require "unbusy.shape"
 local source = require "unbusy.source"
 
@@ -50,6 +51,21 @@ function reply.of_stream(call, try, pieces)
     model = try.model, times = times(call, try.start, now), price = target.price, pieces = pieces,
     tries = #call.tries,
   }, reply)
+end
+
+--- An answer that is passed on as it is: `pieces` gives its body.
+function reply.of_passed(call, try, pieces)
+  local self = reply.of_stream(call, try, pieces)
+  self.headers = headers.of_answer(self.headers)
+  return self
+end
+
+--- The same of an error, whose body is there. `how` is what it says of the target.
+function reply.of_error(call, try, body, how)
+  local self = reply.of_passed(call, try, nil)
+  self.raw, self.ended, self.how = call.place.target.secrets.hide(body), true, how
+  if call.method ~= "HEAD" then self.headers["content-length"] = ("%d"):format(#self.raw) end
+  return self
 end
 
 --- A text of our own, in the shape of an answer; as pieces when the call asked for a stream.

@@ -1,6 +1,7 @@
 --- What is sent: a request that is prepared once for each key and path, and a body.
 local json = require "unbusy.json"
 local json_fields = require "unbusy.json_fields"
+local passing = require "unbusy.passing"
 local trace = require "unbusy.trace"
 
 local requests = {}
@@ -27,12 +28,11 @@ end
 
 local once = { "model", "stream" } -- a server could take the first where we have read the last
 
--- The caller's own bytes, with no more changed than must be; nil where there are none, or where
--- they are not JSON that could be changed.
+-- The caller's own bytes, with no more changed than must be; nil where they are not JSON that could
+-- be changed.
 local function spliced(call, body)
-  local raw = call.options.raw
-  local edits = raw and edits_of(call.request, body)
-  return edits and json_fields.splice(raw, edits, once)
+  local edits = edits_of(call.request, body)
+  return edits and json_fields.splice(call.options.raw, edits, once)
 end
 
 -- The request's path and its body's bytes for one model name; those of the try before where they
@@ -45,18 +45,20 @@ local function encoded(call, provider, model, streaming)
     if body == call.request then body = provider.copy(body) end
     body.model = model
   end
-  local text, message = spliced(call, body), nil
-  if not text then text, message = json.encode(body) end
-  if not text then return nil, message end
-  return path, text
+  local text = call.options.raw and spliced(call, body)
+  if text then return path, text end
+  local encoded_text, message = json.encode(body)
+  if not encoded_text then return nil, message end
+  return path, encoded_text
 end
 
 -- The same for a post: a string is sent as it is.
 local function of_post(call)
   if type(call.request) == "string" then return call.path, call.request end
-  local text, message = spliced(call, call.request), nil
-  if not text then text, message = json.encode(call.request) end
-  return text and call.path, text or message
+  local text = call.options.raw and spliced(call, call.request)
+  if text then return call.path, text end
+  local encoded_text, message = json.encode(call.request)
+  return encoded_text and call.path, encoded_text or message
 end
 
 -- }========================================================================
@@ -64,15 +66,19 @@ end
 -- {== What stays the same =================================================
 
 -- Our header lines, but for those that the target sets itself, and then the target's.
-local function header_lines(target, key, streaming)
+local function header_lines(target, key, passes, streaming)
   local lines, own = {}, {}
   for name, value in pairs(target.extra_headers()) do
     lines[#lines + 1] = name .. ": " .. value
     own[name:lower()] = true
   end
   local ours = target.provider.headers(key:secret())
-  ours[#ours + 1] = "content-type: application/json"
-  ours[#ours + 1] = streaming and "accept: text/event-stream" or "accept: application/json"
+  if passes then
+    ours[#ours + 1] = "content-type:" -- how libcurl is told to make up none
+  else
+    ours[#ours + 1] = "content-type: application/json"
+    ours[#ours + 1] = streaming and "accept: text/event-stream" or "accept: application/json"
+  end
   ours[#ours + 1] = "user-agent: unbusy"
   for _, line in ipairs(ours) do
     if not own[line:match("^[^:]+"):lower()] then lines[#lines + 1] = line end
@@ -81,12 +87,14 @@ local function header_lines(target, key, streaming)
 end
 
 local function prepare(call, path, streaming)
-  local place = call.place
+  local place, passes = call.place, call.kind == "pass"
   local target, tls = place.target, place.target.tls or {}
+  local method = passes and call.method or "POST"
   return {
-    url = target.provider.url(target.url, path), method = "POST",
-    headers = header_lines(target, place.key, streaming), connect = call:clock "connect",
-    most = target.limits and target.limits.body or MOST_BYTES, proxy = target.proxy(),
+    url = target.provider.url(target.url, path), method = method,
+    headers = header_lines(target, place.key, passes, streaming), connect = call:clock "connect",
+    most = target.limits and target.limits.body or not passes and MOST_BYTES or nil,
+    once = passes and not passing.idempotent[method], proxy = target.proxy(),
     ca_file = tls.ca, ca_path = tls.ca_path, cert_file = tls.cert, key_file = tls.key,
     insecure = tls.verify == false, http1 = tls.http2 == false, secrets = target.secrets.known,
   }
@@ -98,8 +106,11 @@ local weak = { __mode = "k" }
 local plain, streamed = setmetatable({}, weak), setmetatable({}, weak)
 
 local function prepared(call, path, streaming)
-  -- The paths of posts, and clocks of a call's own, are not to pile up.
-  if call.kind == "post" or call.options.clocks then return prepare(call, path, streaming) end
+  -- Paths that callers make up, and clocks of a call's own, are not to pile up.
+  local kind = call.kind
+  if kind == "post" or kind == "pass" or call.options.clocks then
+    return prepare(call, path, streaming)
+  end
   local by_key, key = streaming and streamed or plain, call.place.key
   local by_path = by_key[key]
   if not by_path then
@@ -139,7 +150,7 @@ local function merged_lines(call, base)
   for _, line in ipairs(base) do ours[line:match("^[^:]+"):lower()] = true end
   for _, h in ipairs(call.extra) do
     local keeps_ours = own[h.name] or ours[h.name] and not replaceable[h.name]
-      or call.kind ~= "post" and is_of_body(h.name)
+      or not call.path and is_of_body(h.name)
     if not keeps_ours then
       added[h.name] = true
       out[#out + 1] = h.line
@@ -171,8 +182,11 @@ end
 ---@return table? request, string body or what is wrong, string path
 function requests.build(call, streaming)
   local path, body
-  if call.kind == "post" then
+  local kind = call.kind
+  if kind == "post" then
     path, body = of_post(call)
+  elseif kind == "pass" then
+    path, body = call.path, passing.body(call.method, call.request)
   else
     path, body = encoded(call, call.place.target.provider, call.place.model, streaming)
   end

@@ -67,6 +67,7 @@ end
 
 -- May there be another try at all? Gives the targets that are left, or nil and why not.
 local function allowed(call, code, detail)
+  if detail.maybe_done then return nil, "it may have been carried out" end
   local kind, retry = codes[code], call.client.retry
   local again = kind.retry and not detail.lasting or has_other_key(call, code)
   if detail.should_retry ~= nil then again = detail.should_retry end

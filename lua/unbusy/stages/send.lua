@@ -4,7 +4,10 @@
 -- elsewhere. Five clocks run: connect (in the engine), headers and start (from sending;
 -- keep-alives and blank lines re-arm nothing), token (between bytes of answer), and the call's
 -- own deadline over all.
+local codes = require "unbusy.codes"
 local news = require "unbusy.news"
+local passed = require "unbusy.passed"
+local passing = require "unbusy.passing"
 local reply = require "unbusy.reply"
 local requests = require "unbusy.requests"
 local retry_after = require "unbusy.retry_after"
@@ -278,6 +281,62 @@ local function receive_whole(call, try, x)
   return reply.of_answer(call, try, answer)
 end
 
+-- {== Passing on ==========================================================
+
+local ERROR_BYTES = 1024 * 1024 -- an error has to be read before it is passed on
+
+-- The body of an error; or nil where it is too large, too slow or cut.
+local function read_error(call, x)
+  local limit = math.min(call.loop.now() + REFUSAL, call.deadline)
+  local parts, size = {}, 0
+  while true do
+    local kind, bytes = news.await(call.loop, x, limit)
+    if kind == "end" and not bytes then return table.concat(parts) end
+    if kind ~= "data" then return nil end
+    parts[#parts + 1], size = bytes, size + #bytes
+    if size > ERROR_BYTES then return nil end
+  end
+end
+
+-- An error's answer: one that says "busy" is a failure as ever, and kept for the case that nothing
+-- better comes; any other is the answer. A request that somebody made up says nothing of our key
+-- and account, whatever is refused to it.
+local function pass_error(call, try, x)
+  local target, body = call.place.target, read_error(call, x)
+  local _, message, code, detail =
+    target.provider.read(call.kind, try.status, try.headers, body or "", target.secrets.hide)
+  if code == "busy" or code == "limited" then
+    detail = note_wait(detail, try.headers, body or "")
+    call.refused = body and reply.of_error(call, try, body) or call.refused
+    return failed(call, try, message, code, detail)
+  elseif not body then
+    return failed(call, try, message .. " (and a body that does not end)", "upstream", detail)
+  end
+  return reply.of_error(call, try, body, codes[code].breaker == "fail" and code or "invalid")
+end
+
+local function passed_on(call, try, x)
+  local clock = call.options.given_clocks and call.options.given_clocks.start and "start" or nil
+  local ok, message, code, detail = await_head(call, try, x, clock)
+  if not ok then return nil, message, code, detail end
+  if try.status >= 400 then return pass_error(call, try, x) end
+  note_start(call, try)
+  return reply.of_passed(call, try, passed.source(call.loop, x))
+end
+
+-- Where the server has perhaps done what may not be done twice, the failure says so.
+local function receive_passed(call, try, x)
+  local answer, message, code, detail = passed_on(call, try, x)
+  if answer then return answer end
+  local refused = code == "busy" or code == "limited"
+  if not refused and detail.phase ~= "connect" and not passing.idempotent[call.method] then
+    detail.maybe_done = true
+  end
+  return nil, message, code, detail
+end
+
+-- }========================================================================
+
 local streams = { chat = true, complete = true, responses = true }
 
 -- Is the whole answer to come as a stream, so that queue and start show?
@@ -300,7 +359,8 @@ return function()
     local x, message, code = call.loop.open(request, body)
     if not x then return failed(call, try, message, code, { phase = "connect" }) end
     call.exchange = x
-    local receive = streaming and receive_stream or receive_whole
+    local receive = streaming and receive_stream
+      or call.kind == "pass" and receive_passed or receive_whole
     local answer, why, how, detail = receive(call, try, x)
     if not (answer and answer.pieces) then
       call.exchange = nil
