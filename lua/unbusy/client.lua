@@ -155,10 +155,10 @@ local function as_passed(c, reply, message, code, detail)
 end
 
 local function run(loop, c)
-  local self = c.client
+  local self, good = c.client, c:begin(loop)
   self.calls[c] = true
   if loop.own then loop.own(c) end
-  local ok, reply, message, code, detail = pcall(c:begin(loop) and self.flow or c.refusal, c)
+  local ok, reply, message, code, detail = pcall(good and self.flow or c.refusal, c)
   if loop.own then loop.disown(c) end
   if not ok then
     c:finish()
