@@ -50,6 +50,21 @@ function answers.set_header(ctx, answer)
   if answer.failure then header["x-unbusy-code"] = answer.failure.code end
 end
 
+--- Sends what was printed, and waits for a slow reader: nobody's memory fills. False when the
+--- client has gone. One of HTTP 1.0 is sent everything at the end: nginx keeps it.
+---@return boolean
+function answers.flush()
+  local ok, message = ngx.flush(true)
+  return ok ~= nil or message == "buffering"
+end
+
+--- Sends some of a body.
+---@param bytes string
+---@return boolean is somebody there?
+function answers.write(bytes)
+  return ngx.print(bytes) ~= nil and answers.flush()
+end
+
 --- Sends a body that is whole.
 ---@param ctx table
 ---@param status integer

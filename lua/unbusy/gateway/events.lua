@@ -25,13 +25,6 @@ local function begin(ctx)
   header["x-accel-buffering"] = "no" -- for an nginx before this one
 end
 
--- Sends what was written, and waits for a slow reader: nobody's memory fills. False when the client
--- has gone. One of HTTP 1.0 is sent everything at the end: nginx keeps it.
-local function flush()
-  local ok, message = ngx.flush(true)
-  return ok or message == "buffering"
-end
-
 local function write(ctx, text)
   begin(ctx)
   return ngx.print(text) ~= nil
@@ -63,7 +56,7 @@ end
 local function ping(ctx, seconds)
   while true do
     ngx.sleep(seconds)
-    if not write(ctx, ": ping\n\n") or not flush() then return ctx:leave() end
+    if not write(ctx, ": ping\n\n") or not answers.flush() then return ctx:leave() end
   end
 end
 
@@ -114,7 +107,7 @@ local function pump(ctx, stream)
     if not piece then break end
     local text = text_of(ctx, stream, piece)
     if text and not write(ctx, text) then return false end
-    if not stream:is_ready() and not flush() then return false end
+    if not stream:is_ready() and not answers.flush() then return false end
   end
   return ctx.record.kind == "responses" or write(ctx, DONE)
 end

@@ -23,6 +23,8 @@ gateway.__name = "unbusy.gateway"
 local serves = {
   calls = require "unbusy.gateway.calls",
   health = require "unbusy.gateway.health",
+  models = require "unbusy.gateway.models",
+  pass = require "unbusy.gateway.pass",
 }
 
 -- {== Building ============================================================
@@ -85,7 +87,8 @@ end
 local function new_ctx(self)
   local headers = setmetatable(ngx.req.get_headers(0), nil) -- all; nginx bounds them
   return setmetatable({ gateway = self, client = self.client, headers = headers, record = {},
-    method = ngx.req.get_method(), path = ngx.var.uri, key = {} }, ctx_methods)
+    method = ngx.req.get_method(), path = ngx.var.uri, key = {}, began = self.client.now() },
+    ctx_methods)
 end
 
 -- Whose request it is, and whether it may be made.
@@ -104,7 +107,8 @@ end
 local function serve(self, ctx)
   local route, id = routes.find(ctx.method, ctx.path, self.options.pass)
   if not route then return id end
-  if route.serves ~= "health" then
+  if not route.reads then ngx.req.discard_body() end
+  if not route.open then
     local refusal = admit(self, ctx)
     if refusal then return refusal end
   end

@@ -77,7 +77,7 @@ function log.write(ctx)
   record.time, record.id = ngx.var.time_iso8601, ctx:id()
   record.method, record.path = ctx.method, ctx.path
   record.key, record.status = ctx.key and ctx.key.name, ctx.status
-  record.seconds = tonumber(ngx.var.request_time)
+  record.seconds = ctx.client.now() - ctx.began
   ngx.var.unbusy_log = log.line(record)
 end
 

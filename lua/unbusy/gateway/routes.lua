@@ -11,31 +11,33 @@ end
 
 local GET, POST = words "GET HEAD", words "POST"
 
--- Without the leading /v1. `kind` is the call that a POST makes, `serves` another handler.
+local function call(kind)
+  return { methods = POST, allow = "POST", serves = "calls", kind = kind, reads = true }
+end
+
+local function health(kind)
+  return { methods = GET, allow = "GET, HEAD", serves = "health", kind = kind, open = true }
+end
+
+local models = { methods = GET, allow = "GET, HEAD", serves = "models" }
+local other = { serves = "pass", reads = true }
+
+-- Without the leading /v1.
 local known = {
-  ["/chat/completions"] = { methods = POST, allow = "POST", serves = "calls", kind = "chat" },
-  ["/completions"] = { methods = POST, allow = "POST", serves = "calls", kind = "complete" },
-  ["/embeddings"] = { methods = POST, allow = "POST", serves = "calls", kind = "embed" },
-  ["/responses"] = { methods = POST, allow = "POST", serves = "calls", kind = "responses" },
-  ["/models"] = { methods = GET, allow = "GET, HEAD", serves = "models" },
+  ["/chat/completions"] = call "chat", ["/completions"] = call "complete",
+  ["/embeddings"] = call "embed", ["/responses"] = call "responses", ["/models"] = models,
 }
 
-local health = {
-  ["/healthz"] = { methods = GET, allow = "GET, HEAD", serves = "health", kind = "alive" },
-  ["/readyz"] = { methods = GET, allow = "GET, HEAD", serves = "health", kind = "ready" },
-}
-
-local model = { methods = GET, allow = "GET, HEAD", serves = "models" }
-local other = { serves = "pass" }
+local alone = { ["/healthz"] = health "alive", ["/readyz"] = health "ready" }
 
 -- The route of a path, and the id of a model behind it.
 local function of_path(path, passes)
-  if health[path] then return health[path] end
+  if alone[path] then return alone[path] end
   local below = path:match "^/v1(/.*)$"
   local rest = below or path
   if known[rest] then return known[rest] end
   local id = rest:match "^/models/(.+)$"
-  if id then return model, id end
+  if id then return models, id end
   if below and below ~= "/" and passes then return other end
 end
 
@@ -43,7 +45,8 @@ end
 ---@param method string
 ---@param path string decoded and normalised, as nginx has it
 ---@param passes boolean is the rest of /v1 passed on?
----@return table? route { serves = module, kind =, … }, string|table|nil id or refusal
+---@return table? route { serves = module, kind =, reads = its handler reads the body, open = for
+--- everybody }, string|table|nil id or refusal
 function routes.find(method, path, passes)
   local route, id = of_path(path, passes)
   if not route then
