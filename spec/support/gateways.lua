@@ -103,7 +103,9 @@ function gateway:command(path, given)
     add(given.method == "HEAD" and "--head" or "-X " .. given.method)
   end
   if given.body or given.file then
-    add "-H 'content-type: application/json'"
+    if not table.concat(given.headers or {}, "\n"):lower():find "content%-type:" then
+      add "-H 'content-type: application/json'"
+    end
     add("--data-binary " .. (given.file and "@" .. quote(given.file) or "@-"))
   end
   for _, line in ipairs(given.headers or {}) do add("-H " .. quote(line)) end

@@ -11,7 +11,7 @@ local calls = {}
 
 -- {== What a request must be ==============================================
 
-local needed = { chat = "messages", complete = "prompt", embed = "input" }
+local needed = { chat = "messages", complete = "prompt", embed = "input", responses = "input" }
 
 -- Fields that would make another call of it.
 local foreign = { complete = { "messages", "input", "previous_response_id", "conversation" },
@@ -26,10 +26,20 @@ local function check_model(model)
   end
 end
 
+local function has(request, field)
+  return request[field] ~= nil and request[field] ~= json.null
+end
+
+-- A response may also go on from what the server has kept.
+local function has_beginning(request)
+  local prompt = request.prompt
+  return has(request, "previous_response_id") or has(request, "conversation")
+    or type(prompt) == "table" and prompt.id ~= nil
+end
+
 local function check_needed(kind, request)
-  local field = needed[kind]
-  local value = request[field or ""]
-  if field and (value == nil or value == json.null) then
+  local field, value = needed[kind], request[needed[kind]]
+  if not has(request, field) and not (kind == "responses" and has_beginning(request)) then
     return errors.invalid(("'%s' is missing"):format(field), field, "missing_required_parameter")
   end
   if kind == "chat" and (type(value) ~= "table" or value[1] == nil) then
