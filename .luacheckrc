@@ -3,3 +3,4 @@ max_line_length = 100
 exclude_files = { "build", "node_modules", "spec/support/busyd/server" }
 files["spec"] = { std = "min+busted" }
 files["tools"] = { std = "lua54" }
+files["lua/unbusy/gateway"] = { globals = { "ngx" } }

@@ -57,7 +57,9 @@ local function default_of(field)
     return field.fields and not field.optional and "**{}**" or "–"
   end
   if type(value) == "number" then return ("**%s**"):format(number(value)) end
-  if type(value) == "table" then return "**{}**" end
+  if type(value) == "table" then
+    return value[1] and ("**%s**"):format(table.concat(value, ", ")) or "**{}**"
+  end
   return ("**%s**"):format(tostring(value))
 end
 
@@ -99,6 +101,10 @@ function tables.options()
     titled("`budget = { … }`", client.budget.fields, "ratio floor tokens"),
     titled("`queue = { … }`", client.queue.fields, "size max_wait"),
     titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),
+    titled("`gateway = { … }`, of `unbusy.gateway`", client.gateway.fields, [[keys body ping forward
+      controls pass trace]]),
+    titled("`gateway.keys = { { … }, … }`", client.gateway.fields.keys.each.fields,
+      "key name calls tokens"),
     titled("`client:chat(request, { … })`, and of every other call", config.call,
       "deadline priority target clocks"),
     titled("`client:pass({ … }, options)`", config.pass, "method path headers body"),

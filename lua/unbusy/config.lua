@@ -3,6 +3,7 @@ local backoff = require "unbusy.backoff"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
+local gateway_options = require "unbusy.gateway.options"
 local json = require "unbusy.json"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
@@ -113,6 +114,8 @@ config.client = {
   fallback = { type = "string|table", doc = "the last resort: a text, or `{ text =, status = }`" },
   loop = { type = "string|table", one_of = { "tasks" },
     doc = "`tasks`, or a table of verbs; picked at each call by default" },
+  gateway = { type = "table", optional = true, fields = gateway_options.schema,
+    doc = "what `unbusy.gateway` makes of this client" },
   on_event = { type = "function",
     doc = "sees every try, wait, refusal, retry, cut and change of state; must not wait" },
 }
@@ -268,9 +271,13 @@ local function plain(given)
   return out
 end
 
--- A configuration from a Lua file that returns it. Where that is no Lua, the compiler's message
--- ends with the word it stumbled over: a text may be a key.
-local function load_file(path, level)
+--- A configuration from a Lua file that returns it; raises at `level`, as of `error`.
+---@param path string
+---@param level integer
+---@return table
+function config.load(path, level)
+  -- Where the file is no Lua, the compiler's message ends with the word it stumbled over: a text
+  -- may be a key.
   local chunk, message = loadfile(path, "t")
   if not chunk then
     error("unbusy: " .. message:gsub(" near '[\"'%[].*$", " near a text"), level + 1)
@@ -295,7 +302,7 @@ end
 ---@param given table|string options, or the path of a Lua file that returns them
 function config.read(given)
   local level = 3
-  if type(given) == "string" then given = load_file(given, level) end
+  if type(given) == "string" then given = config.load(given, level) end
   if type(given) ~= "table" then
     error("unbusy: a table of options or a file's path expected, got a " .. type(given), level)
   end
@@ -303,6 +310,7 @@ function config.read(given)
   fill_targets(o.targets, level)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
+  if o.gateway then o.gateway = gateway_options.read(o.gateway, level + 1) end
   if type(o.fallback) == "string" then o.fallback = { text = o.fallback } end
   if o.fallback then
     o.fallback = options.check(fallback, o.fallback, "unbusy: fallback", level + 1)

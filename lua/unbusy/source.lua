@@ -108,6 +108,11 @@ local function has_nothing(self)
   return self.first > self.last and not self.failure and not self.ended
 end
 
+--- Is there a piece already?
+function source:is_ready()
+  return self.first <= self.last
+end
+
 --- The next piece.
 ---@param deadline number
 ---@return table? piece, string? message, string? code, table? detail

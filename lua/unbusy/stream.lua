@@ -83,6 +83,12 @@ function stream:read()
   return loops.enter(self.call.client.loop, read, self)
 end
 
+--- Is there a piece already, so that `read` would not wait for it?
+---@return boolean
+function stream:is_ready()
+  return not self.ended and self.left:is_ready()
+end
+
 --- For `for`: gives each piece; raises the failure's message when the stream is cut. Leaving the
 --- loop early closes the stream (Lua 5.4; elsewhere call `close`, or leave it to the collector).
 function stream:pieces()

@@ -229,6 +229,16 @@ function target:is_free(model, now)
   return not l or l:retry_after() == 0
 end
 
+local shut = { open = true, forced_open = true }
+
+--- May a call go there, now or as soon as there is room? Takes nothing.
+function target:is_ready(now)
+  if not self:key(now) or math.max(self.rest_until, self.account.broke_until) > now then
+    return false
+  end
+  return not (self.breaker and shut[self.breaker:state()])
+end
+
 --- The server asked to be left alone for so long: all callers heed it.
 function target:rest(seconds, now)
   self.rest_until = math.max(self.rest_until, now + seconds)

@@ -23,6 +23,12 @@ local function read(path)
   return content
 end
 
+local function write(path, text)
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+end
+
 local function random_port()
   local file = assert(io.open("/dev/urandom", "rb"))
   local a, b = file:read(2):byte(1, 2)
@@ -35,9 +41,8 @@ local function write_config(self, given)
   for name, value in pairs(given.values or {}) do
     values[name] = value:gsub("%${(%w+)}", values)
   end
-  local file = assert(io.open(self.dir .. "/nginx.conf", "wb"))
-  file:write((given.config:gsub("%${(%w+)}", values)))
-  file:close()
+  write(self.dir .. "/nginx.conf", (given.config:gsub("%${(%w+)}", values)))
+  for name, text in pairs(given.files or {}) do write(self.dir .. "/" .. name, text) end
 end
 
 -- nginx writes its process id once it listens.
@@ -65,7 +70,8 @@ local function try_start(given)
 end
 
 --- Starts nginx; raises when it does not come up.
----@param given table { config = text, values = name -> text, for ${name} in the config }
+---@param given table { config = text, values = name -> text, for ${name} in the config;
+---  files = name -> text, put beside it }
 ---@return table server
 function launcher.start(given)
   local self, log

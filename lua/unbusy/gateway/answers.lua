@@ -1,0 +1,102 @@
+--- Answers as they leave: their header, and bodies that are whole.
+local errors = require "unbusy.gateway.errors"
+local json = require "unbusy.json"
+local log = require "unbusy.gateway.log"
+
+local answers = {}
+
+-- What of an upstream's header goes on to the client.
+local passed = { ["x-request-id"] = true }
+local passed_groups = { "^openai%-", "^x%-ratelimit%-" }
+
+local LONGEST = 1024 -- bytes of a value that goes on
+local MOST = 32      -- of them, in all
+
+local function goes_on(name)
+  if passed[name] then return true end
+  for _, group in ipairs(passed_groups) do
+    if name:find(group) then return true end
+  end
+end
+
+--- Can the value stand in a header as it is?
+---@param value any
+function answers.is_plain(value)
+  return type(value) == "string" and #value <= LONGEST and not value:find "[%z\1-\31\127-\255]"
+end
+
+-- The upstream's own header, as far as it goes on.
+local function set_theirs(headers)
+  local count = 0
+  for name, value in pairs(headers or {}) do
+    if count < MOST and goes_on(name) and name:find "^[%w_-]+$" and answers.is_plain(value) then
+      ngx.header[name] = value
+      count = count + 1
+    end
+  end
+end
+
+--- Sets what an answer says of its call.
+---@param ctx table
+---@param answer table reply or stream
+function answers.set_header(ctx, answer)
+  local header = ngx.header
+  set_theirs(answer.headers)
+  if not header["x-request-id"] then header["x-request-id"] = ctx:id() end
+  header["x-unbusy-source"] = answer.source
+  if answers.is_plain(answer.target) then header["x-unbusy-target"] = answer.target end
+  header["x-unbusy-tries"] = answer.tries
+  if answer.age then header["age"] = ("%.0f"):format(math.floor(answer.age)) end
+  if answer.failure then header["x-unbusy-code"] = answer.failure.code end
+end
+
+--- Sends what was printed, and waits for a slow reader: nobody's memory fills. False when the
+--- client has gone. One of HTTP 1.0 is sent everything at the end: nginx keeps it.
+---@return boolean
+function answers.flush()
+  local ok, message = ngx.flush(true)
+  return ok ~= nil or message == "buffering"
+end
+
+--- Sends some of a body.
+---@param bytes string
+---@return boolean is somebody there?
+function answers.write(bytes)
+  return ngx.print(bytes) ~= nil and answers.flush()
+end
+
+--- Sends a body that is whole.
+---@param ctx table
+---@param status integer
+---@param text string
+---@param kind string? its type; JSON by default
+function answers.send(ctx, status, text, kind)
+  ctx.status = status
+  ngx.status = status
+  ngx.header["content-type"] = kind or "application/json"
+  ngx.header["content-length"] = #text
+  if ctx.method ~= "HEAD" then ngx.print(text) else ngx.send_headers() end
+end
+
+--- Sends a reply: the upstream's bytes, where they came whole.
+---@param ctx table
+---@param reply table
+function answers.reply(ctx, reply)
+  log.answer(ctx, reply)
+  answers.set_header(ctx, reply)
+  answers.send(ctx, reply.status, reply.raw or assert(json.encode(reply.body)))
+end
+
+--- Sends a refusal.
+---@param ctx table
+---@param refusal table see `unbusy.gateway.errors`
+function answers.refuse(ctx, refusal)
+  for name, value in pairs(refusal.headers or {}) do
+    if answers.is_plain(value) then ngx.header[name] = value end
+  end
+  ngx.header["x-request-id"] = ctx:id()
+  if not ctx.record.code then ctx.record.code = refusal.code end
+  answers.send(ctx, refusal.status, errors.text(refusal))
+end
+
+return answers

@@ -1,0 +1,87 @@
+--- What a request's own headers say about its call, and which of them are passed on.
+--
+--     x-unbusy-deadline: 20           seconds for the whole call
+--     x-unbusy-priority: batch        place in the waiting line: interactive, normal, batch
+--     x-unbusy-cache: no              neither read nor kept; "refresh"; or seconds to keep it for
+--     x-unbusy-target: backup         this target only
+local config = require "unbusy.config"
+local errors = require "unbusy.gateway.errors"
+local options = require "unbusy.options"
+
+local controls = {}
+
+local readers = {}
+
+function readers.deadline(value) return tonumber(value:match "^%d+%.?%d*$") end
+
+function readers.priority(value) return value end
+
+local words = { no = false, refresh = "refresh" }
+
+function readers.cache(value)
+  local word = words[value:lower()]
+  if word == nil then return tonumber(value:match "^%d+%.?%d*$") end
+  return word
+end
+
+function readers.target(value) return value end
+
+local names = { "deadline", "priority", "cache", "target" }
+
+-- One header's value as the call's option of that name; or what is wrong with it.
+local function read(targets, name, value)
+  local header = "x-unbusy-" .. name
+  if type(value) ~= "string" then return nil, header .. ": once is enough" end
+  local option = readers[name](value)
+  if option == nil then return nil, header .. ": a number expected" end
+  local checked, message = options.field(config.call[name], option, header)
+  if message then return nil, message end
+  if name == "target" and not targets[value] then
+    return nil, header .. ": no target has that name"
+  end
+  return checked
+end
+
+-- Adds what the headers say to the options of a call.
+local function read_all(ctx, given)
+  local allowed = ctx.gateway.controls
+  for _, name in ipairs(names) do
+    local value = ctx.headers["x-unbusy-" .. name]
+    if value ~= nil then
+      if not allowed[name] then
+        return errors.invalid(("x-unbusy-%s: not for clients of this gateway"):format(name))
+      end
+      local option, message = read(ctx.gateway.targets, name, value)
+      if message then return errors.invalid(message) end
+      given[name] = option
+    end
+  end
+end
+
+-- The headers that go on, as lines. nginx lets no line end into one.
+local function forwarded(ctx)
+  local lines, count = {}, 0
+  for _, name in ipairs(ctx.gateway.options.forward) do
+    local value = ctx.headers[name]
+    for _, one in ipairs(type(value) == "table" and value or { value }) do
+      count = count + 1
+      lines[count] = name .. ": " .. one
+    end
+  end
+  return lines, count
+end
+
+--- The options for the call that a request asks for.
+---@param ctx table
+---@return table? given, table? refusal
+function controls.read(ctx)
+  local given = {}
+  local refusal = read_all(ctx, given)
+  if refusal then return nil, refusal end
+  local lines, count = forwarded(ctx)
+  if count > 0 then given.headers = lines end
+  if ctx.gateway.options.trace then given.trace = true end
+  return given
+end
+
+return controls

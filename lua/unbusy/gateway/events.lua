@@ -1,0 +1,148 @@
+--- Streams: server-sent events, one by one as they come.
+--
+-- Until the upstream's first byte of answer the call may still go elsewhere, or fail with a status
+-- of its own. Whoever waits longer than `gateway.ping` is sent a comment; then status 200 is out,
+-- and a failure comes as an event. `[DONE]` is only said after a good end.
+local answers = require "unbusy.gateway.answers"
+local chunks = require "unbusy.gateway.chunks"
+local errors = require "unbusy.gateway.errors"
+local json = require "unbusy.json"
+local log = require "unbusy.gateway.log"
+
+local events = {}
+
+local DONE = "data: [DONE]\n\n"
+
+-- {== Writing =============================================================
+
+local function begin(ctx)
+  if ctx.begun then return end
+  ctx.begun, ctx.status = true, 200
+  ngx.status = 200
+  local header = ngx.header
+  header["content-type"] = "text/event-stream; charset=utf-8"
+  header["cache-control"] = "no-cache"
+  header["x-accel-buffering"] = "no" -- for an nginx before this one
+end
+
+local function write(ctx, text)
+  begin(ctx)
+  return ngx.print(text) ~= nil
+end
+
+-- One event; data of several lines is written in as many.
+local function frame(event)
+  local data = event.data
+  if data:find "[\r\n]" then data = data:gsub("\r\n?", "\n"):gsub("\n", "\ndata: ") end
+  local name, id = event.event, event.id
+  if not name and not id then return "data: " .. data .. "\n\n" end
+  return (name and "event: " .. name .. "\n" or "") .. (id and "id: " .. id .. "\n" or "")
+    .. "data: " .. data .. "\n\n"
+end
+
+-- A failure when status 200 is out.
+local function error_event(ctx, refusal)
+  local text = errors.text(refusal)
+  if ctx.record.kind ~= "responses" then return "data: " .. text .. "\n\n" end
+  return frame { event = "error", data = assert(json.encode { type = "error",
+    message = refusal.message, code = refusal.code or json.null, param = json.null,
+    error = json.decode(text).error }) }
+end
+
+-- }========================================================================
+
+-- {== While nothing has come ==============================================
+
+local function ping(ctx, seconds)
+  while true do
+    ngx.sleep(seconds)
+    if not write(ctx, ": ping\n\n") or not answers.flush() then return ctx:leave() end
+  end
+end
+
+-- Makes the call; the client is told that it waits.
+local function call(ctx, request, given)
+  local seconds = ctx.gateway.options.ping
+  local thread = seconds and ngx.thread.spawn(ping, ctx, seconds)
+  local stream, message, code, detail = ctx.client:stream(request, given)
+  if thread then ngx.thread.kill(thread) end
+  return stream, message, code, detail
+end
+
+-- }========================================================================
+
+-- {== The answer ==========================================================
+
+-- The usage that we have asked for, and the client has not.
+local function is_ours(ctx, piece)
+  return piece.usage and not ctx.wants_usage and not piece.finish and not piece.started
+    and piece.data:find '"choices"%s*:%s*%[%s*%]' ~= nil
+end
+
+-- The whole answer that a piece without an event stands for.
+local function frames_of_whole(ctx, stream)
+  local reply = stream:reply()
+  local out = {}
+  if reply and type(reply.body) == "table" then
+    for i, event in ipairs(chunks.of(ctx.record.kind, reply.body, ctx.wants_usage)) do
+      out[i] = frame(event)
+    end
+  end
+  return table.concat(out)
+end
+
+-- The text to write for a piece; nil for none.
+local function text_of(ctx, stream, piece)
+  if not piece.data then return frames_of_whole(ctx, stream) end
+  ctx.answered = ctx.answered + #(piece.text or "") + #(piece.reasoning or "")
+  if is_ours(ctx, piece) then return nil end
+  return frame(piece)
+end
+
+-- Writes events until the end: true, or false where the client has gone, or nil and a failure.
+local function pump(ctx, stream)
+  while true do
+    local piece, message, code, detail = stream:read()
+    if code then return nil, message, code, detail end
+    if not piece then break end
+    local text = text_of(ctx, stream, piece)
+    if text and not write(ctx, text) then return false end
+    if not stream:is_ready() and not answers.flush() then return false end
+  end
+  return ctx.record.kind == "responses" or write(ctx, DONE)
+end
+
+local function failed(ctx, message, code, detail)
+  log.failure(ctx, code, detail)
+  if ctx.gone then return nil end
+  local refusal = errors.of_call(message, code, detail, ctx.gateway.retries)
+  if not ctx.begun then return refusal end
+  write(ctx, error_event(ctx, refusal))
+end
+
+local function wants_usage(request)
+  local o = request.stream_options
+  return type(o) == "table" and o.include_usage == true
+end
+
+--- Serves a request that asks for a stream.
+---@param ctx table
+---@param request table
+---@param given table options of the call
+---@return table? refusal
+function events.serve(ctx, request, given)
+  ctx.wants_usage, ctx.answered = wants_usage(request), 0
+  local stream, message, code, detail = call(ctx, request, given)
+  if not stream then return failed(ctx, message, code, detail) end
+  if not ctx.begun then answers.set_header(ctx, stream) end
+  local ok
+  ok, message, code, detail = pump(ctx, stream)
+  if ok == false then ctx:leave() end
+  stream:close()
+  log.answer(ctx, ok and stream:reply() or stream)
+  if code then return failed(ctx, message, code, detail) end
+end
+
+-- }========================================================================
+
+return events

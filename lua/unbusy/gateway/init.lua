@@ -1,0 +1,147 @@
+--- A gateway that speaks OpenAI's protocol, inside nginx.
+--
+--     init_by_lua_block { gateway = require("unbusy.gateway").new "/etc/unbusy.lua" }
+--     location / { content_by_lua_block { gateway:handle() } }
+--
+-- A request's way:  path and method ► client key ► quota ► its route's handler ► log
+-- What goes with it is its `ctx`; what turns it away is a refusal (see `unbusy.gateway.errors`).
+local answers = require "unbusy.gateway.answers"
+local canceller = require "unbusy.canceller"
+local client = require "unbusy.client"
+local config = require "unbusy.config"
+local errors = require "unbusy.gateway.errors"
+local keys = require "unbusy.gateway.keys"
+local log = require "unbusy.gateway.log"
+local options = require "unbusy.gateway.options"
+local quotas = require "unbusy.gateway.quotas"
+local routes = require "unbusy.gateway.routes"
+
+local gateway = {}
+gateway.__index = gateway
+gateway.__name = "unbusy.gateway"
+
+local serves = {
+  calls = require "unbusy.gateway.calls",
+  health = require "unbusy.gateway.health",
+  models = require "unbusy.gateway.models",
+  pass = require "unbusy.gateway.pass",
+}
+
+-- {== Building ============================================================
+
+local function set_of(list)
+  local out = {}
+  for _, name in ipairs(list) do out[name] = true end
+  return out
+end
+
+local function new_client(given, where, level)
+  local ok, made, message = pcall(client.new, given)
+  if not ok then error(where .. tostring(made), level + 1) end
+  if not made then error(("%sunbusy: %s"):format(where, message), level + 1) end
+  return made
+end
+
+--- Makes a gateway, in `init_by_lua`; raises, and so keeps nginx from starting, when something in
+--- the configuration is wrong.
+---@param given table|string the client's options and `gateway`, or the path of a Lua file
+---@return table gateway
+function gateway.new(given)
+  local where = type(given) == "string" and given .. ": " or ""
+  if type(given) == "string" then given = config.load(given, 3) end
+  local made = new_client(given, where, 2)
+  local o = options.read(given.gateway, 3)
+  local self = setmetatable({ client = made, options = o, keys = keys.new(o.keys),
+    quotas = quotas.new(made.now), controls = set_of(o.controls), targets = {},
+    retries = made.retry.attempts > 1 }, gateway)
+  for _, target in ipairs(made.targets) do self.targets[target.name] = true end
+  return self
+end
+
+-- }========================================================================
+
+-- {== A request ===========================================================
+
+local ctx_methods = {}
+ctx_methods.__index = ctx_methods
+
+--- The request's id, of nginx.
+function ctx_methods:id()
+  self.own_id = self.own_id or ngx.var.request_id
+  return self.own_id
+end
+
+--- The client has gone: nobody waits for the call any more.
+function ctx_methods:leave()
+  self.gone, self.status = true, 499
+  if self.cancel then self.cancel:cancel() end
+end
+
+--- What ends the request's call when the client goes, where nginx tells (lua_check_client_abort).
+function ctx_methods:canceller()
+  self.cancel = canceller.new()
+  ngx.on_abort(function() self:leave() end)
+  return self.cancel
+end
+
+local function new_ctx(self)
+  local headers = setmetatable(ngx.req.get_headers(0), nil) -- all; nginx bounds them
+  return setmetatable({ gateway = self, client = self.client, headers = headers, record = {},
+    method = ngx.req.get_method(), path = ngx.var.uri, key = {}, began = self.client.now() },
+    ctx_methods)
+end
+
+-- Whose request it is, and whether it may be made.
+local function admit(self, ctx)
+  local key, message = self.keys:of(ctx.headers)
+  if not key then
+    return errors.new(401, message, { code = "invalid_api_key",
+      headers = { ["www-authenticate"] = "Bearer" } })
+  end
+  ctx.key = key
+  local ok, seconds
+  ok, message, seconds = self.quotas:take(key)
+  if not ok then return errors.later(message, seconds, "rate_limit_exceeded") end
+end
+
+local function serve(self, ctx)
+  local route, id = routes.find(ctx.method, ctx.path, self.options.pass)
+  if not route then return id end
+  if not route.reads then ngx.req.discard_body() end
+  if not route.open then
+    local refusal = admit(self, ctx)
+    if refusal then return refusal end
+  end
+  return serves[route.serves].serve(ctx, route, id)
+end
+
+-- What went wrong is ours; the log says it, the client learns no more than that.
+local function internal(message)
+  ngx.log(ngx.ERR, "unbusy: ", message)
+  return errors.new(500, "the gateway has failed; its log says why")
+end
+
+local function close_connection(ctx)
+  if ctx.gone then return ngx.exit(499) end
+  if ctx.broken then return ngx.exit(ngx.ERROR) end -- no end that looks like a good one
+end
+
+--- Serves the request that nginx has; in `content_by_lua`.
+function gateway:handle()
+  if not ngx or ngx.get_phase() ~= "content" then
+    error("unbusy.gateway: handle() is for nginx, in content_by_lua", 2)
+  end
+  local ctx = new_ctx(self)
+  local ok, refusal = pcall(serve, self, ctx)
+  if not ok then refusal = internal(refusal) end
+  if refusal and not ctx.begun and not ctx.gone then
+    ngx.req.discard_body() -- what has not been read must not be taken for the next request
+    answers.refuse(ctx, refusal)
+  end
+  log.write(ctx)
+  return close_connection(ctx)
+end
+
+-- }========================================================================
+
+return gateway

@@ -1,0 +1,51 @@
+--- Who a request comes from: the client's own key, which is none of the upstream's.
+--
+-- Keys are compared by their HMAC under a secret of this process. How long that takes depends on
+-- the key that was sent, not on those that are known; and what is then looked up tells, by its
+-- time, at most something about an HMAC that nobody outside can compute, and so cannot steer. So a
+-- key cannot be found out piece by piece.
+local core = require "unbusy.core"
+
+local keys = {}
+keys.__index = keys
+
+local secret = core.random_id() .. core.random_id()
+
+local function mark_of(key)
+  return ngx.hmac_sha1(secret, key)
+end
+
+--- What knows the keys; open to everybody without them.
+---@param list table[]? { key =, name =, … }, checked
+function keys.new(list)
+  local self = setmetatable({ open = list == nil, known = {} }, keys)
+  for _, k in ipairs(list or {}) do
+    self.known[mark_of(k.key)] = { name = k.name, calls = k.calls, tokens = k.tokens }
+  end
+  return self
+end
+
+-- The key that was sent: as OpenAI's clients send it, or in one of the two ways of others.
+local function sent(headers)
+  local text = headers.authorization
+  if type(text) == "string" then
+    local scheme, key = text:match "^(%a+)%s+(%S+)%s*$"
+    if scheme and scheme:lower() == "bearer" then return key end
+  end
+  local key = headers["api-key"] or headers["x-api-key"]
+  return type(key) == "string" and key ~= "" and key or nil
+end
+
+--- Whose request is it? `{}` where everybody is served.
+---@param headers table lower-case name -> value, or a list of them
+---@return table? key { name =, calls =, tokens = }, string? message
+function keys:of(headers)
+  if self.open then return {} end
+  local key = sent(headers)
+  if not key then return nil, "a key is needed: authorization: Bearer …" end
+  local known = self.known[mark_of(key)]
+  if not known then return nil, "this key is not known here" end
+  return known
+end
+
+return keys

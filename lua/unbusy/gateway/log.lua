@@ -1,0 +1,84 @@
+--- The line that each request leaves in the access log: JSON, without prompts and keys.
+--
+-- It stands in nginx's variable `$unbusy_log`, where the site has declared it.
+local json = require "unbusy.json"
+
+local log = {}
+
+-- In this order; what a request does not have is left out.
+local fields = { "time", "id", "key", "method", "path", "kind", "model", "target", "source",
+  "tries", "status", "code", "queued", "start", "seconds", "prompt_tokens", "completion_tokens",
+  "cost", "trace", "upstream_id" }
+
+local SHOWN = 256 -- bytes of a text that a client or a server has chosen
+
+local function text_of(value)
+  if type(value) == "number" then
+    return value == math.floor(value) and ("%.0f"):format(value) or ("%.6g"):format(value)
+  end
+  if type(value) ~= "string" then return nil end
+  value = value:sub(1, SHOWN)
+  if not json.is_utf8(value) then value = value:gsub("[\128-\255]+", "?") end
+  return (json.encode(value):gsub("\\/", "/"))
+end
+
+--- The line of a request.
+---@param record table the fields above
+---@return string
+function log.line(record)
+  local out = {}
+  for _, name in ipairs(fields) do
+    local text = record[name] ~= nil and text_of(record[name])
+    if text then out[#out + 1] = ('"%s":%s'):format(name, text) end
+  end
+  return "{" .. table.concat(out, ",") .. "}"
+end
+
+-- What a reply or stream says of its call.
+local function note_answer(record, answer)
+  local usage, times = answer.usage, answer.times
+  record.target, record.source, record.tries = answer.target, answer.source, answer.tries
+  record.model = answer.model or record.model
+  record.cost = answer.cost
+  if times then record.queued, record.start = times.queued, times.start end
+  if usage then
+    record.prompt_tokens = usage.prompt_tokens
+    record.completion_tokens = usage.completion_tokens
+  end
+  if answer.trace then record.trace = answer.trace.id end
+  if answer.failure then record.code = answer.failure.code end
+  local headers = answer.headers
+  local id = headers and headers["x-request-id"]
+  if type(id) == "string" then record.upstream_id = id end
+end
+
+--- Notes the answer of a call.
+---@param ctx table
+---@param answer table a reply, or a stream that has ended
+function log.answer(ctx, answer)
+  note_answer(ctx.record, answer)
+end
+
+--- Notes the failure of a call.
+---@param ctx table
+---@param code string
+---@param detail table
+function log.failure(ctx, code, detail)
+  local record = ctx.record
+  record.code, record.target, record.tries = code, detail.target or record.target, detail.tries
+  if detail.trace then record.trace = detail.trace.id end
+end
+
+--- Writes it, at the request's end.
+---@param ctx table
+function log.write(ctx)
+  if ngx.var.unbusy_log == nil then return end
+  local record = ctx.record
+  record.time, record.id = ngx.var.time_iso8601, ctx:id()
+  record.method, record.path = ctx.method, ctx.path
+  record.key, record.status = ctx.key and ctx.key.name, ctx.status
+  record.seconds = ctx.client.now() - ctx.began
+  ngx.var.unbusy_log = log.line(record)
+end
+
+return log

@@ -1,0 +1,104 @@
+--- Whatever else is below /v1: the upstream's answer as it is.
+local answers = require "unbusy.gateway.answers"
+local body = require "unbusy.gateway.body"
+local controls = require "unbusy.gateway.controls"
+local errors = require "unbusy.gateway.errors"
+local log = require "unbusy.gateway.log"
+
+local pass = {}
+
+-- Headers of such requests that go on besides `gateway.forward`.
+local more = { "content-type", "accept", "range", "if-none-match", "if-modified-since" }
+
+-- What nginx writes by itself, or the answer's own way decides.
+local own = { date = true, server = true, connection = true, ["content-length"] = true,
+  ["content-type"] = true }
+
+local MOST = 64 -- headers of an answer that go on
+
+-- The path as it is sent: nginx has decoded it, so that no two readings of it are possible.
+local function path_of(ctx)
+  local path = ctx.path:gsub("^/v1", ""):gsub("[^%w%-._~!$&'()*+,;=:@/]", function(c)
+    return ("%%%02X"):format(c:byte())
+  end)
+  local query = ngx.var.args
+  return query and query ~= "" and path .. "?" .. query or path
+end
+
+local function add_headers(ctx, given)
+  local lines = given.headers or {}
+  for _, name in ipairs(more) do
+    local value = ctx.headers[name]
+    if type(value) == "string" then lines[#lines + 1] = name .. ": " .. value end
+  end
+  given.headers = lines[1] and lines or nil
+end
+
+local function set_header(ctx, answer)
+  local count = 0
+  for name, value in pairs(answer.headers) do
+    if count < MOST and not own[name] and answers.is_plain(value) then
+      ngx.header[name] = value
+      count = count + 1
+    end
+  end
+  answers.set_header(ctx, answer)
+end
+
+-- Sends the body as it comes. One that breaks off must not look whole.
+local function send_body(ctx, answer)
+  local length = answer.headers["content-length"]
+  if length and length:find "^%d+$" then ngx.header["content-length"] = length end
+  ngx.send_headers()
+  while true do
+    local bytes, _, code, detail = answer:read()
+    if code then
+      ctx.broken = true
+      return log.failure(ctx, code, detail)
+    end
+    if not bytes then return end
+    if not answers.write(bytes) then
+      answer:close()
+      return ctx:leave()
+    end
+  end
+end
+
+-- An error has been read whole, so that keys in it could be masked.
+local function send(ctx, answer)
+  set_header(ctx, answer)
+  local kind = answer.headers["content-type"]
+  kind = answers.is_plain(kind) and kind or nil
+  if answer.status >= 400 then
+    local text, message, code, detail = answer:body()
+    if not text then return errors.of_call(message, code, detail, ctx.gateway.retries) end
+    return answers.send(ctx, answer.status, text, kind or "application/octet-stream")
+  end
+  ctx.begun, ctx.status, ngx.status = true, answer.status, answer.status
+  if kind then ngx.header["content-type"] = kind end
+  send_body(ctx, answer)
+end
+
+--- Serves a request.
+---@param ctx table
+---@return table? refusal
+function pass.serve(ctx)
+  ctx.record.kind = "pass"
+  local given, refusal = controls.read(ctx)
+  if not given then return refusal end
+  local text
+  text, refusal = body.read(ctx.headers, ctx.gateway.options.body)
+  if not text then return refusal end
+  add_headers(ctx, given)
+  given.cancel = ctx:canceller()
+  local answer, message, code, detail = ctx.client:pass({ method = ctx.method,
+    path = path_of(ctx), body = text ~= "" and text or nil }, given)
+  if not answer then
+    log.failure(ctx, code, detail)
+    return errors.of_call(message, code, detail, ctx.gateway.retries)
+  end
+  log.answer(ctx, answer)
+  return send(ctx, answer)
+end
+
+return pass

@@ -1,0 +1,62 @@
+--- Which path and method lead where.
+local errors = require "unbusy.gateway.errors"
+
+local routes = {}
+
+local function words(text)
+  local out = {}
+  for word in text:gmatch "%S+" do out[word] = true end
+  return out
+end
+
+local GET, POST = words "GET HEAD", words "POST"
+
+local function call(kind)
+  return { methods = POST, allow = "POST", serves = "calls", kind = kind, reads = true }
+end
+
+local function health(kind)
+  return { methods = GET, allow = "GET, HEAD", serves = "health", kind = kind, open = true }
+end
+
+local models = { methods = GET, allow = "GET, HEAD", serves = "models" }
+local other = { serves = "pass", reads = true }
+
+-- Without the leading /v1.
+local known = {
+  ["/chat/completions"] = call "chat", ["/completions"] = call "complete",
+  ["/embeddings"] = call "embed", ["/responses"] = call "responses", ["/models"] = models,
+}
+
+local alone = { ["/healthz"] = health "alive", ["/readyz"] = health "ready" }
+
+-- The route of a path, and the id of a model behind it.
+local function of_path(path, passes)
+  if alone[path] then return alone[path] end
+  local below = path:match "^/v1(/.*)$"
+  local rest = below or path
+  if known[rest] then return known[rest] end
+  local id = rest:match "^/models/(.+)$"
+  if id then return models, id end
+  if below and below ~= "/" and passes then return other end
+end
+
+--- Where a request goes.
+---@param method string
+---@param path string decoded and normalised, as nginx has it
+---@param passes boolean is the rest of /v1 passed on?
+---@return table? route { serves = module, kind =, reads = its handler reads the body, open = for
+--- everybody }, string|table|nil id or refusal
+function routes.find(method, path, passes)
+  local route, id = of_path(path, passes)
+  if not route then
+    return nil, errors.new(404, "there is nothing at this path", { code = "unknown_url" })
+  end
+  if route.methods and not route.methods[method] then
+    return nil, errors.new(405, ("%s expected here"):format(route.allow),
+      { code = "method_not_supported", headers = { allow = route.allow } })
+  end
+  return route, id
+end
+
+return routes

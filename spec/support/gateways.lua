@@ -1,0 +1,169 @@
+--- A gateway in an nginx of a test's own, and clients for it.
+--
+--     local g = gateways.start { config = [[ return { targets = { … ${up} … } } ]], up = busyd }
+--     g:ask("/v1/chat/completions", { body = '{"messages":…}' })  -- by curl
+--     g:raw "GET / HTTP/1.0\r\n\r\n"                             -- byte for byte
+local launcher = require "spec.support.launcher"
+local socket = require "cqueues.socket"
+
+local gateways = {}
+
+local CONFIG = [[
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+daemon off;
+${user}
+pid ${dir}/nginx.pid;
+error_log ${dir}/error.log warn;
+worker_processes ${workers};
+${main}
+events { worker_connections 4096; }
+http {
+  client_body_temp_path ${dir}/body;
+  proxy_temp_path ${dir}/proxy;
+  fastcgi_temp_path ${dir}/fastcgi;
+  uwsgi_temp_path ${dir}/uwsgi;
+  scgi_temp_path ${dir}/scgi;
+  client_max_body_size 128m;
+  lua_package_path "${root}/lua/?.lua;${root}/lua/?/init.lua;;";
+  lua_package_cpath "${root}/build/luajit/?.so;;";
+  lua_check_client_abort ${abort};
+  lua_socket_log_errors off;
+  init_by_lua_block { gateway = require("unbusy.gateway").new "${dir}/gateway.lua" }
+  log_format unbusy escape=none $unbusy_log;
+  access_log ${dir}/access.log unbusy;
+  ${http}
+  server {
+    listen 127.0.0.1:${port} backlog=4096;
+    set $unbusy_log "";
+    ${server}
+    location / { content_by_lua_block { gateway:handle() } }
+  }
+}
+]]
+
+local gateway = {}
+gateway.__index = gateway
+
+local function output_of(command)
+  local pipe = assert(io.popen(command, "r"))
+  local out = pipe:read "*a"
+  pipe:close()
+  return out
+end
+
+local function quote(text)
+  return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
+end
+
+--- Starts one. `given.config`: a Lua file's text, in which ${name} stands for `given.values[name]`
+--- (as in `http` and `server`, more lines of nginx.conf); `workers`, `abort` ("off").
+---@param given table
+---@return table gateway
+function gateways.start(given)
+  local text = given.config:gsub("%${(%w+)}", given.values or {})
+  local server = launcher.start { config = CONFIG, files = { ["gateway.lua"] = text }, values = {
+    root = output_of "pwd":gsub("%s+$", ""), workers = tostring(given.workers or 1),
+    user = output_of "id -u":match "^0%s" and "user root root;" or "",
+    abort = given.abort or "on", http = given.http or "", server = given.server or "",
+    main = given.main or "",
+  } }
+  return setmetatable({ server = server, port = server.port, dir = server.dir }, gateway)
+end
+
+--- Ends it. May be called twice.
+function gateway:stop()
+  self.server:stop()
+end
+
+-- The answer that curl has printed with its header.
+local function parsed(out)
+  local answer = { headers = {} }
+  local head, rest
+  repeat -- 100 Continue goes before
+    head, rest = out:match "^(HTTP.-)\r\n\r\n(.*)$"
+    if not head then return nil end
+    answer.status, answer.body = tonumber(head:match "^HTTP/%S+ (%d+)"), rest
+    out = rest
+  until answer.status ~= 100
+  for name, value in head:gmatch "\r\n([^:\r\n]+):%s*([^\r\n]*)" do
+    answer.headers[name:lower()] = value
+  end
+  return answer
+end
+
+--- The shell command that asks.
+---@param path string
+---@param given table? method, headers (lines), body (text) or file (its name), options (of curl)
+function gateway:command(path, given)
+  given = given or {}
+  local words = { "curl -q -s -i -N --noproxy '*' --max-time 60 --path-as-is" }
+  local function add(word) words[#words + 1] = word end
+  if given.method then
+    add(given.method == "HEAD" and "--head" or "-X " .. given.method)
+  end
+  if given.body or given.file then
+    if not table.concat(given.headers or {}, "\n"):lower():find "content%-type:" then
+      add "-H 'content-type: application/json'"
+    end
+    add("--data-binary " .. (given.file and "@" .. quote(given.file) or "@-"))
+  end
+  for _, line in ipairs(given.headers or {}) do add("-H " .. quote(line)) end
+  if given.options then add(given.options) end
+  add(quote(("http://127.0.0.1:%d%s"):format(self.port, path)))
+  local command = table.concat(words, " ")
+  return given.body and ("printf %%s %s | %s"):format(quote(given.body), command) or command
+end
+
+--- One request, by curl.
+---@return table? answer status, headers (by lower-case name), body
+function gateway:ask(path, given)
+  return parsed(output_of(self:command(path, given)))
+end
+
+--- A connection: `write`, `read` (as of cqueues' sockets), `close`.
+---@param patience number? seconds to wait at most
+function gateway:connect(patience)
+  local s = socket.connect { host = "127.0.0.1", port = self.port }
+  s:setmode("bn", "bn")
+  s:settimeout(patience or 30)
+  s:onerror(function(_, _, code) return code end)
+  assert(s:connect())
+  return s
+end
+
+--- Sends bytes and gives all that comes back until the server closes.
+function gateway:raw(bytes, patience)
+  local s = self:connect(patience)
+  s:write(bytes)
+  s:flush()
+  local out = s:read "*a"
+  s:close()
+  return out or ""
+end
+
+local function read(path)
+  local file = io.open(path, "rb")
+  if not file then return "" end
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+--- What is in its error log.
+function gateway:errors()
+  return read(self.dir .. "/error.log")
+end
+
+--- The last line of the access log, once there are `count` of them.
+function gateway:log(count)
+  for _ = 1, 500 do
+    local lines = {}
+    for line in read(self.dir .. "/access.log"):gmatch "[^\n]+" do lines[#lines + 1] = line end
+    if #lines >= count then return lines[count], lines end
+    os.execute "sleep 0.02"
+  end
+  error "gateway: no such line in the log"
+end
+
+return gateways
