@@ -71,24 +71,42 @@ local function root()
   return (shell.absolute(source):gsub("/unbusy/cli/nginx%.lua$", ""))
 end
 
+-- What another Lua searches, with LuaJIT's name or number in place of its own.
+local function translated(cpath)
+  local out = {}
+  for template in cpath:gmatch "[^;]+" do
+    local other, n = template:gsub("lua5%.%d", "luajit")
+    local third, m = other:gsub("/5%.%d/", "/5.1/")
+    if n + m > 0 then out[#out + 1] = third end
+  end
+  return table.concat(out, ";")
+end
+
 -- Templates of the C search path that may lead to a core for LuaJIT: this Lua's own when it is
--- LuaJIT, those of the same tree, and the same places with LuaJIT's number.
+-- LuaJIT, those beside the Lua files, and what this Lua searches, translated.
 local function templates(lua)
   local list = {}
   if rawget(_G, "jit") then list[1] = package.cpath end
   list[#list + 1] = lua:gsub("/lua$", "") .. "/build/luajit/?.so"
   local prefix = lua:match "^(.*)/share/lua/5%.%d$"
   if prefix then list[#list + 1] = prefix .. "/lib/lua/5.1/?.so" end
-  list[#list + 1] = package.cpath:gsub("lua5%.%d", "luajit"):gsub("/5%.%d/", "/5.1/")
+  list[#list + 1] = translated(package.cpath)
   list[#list + 1] = "/usr/local/lib/lua/5.1/?.so;/usr/lib/lua/5.1/?.so"
   return table.concat(list, ";")
+end
+
+local function search(list)
+  for template in list:gmatch "[^;]+" do
+    local path = template:gsub("%?", "unbusy/core")
+    if shell.exists(path) then return path end
+  end
 end
 
 --- Where nginx's Lua, which is LuaJIT, finds unbusy.
 ---@return table? lua { path =, cpath =, core = file }, string? message
 function nginx.lua()
   local lua = root()
-  local core = package.searchpath("unbusy.core", templates(lua))
+  local core = search(templates(lua))
   if not core then
     return nil, "nginx runs LuaJIT, and there is no core of unbusy for it: make install LUA=luajit "
       .. "(in a clone: make luajit)"
@@ -113,7 +131,9 @@ local cures = {
 local function complaint(text)
   local line = text:match "%[emerg%] ([^\n]+)" or text:match "%[error%] ([^\n]+)"
     or text:match "[^\n]+" or "it said nothing"
-  line = line:gsub("^%d+#%d+: ", ""):gsub("^init_by_lua error: ", "")
+  local rest = line:find ":$" and text:match(line:gsub("%p", "%%%0") .. "\n%s*([^\n]+)")
+  line = (line .. (rest and " " .. rest or "")):gsub("^%d+#%d+: ", "")
+    :gsub("^init_by_lua error: ", "")
   for _, cure in ipairs(cures) do
     if text:find(cure[1]) then return ("%s; %s"):format(line, cure[2]) end
   end

@@ -8,7 +8,7 @@
 nginx=$1 drain=$2 address=$3 program=$4 rest=$5
 
 OVERTIME=5 # seconds from "end at once" to the kill that nobody survives
-dir= master= up= clock= again= stage=0
+dir= master= up= clock= copier= again= stage=0
 terminal= # standard error is one
 [ -t 2 ] && terminal=1
 
@@ -47,7 +47,7 @@ leave() {
 # {== The end ==================================================================
 
 stop_clock() {
-  [ -n "$clock" ] && kill -KILL -- "-$clock" "$clock" 2>/dev/null
+  [ -n "$clock" ] && kill -KILL "-$clock" "$clock" 2>/dev/null
   clock=
 }
 
@@ -74,7 +74,7 @@ step() {
     kill -TERM "$master"
     set_clock "$OVERTIME"
   else
-    kill -KILL -- "-$master" 2>/dev/null
+    kill -KILL "-$master" 2>/dev/null
   fi
 }
 
@@ -84,6 +84,16 @@ step() {
 
 configure() { # FILE
   (umask 077 && eval "exec $program --print-conf --prefix \"\$dir\" $rest" >"$1") 9<&-
+}
+
+# nginx opens /dev/stdout by its name, which the kernel refuses for a socket (systemd's journal) and
+# for what belongs to another user: such a one gets its lines through a pipe of our own.
+start_copier() {
+  (: >>/dev/stdout) 2>/dev/null && return
+  mkfifo -m 600 "$dir/log"
+  setsid cat <"$dir/log" 9<&- &
+  copier=$!
+  exec >"$dir/log"
 }
 
 # -e: where it complains until the configuration has been read. LUA_CPATH may be that of another Lua
@@ -122,6 +132,7 @@ trap '[ -n "$up" ] && kill -USR1 "$master"' USR1
 sweep
 make_folder
 configure "$dir/nginx.conf" || leave $?
+start_copier
 start
 if [ -n "$up" ]; then say "$address (process $$: TERM or Ctrl-C ends it, HUP reloads)"; fi
 if [ -n "$again" ]; then reload; fi
@@ -130,7 +141,9 @@ while :; do
   status=$?
   kill -0 "$master" 2>/dev/null || break
 done
-kill -KILL -- "-$master" 2>/dev/null # workers outlive a master that was killed
+kill -KILL "-$master" 2>/dev/null # workers outlive a master that was killed
+exec >/dev/null
+[ -n "$copier" ] && wait "$copier"
 [ "$stage" = 0 ] || leave 0
 say "nginx has ended by itself (status $status)"
 leave 1
