@@ -7,6 +7,7 @@ local address = require "unbusy.cli.address"
 local arguments = require "unbusy.cli.arguments"
 local config = require "unbusy.config"
 local core = require "unbusy.core"
+local gateway_options = require "unbusy.gateway.options"
 local nginx = require "unbusy.cli.nginx"
 local nginx_conf = require "unbusy.cli.nginx_conf"
 local settings = require "unbusy.cli.settings"
@@ -84,8 +85,9 @@ local function recording(f, ...)
 end
 
 local function checked(given)
-  if given.gateway == nil then given.gateway = {} end
-  return config.read(given)
+  local options = config.read(given)
+  options.gateway = gateway_options.read(given.gateway, 1)
+  return options
 end
 
 -- The options of a file, checked and filled in, and the variables that it needs.
@@ -178,7 +180,7 @@ end
 -- Whether the file lets in everybody who can reach the address, and that is not what was asked for.
 local function check_open(where, options, values)
   local keys = options.gateway.keys
-  if where.loopback or values.open or keys and #keys > 0 then return true end
+  if where.loopback or values.open or keys then return true end
   return nil, ("--listen %s: others can reach it, and the configuration has no client keys: add "
     .. "gateway = { keys = { … } }, or --open to serve everybody"):format(where.text)
 end
