@@ -158,6 +158,30 @@ describe("unbusy serve", function()
       assert.equal(0, server:ended())
     end)
 
+    it("loses no call, however often", function()
+      local server = start()
+      up:programme { token_interval = 0.02, answer = { tokens = 10 } }
+      place:write("body", '{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}')
+      local line = "curl -q -sN --noproxy '*' --data-binary @body "
+        .. "-H 'content-type: application/json' %s/v1/chat/completions"
+      os.execute(("cd %s; for w in 1 2 3; do { for i in $(seq 12); do %s; done >load$w; "
+        .. "echo >done$w; } & done"):format(quote(place.dir), line:format(server.url)))
+      local function count(name)
+        return tonumber(served.output(("cat %s | grep -cF %s"):format(
+          quote(place.dir) .. "/load?", quote(name))))
+      end
+      for i = 1, 8 do
+        server:signal "HUP"
+        served.wait(function() return select(2, server:said():gsub("reloaded;", "")) == i end,
+          "a reload")
+      end
+      served.wait(function()
+        return served.output("ls " .. quote(place.dir) .. " | grep -c done") == "3"
+      end, "the load's end")
+      assert.equal(36, count "[DONE]")
+      assert.equal(0, count '"error"')
+    end)
+
     it("keeps the old one when the new one is broken, and says what is wrong", function()
       local server = start()
       for text, message in pairs { ["return {"] = "unexpected symbol",
@@ -195,6 +219,8 @@ describe("unbusy serve", function()
       local server = start({}, { before = "setpriv --reuid nobody --regid nogroup --clear-groups" })
       assert.equal(200, select(2, server:chat "hi"))
       assert.equal("nobody", served.output("ps -o user= -p " .. server:nginx()))
+      -- its standard output is a file that it may not open, only write to
+      served.wait(function() return server:logged():find "^{[^\n]*}\n$" end, "the line")
       server:signal "TERM"
       assert.equal(0, server:ended())
       assert.equal("0", place:folders())

@@ -106,20 +106,22 @@ local LOG = [[
 local REFUSAL = [[
     error_page %s = @refused_%d;
     location @refused_%d {
-      return %d '{"error":{"message":"%s",%s}}';
+      return %d '{"error":{"message":"%s",%s,"code":%s}}';
     }]]
 
-local KIND = '"type":"invalid_request_error","param":null,"code":null'
+local KIND = '"type":"invalid_request_error","param":null'
 
-local refusals = {
-  { "400 494 497", 400, "this is no request of HTTP, or its header is too long" },
-  { "413", 413, "the request is longer than this gateway takes" },
-  { "414", 414, "the path is too long" },
-}
-
-local function refusal_lines()
+local function refusal_lines(plan)
+  local refusals = {
+    { "400 494 497", 400, "this is no HTTP request, or its header is too long", "null" },
+    { "413", 413, ("the request is larger than %s bytes"):format(plan.body),
+      '"request_too_large"' },
+    { "414", 414, "the path is too long", "null" },
+  }
   local out = {}
-  for i, r in ipairs(refusals) do out[i] = REFUSAL:format(r[1], r[2], r[2], r[2], r[3], KIND) end
+  for i, r in ipairs(refusals) do
+    out[i] = REFUSAL:format(r[1], r[2], r[2], r[2], r[3], KIND, r[4])
+  end
   return table.concat(out, "\n")
 end
 
@@ -155,7 +157,7 @@ function nginx_conf.text(plan)
     foreground = plan.prefix and "daemon off;", user = plan.user and ("user %s;"):format(plan.user),
     pid = plan.prefix and ("pid %s;"):format(quoted(plan.prefix .. "/nginx.pid")),
     folders = plan.prefix and folder_lines(plan.prefix), lua = lua_lines(plan.lua),
-    log = log_lines(plan.log), config = quoted(plan.config), refusals = refusal_lines(),
+    log = log_lines(plan.log), config = quoted(plan.config), refusals = refusal_lines(plan),
     workers = plan.workers, descriptors = plan.descriptors, connections = plan.connections,
     longest = plan.longest, body = plan.body, listen = plan.listen,
     tls = plan.cert and " ssl", cert = quoted(plan.cert), key = quoted(plan.key),
