@@ -35,24 +35,28 @@ function address.read(text)
     loopback = host:find "^127%." ~= nil or host == "[::1]" }
 end
 
--- An IPv4 address as /proc/net/tcp writes it, its bytes backwards on a little-endian machine.
-local function in_hex(host)
+-- Addresses as /proc/net/tcp and tcp6 write them, each four bytes backwards: those of IPv6 that
+-- everybody uses, and any of IPv4.
+local in_hex = { ["[::]"] = ("0"):rep(32), ["[::1]"] = ("0"):rep(24) .. "01000000" }
+
+local function hex_of(host)
   local a, b, c, d = host:match "^(%d+)%.(%d+)%.(%d+)%.(%d+)$"
-  return a and ("%02X%02X%02X%02X"):format(d, c, b, a)
+  return a and ("%02X%02X%02X%02X"):format(d, c, b, a) or in_hex[host]
 end
 
---- Whether somebody listens there already, as far as Linux shows it.
+--- Whether somebody listens there already, as far as it is easy to see: nginx tells the rest.
 ---@param where table of `read`
 ---@return boolean
 function address.taken(where)
-  local mine, port = in_hex(where.host), (":%04X"):format(where.port)
-  local file = io.open(mine and "/proc/net/tcp" or "/proc/net/tcp6")
+  local mine, port = hex_of(where.host), (":%04X"):format(where.port)
+  local file = io.open(where.host:sub(1, 1) == "[" and "/proc/net/tcp6" or "/proc/net/tcp")
   if not file then return false end
   local found = false
   for line in file:lines() do
     local host, at, state = line:match "^%s*%d+: (%x+)(:%x+) %x+:%x+ (%x+)"
-    found = found or state == "0A" and at == port
-      and (not mine or host == mine or host == "00000000" or mine == "00000000")
+    if state == "0A" and at == port then
+      found = found or host == mine or not host:find "[^0]" or mine and not mine:find "[^0]"
+    end
   end
   file:close()
   return found

@@ -13,6 +13,10 @@ local usual = { "nginx", "/usr/sbin/nginx", "openresty", "/usr/local/openresty/n
 local modules = { "ndk_http_module.so", "ngx_http_lua_module.so" }
 
 local function path_of(name)
+  if name:find "/" then
+    local path = shell.absolute(name)
+    return shell.succeeds("test -x " .. shell.quote(path)) and path or nil
+  end
   local path = shell.output("command -v " .. shell.quote(name) .. " 2>/dev/null")
   return path:sub(1, 1) == "/" and path or nil
 end

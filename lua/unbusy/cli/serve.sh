@@ -46,8 +46,8 @@ leave() {
 
 # {== The end ==================================================================
 
-stop_clock() {
-  [ -n "$clock" ] && kill -KILL "-$clock" "$clock" 2>/dev/null
+stop_clock() { # by a signal whose end no shell remarks on
+  [ -n "$clock" ] && kill -PIPE "-$clock" "$clock" 2>/dev/null
   clock=
 }
 
@@ -69,7 +69,7 @@ step() {
     kill -QUIT "$master"
     set_clock "$drain"
   elif [ "$stage" -le 2 ]; then
-    [ -n "$up" ] && say 'the time is up: calls still under way are cut'
+    [ -n "$up" ] && say 'ending at once: calls still under way are cut'
     stage=2
     kill -TERM "$master"
     set_clock "$OVERTIME"
