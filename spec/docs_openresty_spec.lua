@@ -85,8 +85,15 @@ function Run:command(line)
     return (self.server:said():gsub("process %d+", "process 4711"):gsub("\n$", ""))
   end
   line = line:gsub(plain "127.0.0.1:8080", self:address())
-  return served.output(("cd %s && { %s; } 2>&1"):format(
-    served.quote(self.nginx and self.nginx.dir or self.place.dir), line))
+  line = ("cd %s && { %s; } 2>&1"):format(
+    served.quote(self.nginx and self.nginx.dir or self.place.dir), line)
+  local said = served.output(line)
+  for _ = 1, line:find("error.log", 1, true) and 400 or 0 do -- a log is written in its own time
+    if said ~= "" then break end
+    os.execute "sleep 0.05"
+    said = served.output(line)
+  end
+  return said
 end
 
 -- The commands of a block, each with what it printed.
