@@ -2,9 +2,13 @@
 ** lua_core.c: opens 'unbusy.core', the C side of unbusy.
 **
 ** The module is a table of constructors, one per part, and a few functions:
-** now, wall, stats, errors, random_id, fail_alloc. lua/unbusy/core.meta.lua describes it.
+** now, wall, stats, errors, random_id, exec, fail_alloc.
+** lua/unbusy/core.meta.lua describes it.
 */
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/clock.h"
@@ -72,6 +76,31 @@ static int core_random_id (lua_State *L) {
   return 1;
 }
 
+/*
+** core.exec(argv) -> nil, message: this process becomes the program argv[1],
+** which keeps its number and hears its signals. Comes back only on failure.
+*/
+static int core_exec (lua_State *L) {
+  const char **argv;
+  int i, count;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  count = (int)lua_rawlen(L, 1);
+  luaL_argcheck(L, count > 0, 1, "a program expected");
+  argv = ub_newuserdata(L, (size_t)(count + 1) * sizeof(*argv));
+  for (i = 0; i < count; i++) {
+    lua_rawgeti(L, 1, i + 1);
+    luaL_argcheck(L, lua_type(L, -1) == LUA_TSTRING, 1, "a list of strings expected");
+    argv[i] = lua_tostring(L, -1);  /* kept alive by the list */
+    lua_pop(L, 1);
+  }
+  argv[count] = NULL;
+  fflush(NULL);
+  execvp(argv[0], (char *const *)(uintptr_t)argv);
+  lua_pushnil(L);
+  lua_pushfstring(L, "%s: %s", argv[0], strerror(errno));
+  return 2;
+}
+
 /* core.fail_alloc(n) -> left: the n-th allocation of the core from now fails, once */
 static int core_fail_alloc (lua_State *L) {
   ub_pushwhole(L, ub_alloc_fail_at((int64_t)luaL_checknumber(L, 1)));
@@ -83,7 +112,7 @@ __attribute__((visibility("default"))) int luaopen_unbusy_core (lua_State *L);
 int luaopen_unbusy_core (lua_State *L) {
   static const luaL_Reg functions[] = {
     {"now", core_now}, {"wall", core_wall}, {"stats", core_stats},
-    {"errors", core_errors}, {"random_id", core_random_id},
+    {"errors", core_errors}, {"random_id", core_random_id}, {"exec", core_exec},
     {"fail_alloc", core_fail_alloc}, {NULL, NULL}
   };
   lua_newtable(L);

@@ -36,6 +36,12 @@ function core.random_id() end
 ---@return { number: integer, word: string, text: string }[]
 function core.errors() end
 
+--- This process becomes another program, found as a shell finds it, which keeps its number and
+--- hears its signals. Comes back only when there is no such program.
+---@param argv string[] the program and its arguments
+---@return nil, string message
+function core.exec(argv) end
+
 --- On LuaJIT: the addresses of the C functions that `unbusy.ffi` calls, by part and name, until it
 --- has taken them. Elsewhere nil.
 ---@type table<string, table<string, number>>?

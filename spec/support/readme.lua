@@ -5,8 +5,9 @@
 local readme = { path = "README.md" }
 
 --- The whole text.
-function readme.text()
-  local file = assert(io.open(readme.path, "rb"))
+---@param path string? of another document
+function readme.text(path)
+  local file = assert(io.open(path or readme.path, "rb"))
   local text = file:read "*a"
   file:close()
   return text
@@ -38,9 +39,10 @@ function readme.rows(name)
 end
 
 --- The fenced blocks in order: { language =, text =, line =, comment = of the line before it }.
-function readme.blocks()
+---@param path string? of another document
+function readme.blocks(path)
   local blocks, block, before, n = {}, nil, "", 0
-  for line in (readme.text() .. "\n"):gmatch "([^\n]*)\n" do
+  for line in (readme.text(path) .. "\n"):gmatch "([^\n]*)\n" do
     n = n + 1
     local language = line:match "^```(%w*)"
     if block and language then

@@ -7,7 +7,8 @@ local cli = {}
 
 local USAGE, FAULT, INTERRUPTED = 2, 1, 130 -- exit statuses
 
-local commands = { (require "unbusy.cli.chat") } -- require gives two values
+-- require gives two values
+local commands = { (require "unbusy.cli.chat"), (require "unbusy.cli.serve") }
 
 local function command_named(name)
   for _, command in ipairs(commands) do
@@ -78,7 +79,7 @@ local function run(argv)
     return USAGE
   end
   if values.help then return help(name) end
-  return command.run(values)
+  return command.run(values, argv)
 end
 
 local cures = {

@@ -4,6 +4,8 @@
 --     --config FILE  a Lua file that returns the options; else $UNBUSY_CONFIG; else
 --                    ./unbusy.conf.lua
 --     neither        the provider whose key is in the environment
+local shell = require "unbusy.cli.shell"
+
 local settings = {}
 
 --- The file that is read when nothing else is said.
@@ -21,12 +23,6 @@ local function variable(name)
   return value ~= "" and value or nil
 end
 
-local function exists(path)
-  local file = io.open(path)
-  if file then file:close() end
-  return file ~= nil
-end
-
 -- What the URL points at, without user and password.
 local function host_of(url)
   local authority = url:match "^%a+://([^/?#]+)" or ""
@@ -41,7 +37,10 @@ local function of_url(url)
     key and "the key came from UNBUSY_KEY" or "no key was sent: UNBUSY_KEY is not set"
 end
 
-local function of_file(path)
+--- The table that a Lua file returns, as a copy that may be changed.
+---@param path string
+---@return table? options, string? message
+function settings.read(path)
   local chunk, message = loadfile(path, "t")
   if not chunk then -- its last word may be a key
     message = message:gsub(" near '[\"'%[].*$", " near a text")
@@ -78,15 +77,22 @@ local function of_environment(target)
   return nil, NOTHING
 end
 
+--- The configuration file: the one that is named, or UNBUSY_CONFIG, or ./unbusy.conf.lua.
+---@param named string?
+---@return string?
+function settings.path(named)
+  return named or variable "UNBUSY_CONFIG" or shell.exists(settings.file) and settings.file or nil
+end
+
 --- The options for `unbusy.new`, a table of our own that may be changed.
 ---@param values table url, config and target of the command's options
 ---@return table? options, string? the failure, or else a hint about the key, string? the file read
 function settings.find(values)
   if values.url and values.config then return nil, "--url or --config, not both" end
   if values.url then return of_url(values.url) end
-  local path = values.config or variable "UNBUSY_CONFIG" or exists(settings.file) and settings.file
+  local path = settings.path(values.config)
   if not path then return of_environment(values.target) end
-  local given, message = of_file(path)
+  local given, message = settings.read(path)
   return given, message, path
 end
 

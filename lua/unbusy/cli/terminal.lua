@@ -2,20 +2,16 @@
 --
 -- A failed write to standard output ends the command by raising `{ status =, message = }`, which
 -- `unbusy.cli` turns into the exit status: there is nothing sensible left to do.
+local shell = require "unbusy.cli.shell"
+
 local terminal = {}
 
 local SIGPIPE_STATUS = 141 -- as the shell shows a process that SIGPIPE ended
 
--- Runs a shell line; whether it ended well.
-local function succeeds(line)
-  local ok = os.execute(line)
-  return ok == true or ok == 0
-end
-
 --- Whether descriptor 0 or 1 is a terminal.
 ---@param descriptor integer
 function terminal.is_terminal(descriptor)
-  return succeeds(("test -t %d"):format(descriptor))
+  return shell.succeeds(("test -t %d"):format(descriptor))
 end
 
 --- The columns of the terminal that standard error is; nil when it is none, or one that cannot go
