@@ -230,6 +230,27 @@ describe("a canceller", function()
     w:assert_clean()
   end)
 
+  it("ends all of them, though what hears of an end may raise", function()
+    local w = world.new { script = { a = { world.words({ "one" }, 10) } } }
+    local c = unbusy.canceller()
+    w.loop.run(function()
+      for _ = 1, 3 do
+        local s = assert(w:stream { cancel = c })
+        s.answer:on_end(function() error "raised" end)
+      end
+      assert.error_matches(function() c:cancel() end, "raised")
+    end)
+    w:assert_clean()
+    w.loop.run(function()
+      for _ = 1, 3 do
+        assert(w:stream()).answer:on_end(function() error "raised" end)
+      end
+      assert.error_matches(function() w.client:close() end, "raised")
+    end)
+    w:assert_clean()
+    w.client:close()
+  end)
+
   it("must be one", function()
     local w = world.new { script = { a = { world.good "x" } } }
     assert.has_error(function() w:chat { cancel = {} } end,

@@ -60,7 +60,8 @@ describe("headers of a request", function()
   it("are read only where they are texts", function()
     assert.is_true(headers.is_readable { "a: b", c = "d", e = { "f" } })
     for _, given in ipairs { { 1 }, { a = 1 }, { a = { 1 } }, { a = true }, { [true] = "x" },
-      { { "x" } }, { [{}] = "x" } } do
+      { { "x" } }, { [{}] = "x" }, { [2] = "a: b" }, { [1.5] = "a: b" }, { "a: b", [3] = "c: d" },
+      { [0] = "a: b" }, { [-1] = "a: b" }, { a = print } } do
       assert.is_false(headers.is_readable(given))
     end
   end)

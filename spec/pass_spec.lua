@@ -348,6 +348,7 @@ http {
       ngx.req.read_body()
       local body = ngx.req.get_body_data() or ""
       ngx.header["x-method"] = ngx.req.get_method()
+      ngx.header["x-packing"] = ngx.var.http_accept_encoding
       ngx.header["x-path"] = ngx.var.request_uri
       ngx.header["x-type"] = ngx.var.http_content_type or "none"
       ngx.header["x-key"] = ngx.var.http_authorization
@@ -429,6 +430,13 @@ describe("passing on over real HTTP", function()
     assert.equal("x", answer:body())
   end)
 
+  it("hides a key from a megabyte of what looks like it, in time", function()
+    local w = new { answer_of(400, ("key-of-"):rep(149000)) }
+    assert.equal(149000 * 7 - 7 + 3, #assert(w.client:pass { path = "/x" }):body())
+    w = new { answer_of(400, ("x"):rep(2 ^ 20 + 1)) }
+    assert.equal("upstream", select(3, w.client:pass { path = "/x" }))
+  end)
+
   it("knows answers without a body", function()
     local client = here()
     local answer = assert(client:pass { method = "HEAD", path = "/gzip" })
@@ -447,6 +455,20 @@ describe("passing on over real HTTP", function()
     assert.is_nil(answer.headers["content-encoding"])
     assert.is_nil(answer.headers["content-length"])
     assert.equal("a text that is packed on its way", answer:body())
+  end)
+
+  it("asks for no packed part of an answer", function()
+    local answer = assert(here():pass { path = "/echo", headers = { Range = "bytes=2-5" } })
+    assert.equal("identity", answer.headers["x-packing"])
+    answer:close()
+    answer = assert(here():pass { path = "/echo" })
+    assert.matches("gzip", answer.headers["x-packing"])
+    answer:close()
+    local w = new { answer_of(206, "x") }
+    assert(w.client:pass { path = "/x", headers = { "range: bytes=1-2" } }):close()
+    local lines = table.concat(w.log[1].request.headers, "\n")
+    assert.matches("range: bytes=1%-2", lines)
+    assert.matches("accept%-encoding: identity", lines)
   end)
 
   it("masks the key in an error", function()

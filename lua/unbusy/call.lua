@@ -186,6 +186,18 @@ function call:leave()
   self:finish()
 end
 
+--- Aborts all calls of a set. Whatever one raises, the others are ended too; then it is raised.
+---@param calls table<table, true>
+---@param why "closed"|"cancelled"
+function call.abort_all(calls, why)
+  local fault
+  for c in pairs(calls) do
+    local ok, message = pcall(c.abort, c, why)
+    if not ok then fault = fault or { message } end
+  end
+  if fault then error(fault[1], 0) end
+end
+
 local function close_held(held)
   for i = #held, 1, -1 do
     local thing = held[i]

@@ -6,6 +6,8 @@
 --
 -- A call that is waiting, asleep or reading ends at once, its upstream transfer too; one that is
 -- begun afterwards fails before anything is sent.
+local call = require "unbusy.call"
+
 local canceller = {}
 canceller.__index = canceller
 canceller.__name = "unbusy.canceller"
@@ -21,15 +23,15 @@ function canceller.is(value)
 end
 
 --- A call begins; it is held here until it has ended.
----@param call table
-function canceller:add(call)
-  self.calls[call] = true
+---@param c table
+function canceller:add(c)
+  self.calls[c] = true
 end
 
 --- A call has ended.
----@param call table
-function canceller:remove(call)
-  self.calls[call] = nil
+---@param c table
+function canceller:remove(c)
+  self.calls[c] = nil
 end
 
 --- Ends all calls that have this canceller, now and from now on. May be called twice.
@@ -38,7 +40,7 @@ function canceller:cancel()
   self.cancelled = true
   local calls = self.calls
   self.calls = {}
-  for call in pairs(calls) do call:abort "cancelled" end
+  call.abort_all(calls, "cancelled")
 end
 
 return canceller

@@ -329,8 +329,8 @@ end
 function client:close()
   if self.closed then return end
   self.closed = true
-  for c in pairs(self.calls) do c:abort "closed" end
   if self.cache then self.cache:close() end
+  call.abort_all(self.calls, "closed")
 end
 
 client.__close = client.close

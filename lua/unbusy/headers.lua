@@ -57,11 +57,14 @@ end
 --- Is it a list of lines or a map of strings (or lists of them)? The bytes are not looked at.
 ---@param given table
 function headers.is_readable(given)
+  local lines = 0
   for name, value in pairs(given) do
-    if type(name) == "table" or type(name) == "boolean" then return false end
-    if type(value) == "table" and type(name) == "string" then
-      if not all_strings(value) then return false end
-    elseif type(value) ~= "string" then
+    if type(name) == "number" then
+      lines = lines + 1
+      if type(value) ~= "string" or given[lines] == nil then return false end -- no holes
+    elseif type(name) ~= "string" then
+      return false
+    elseif type(value) ~= "string" and not (type(value) == "table" and all_strings(value)) then
       return false
     end
   end

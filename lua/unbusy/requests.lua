@@ -162,10 +162,18 @@ local function merged_lines(call, base)
   return out
 end
 
+-- Of a packed answer, a range would be no use: libcurl could not unpack it.
+local function asks_for_range(call)
+  for _, h in ipairs(call.extra) do
+    if h.name == "range" then return true end
+  end
+end
+
 -- A request of this call alone, after one that is shared.
 local function with_extra(call, base)
   local request, lines = {}, merged_lines(call, base.headers)
   for name, value in pairs(base) do request[name] = value end
+  if asks_for_range(call) then lines[#lines + 1] = "accept-encoding: identity" end
   if call.trace then
     local parent, state = trace.lines(call.trace, #call.tries + 1)
     lines[#lines + 1] = parent

@@ -103,7 +103,7 @@ local function replace_tail(text, form)
   for _, mark in ipairs(dots) do
     if text:sub(-#mark) == mark then stop = #text - #mark end
   end
-  local at = text:find(head, 1, true)
+  local at = text:find(head, math.max(stop - #form + 1, 1), true)
   while at do
     local rest = text:sub(at, stop)
     if #rest >= TAIL and rest == form:sub(1, #rest) then
