@@ -148,6 +148,7 @@ function call:begin_try(place)
     local t = self.trace
     self:emit("try", { target = try.target, number = try.number, model = try.model,
       trace = t and t.id, span = t and t.spans[try.number] })
+    try.stopped = self.stopped -- by who was told of it
   end
   return try
 end

@@ -80,7 +80,7 @@ function client.new(given)
     loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
     retry = build_retry(o.retry), budget = o.budget and budget.new(o.budget),
     on_event = o.on_event, event_faults = 0, upstream_stream = o.upstream_stream,
-    calls = {},
+    calls = {}, closed = false,
   }, client)
   self.permits = build_permits(self, o.budget)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait,
@@ -154,6 +154,12 @@ local function as_passed(c, reply, message, code, detail)
   return passed.of_reply(reply)
 end
 
+-- What a call added to its requests, and whoever asked for it wants to know.
+local function with_trace(c, reply)
+  if reply and c.trace then reply.trace = trace.shown(c.trace) end
+  return reply
+end
+
 local function run(loop, c)
   local self, good = c.client, c:begin(loop)
   self.calls[c] = true
@@ -164,7 +170,7 @@ local function run(loop, c)
     c:finish()
     error(reply, 0)
   end
-  if reply and c.extra and c.trace then reply.trace = trace.shown(c.trace) end
+  if c.extra then reply = with_trace(c, reply) end
   if c.kind == "pass" then return as_passed(c, reply, message, code, detail) end
   if reply and reply.pieces then return stream.new(c, reply) end
   c:finish()

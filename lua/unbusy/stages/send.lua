@@ -353,7 +353,7 @@ return function()
     local request, body, path = requests.build(call, streaming)
     if not request then return nil, body, "invalid", {} end -- nothing was sent: no try
     local try = call:begin_try(call.place)
-    if call.stopped then -- by who was told of the try
+    if try.stopped then
       return failed(call, try, nil, nil, { phase = "connect" })
     end
     local x, message, code = call.loop.open(request, body)
