@@ -36,6 +36,18 @@ static uint32_t longest_waiting (ub_region *r, uint32_t but) {
   return best;
 }
 
+int ub_region_elder (ub_region *r, int64_t since_us) {
+  const ub_process_set *waiting = &r->header->waiting;
+  uint32_t i, own;
+  if (ub_set_empty(waiting))
+    return 0;
+  own = ub_region_process(r);
+  for (i = ub_set_next(waiting, 0); i != 0; i = ub_set_next(waiting, i))
+    if (i != own && __atomic_load_n(&slot_of(r, i)->since_us, __ATOMIC_SEQ_CST) < since_us)
+      return 1;
+  return 0;
+}
+
 /* As 'ub_wake_send', to slot 'i'. The count comes first: it is reset by who reads. */
 static int wake (ub_region *r, uint32_t i) {
   ub_process_slot *p = slot_of(r, i);

@@ -25,6 +25,9 @@ int ub_region_drain (ub_region *r);
 /* So many of this process's callers wait; the oldest since 'since_us'. */
 void ub_region_waiting (ub_region *r, uint32_t count, int64_t since_us);
 
+/* Has another process a caller that waits since before 'since_us'? */
+int ub_region_elder (ub_region *r, int64_t since_us);
+
 /* Wake one other process. Gives 0 when none waits, which costs next to nothing. */
 int ub_region_wake (ub_region *r);
 

@@ -116,6 +116,55 @@ void ub_engine_unlist (ub_engine *e, ub_transfer *t) {
 
 /* }======================================================================== */
 
+/* {== The host's own descriptors ========================================== */
+
+/* Put the descriptor in (again): it reports once. */
+static int watch_host (ub_engine *e, int fd) {
+  struct epoll_event event = {0};
+  event.events = EPOLLIN | EPOLLONESHOT;
+  event.data.fd = fd;
+  epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+  return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0 ? UB_OK : UB_ENETWORK;
+}
+
+/* The descriptor's place among the host's, or their number. */
+static int host_place (const ub_engine *e, int fd) {
+  int i = 0;
+  while (i < e->host_fds && e->host_fd[i] != fd)
+    i++;
+  return i;
+}
+
+int ub_engine_listen (ub_engine *e, int fd) {
+  int i = host_place(e, fd), err;
+  if (!ub_engine_owned(e))
+    return UB_ECLOSED;
+  if (i == UB_HOST_FDS)
+    return UB_EFULL;
+  err = watch_host(e, fd);
+  if (err == UB_OK && i == e->host_fds)
+    e->host_fd[e->host_fds++] = fd;
+  return err;
+}
+
+void ub_engine_ignore (ub_engine *e, int fd) {
+  int i = host_place(e, fd);
+  if (i == e->host_fds || !ub_engine_owned(e))
+    return;
+  e->host_fd[i] = e->host_fd[--e->host_fds];
+  epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+int ub_engine_heard (ub_engine *e) {
+  int i, heard = e->heard;
+  e->heard = 0;
+  for (i = 0; heard && i < e->host_fds; i++)
+    watch_host(e, e->host_fd[i]);
+  return heard;
+}
+
+/* }======================================================================== */
+
 /* {== Doing what is due =================================================== */
 
 static void collect_ended (ub_engine *e) {
@@ -213,7 +262,7 @@ static void serve (ub_engine *e, const struct epoll_event *event) {
       e->armed_us = NEVER;
     return;
   }
-  if (event->data.fd == e->heard_fd) {
+  if (e->host_fds > 0 && host_place(e, event->data.fd) < e->host_fds) {
     e->heard = 1;
     return;
   }
@@ -248,37 +297,6 @@ void ub_engine_wait (const ub_engine *e, int64_t us) {
   struct pollfd poll_fd = {e->epoll_fd, POLLIN, 0};
   struct timespec limit = {us / UB_SECOND_US, us % UB_SECOND_US * 1000};
   ppoll(&poll_fd, 1, us < 0 ? NULL : &limit, NULL);
-}
-
-/* }======================================================================== */
-
-/* {== The host's own descriptor =========================================== */
-
-/* Put the descriptor in (again): it reports once. */
-static int watch_host (ub_engine *e) {
-  struct epoll_event event = {0};
-  event.events = EPOLLIN | EPOLLONESHOT;
-  event.data.fd = e->heard_fd;
-  epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, e->heard_fd, NULL);
-  return epoll_ctl(e->epoll_fd, EPOLL_CTL_ADD, e->heard_fd, &event) == 0 ? UB_OK : UB_ENETWORK;
-}
-
-int ub_engine_listen (ub_engine *e, int fd) {
-  if (!ub_engine_owned(e))
-    return UB_ECLOSED;
-  if (e->heard_fd >= 0)
-    epoll_ctl(e->epoll_fd, EPOLL_CTL_DEL, e->heard_fd, NULL);
-  e->heard_fd = fd;
-  e->heard = 0;
-  return fd < 0 ? UB_OK : watch_host(e);
-}
-
-int ub_engine_heard (ub_engine *e) {
-  int heard = e->heard;
-  e->heard = 0;
-  if (heard && ub_engine_owned(e))
-    watch_host(e);
-  return heard;
 }
 
 /* }======================================================================== */
@@ -354,7 +372,7 @@ ub_engine *ub_engine_open (int *err) {
   if (e == NULL)
     return NULL;
   memset(e, 0, sizeof *e);
-  e->epoll_fd = e->timer_fd = e->heard_fd = -1;
+  e->epoll_fd = e->timer_fd = -1;
   e->process = ub_process_mark();
   e->due_us = e->armed_us = NEVER;
   e->free_place = UINT32_MAX;

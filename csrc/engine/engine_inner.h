@@ -10,6 +10,7 @@
 #include "engine/transfer.h"
 
 #define UB_IDLE_EASY 64  /* handles kept for the next request */
+#define UB_HOST_FDS  16
 
 typedef struct ub_engine_place {
   ub_transfer *transfer;  /* NULL: free */
@@ -19,8 +20,9 @@ typedef struct ub_engine_place {
 struct ub_engine {
   CURLM *multi;
   int epoll_fd, timer_fd;
-  int heard_fd;        /* a descriptor of the host's that is watched too; -1 */
-  int heard;           /* it was readable since 'ub_engine_heard' */
+  int host_fd[UB_HOST_FDS];  /* descriptors of the host's that are watched too */
+  int host_fds;        /* how many */
+  int heard;           /* one was readable since 'ub_engine_heard' */
   int64_t process;     /* the mark of the one that opened it */
   int64_t due_us;      /* when libcurl wants to be called; NEVER */
   int64_t armed_us;    /* what the timer is set to; NEVER */

@@ -296,19 +296,24 @@ static int engine_fd (lua_State *L) {
   return 1;
 }
 
-/*
-** e:listen(descriptor or nil) -> true | nil, message, code: watch one of the host's too
-*/
+/* e:listen(descriptor) -> true | nil, message, code: watch one of the host's too */
 static int engine_listen (lua_State *L) {
   ub_engine *e = check(L);
-  int err = ub_engine_listen(e, lua_isnoneornil(L, 2) ? -1 : (int)luaL_checknumber(L, 2));
+  int err = ub_engine_listen(e, (int)luaL_checknumber(L, 2));
   if (err != UB_OK)
     return ub_pushfail(L, err, "engine");
   lua_pushboolean(L, 1);
   return 1;
 }
 
-/* e:heard() -> was it readable since the last time? Read it empty before. */
+/* e:ignore(descriptor): watch it no longer */
+static int engine_ignore (lua_State *L) {
+  ub_engine *e = check(L);
+  ub_engine_ignore(e, (int)luaL_checknumber(L, 2));
+  return 0;
+}
+
+/* e:heard() -> was one readable since the last time? Read them empty before. */
 static int engine_heard (lua_State *L) {
   lua_pushboolean(L, ub_engine_heard(check(L)));
   return 1;
@@ -331,7 +336,8 @@ void ub_open_engine (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"submit", engine_submit}, {"step", engine_step}, {"wait", engine_wait},
     {"next", engine_next}, {"take", engine_take}, {"cancel", engine_cancel},
-    {"fd", engine_fd}, {"listen", engine_listen}, {"heard", engine_heard},
+    {"fd", engine_fd}, {"listen", engine_listen}, {"ignore", engine_ignore},
+    {"heard", engine_heard},
     {"owned", engine_owned}, {"active", engine_active},
     {"close", engine_close}, {NULL, NULL}
   };

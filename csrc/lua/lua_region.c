@@ -121,6 +121,13 @@ static int region_waiting (lua_State *L) {
   return 0;
 }
 
+/* r:elder(since) -> does a caller of another process wait longer? */
+static int region_elder (lua_State *L) {
+  ub_region *r = checkself(L);
+  lua_pushboolean(L, ub_region_elder(r, ub_checkus(L, 2)));
+  return 1;
+}
+
 /* r:wake() -> was one there to be woken? */
 static int region_wake (lua_State *L) {
   lua_pushboolean(L, ub_region_wake(checkself(L)));
@@ -140,7 +147,8 @@ static int region_close (lua_State *L) {
 void ub_open_region (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"stats", region_stats}, {"process", region_process}, {"wake_fd", region_wake_fd},
-    {"drain", region_drain}, {"waiting", region_waiting}, {"wake", region_wake},
+    {"drain", region_drain}, {"waiting", region_waiting},
+    {"elder", region_elder}, {"wake", region_wake},
     {"close", region_close}, {NULL, NULL}
   };
   static const luaL_Reg meta[] = {

@@ -17,6 +17,7 @@ local passed = require "unbusy.passed"
 local passing = require "unbusy.passing"
 local permits = require "unbusy.permits"
 local queue = require "unbusy.queue"
+local shared = require "unbusy.shared"
 local stream = require "unbusy.stream"
 local target = require "unbusy.target"
 local trace = require "unbusy.trace"
@@ -46,30 +47,52 @@ end
 
 local function build_permits(self, given)
   if not given then return nil end
-  return permits.new(self.budget, { retry = given.retry_cost, throttle = given.throttle_cost })
+  return permits.new(self.budget, { retry = given.retry_cost, throttle = given.throttle_cost },
+    self.common)
+end
+
+-- A part of the client itself, in the region where there is one; nil for none, and a failure.
+local function build_part(self, part, name, given, clock)
+  if not given then return nil end
+  local o = part_options(part, given, clock)
+  return part.new(self.common and self.common:part(o, name) or o)
 end
 
 local function build_targets(self, o, clock)
   local accounts, targets = {}, {}
-  local shared = {
+  local traits = {
     breaker = part_options(breaker, o.breaker, clock), on_open = o.breaker and o.breaker.on_open,
-    now = self.now,
+    now = self.now, common = self.common, clock = clock, window = o.breaker and o.breaker.window,
     changed = function(t, old, new) self:state_changed(t, old, new) end,
     released = function()
-      if self.queue.count > 0 then self.queue:serve(self.now()) end
+      if self.queue.count > 0 or self.common then self.queue:offer(self.now()) end
     end,
   }
+  local limits = part_options(limiter, o.limiter)
   for i, given in ipairs(o.targets) do
     local name = given.account
-    accounts[name] = accounts[name]
-      or target.account(part_options(limiter, o.limiter), clock, o.breaker and o.breaker.window)
-    targets[i] = target.new(given, accounts[name], shared)
+    accounts[name] = accounts[name] or target.account(name, limits, traits)
+    local made, message, code = target.new(given, accounts[name], traits)
+    if not made then return nil, message, code end
+    targets[i] = made
   end
   return targets
 end
 
---- Makes a client; see `config.client` for the options. Without the memory for a cache it is nil,
---- message, "nomem".
+-- What needs memory, or room in the region: true, or nil and a failure.
+local function build_parts(self, o)
+  local clock, message, code = self.loop and self.loop.now
+  self.budget, message, code = build_part(self, budget, "budget", o.budget)
+  if code then return nil, message, code end
+  self.targets, message, code = build_targets(self, o, clock)
+  if code then return nil, message, code end
+  self.cache, message, code = build_part(self, cache, "cache", o.cache, clock)
+  if code then return nil, message, code end
+  return true
+end
+
+--- Makes a client; see `config.client` for the options. Without the memory for a cache, or room in
+--- its region, it is nil, message and a code ("nomem", "full", or "invalid" for what is no region).
 ---@param given table|string
 ---@return table? client, string? message, string? code
 function client.new(given)
@@ -78,21 +101,22 @@ function client.new(given)
   if lacks then error("unbusy: " .. lacks, 2) end
   local self = setmetatable({
     loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
-    retry = build_retry(o.retry), budget = o.budget and budget.new(o.budget),
-    on_event = o.on_event, event_faults = 0, upstream_stream = o.upstream_stream,
-    calls = {}, closed = false,
+    retry = build_retry(o.retry), on_event = o.on_event, event_faults = 0,
+    upstream_stream = o.upstream_stream, calls = {},
+    cache_temperature = o.cache and o.cache.temperature or nil,
   }, client)
-  self.permits = build_permits(self, o.budget)
-  self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait,
-    gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
-  self.targets = build_targets(self, o, loop and loop.now)
-  if o.cache then
-    local message, code
-    self.cache, message, code = cache.new(part_options(cache, o.cache, loop and loop.now))
-    if not self.cache then return nil, message, code end
-    self.cache_temperature = o.cache.temperature
+  local ok, message, code
+  if o.region then
+    self.common, message, code = shared.open(o.region)
+    if not self.common then return nil, message, code end
   end
+  ok, message, code = build_parts(self, o)
+  if not ok then return nil, message, code end
+  self.permits = build_permits(self, o.budget)
+  self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
+    gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
   self.flow = flow.default(self)
+  if self.common then self.common:attach(self) end
   return self
 end
 
@@ -314,6 +338,12 @@ function client:state_changed(t, old, new)
   if not pcall(self.on_event, event) then self.event_faults = self.event_faults + 1 end
 end
 
+--- Another process has given back what calls of ours may wait for.
+function client:look_again()
+  if self.queue.count > 0 then self.queue:serve(self.now()) end
+  if self.permits then self.permits:serve() end
+end
+
 --- A call of ours has ended.
 function client:forget(c)
   self.calls[c] = nil
@@ -337,6 +367,7 @@ function client:close()
   self.closed = true
   if self.cache then self.cache:close() end
   call.abort_all(self.calls, "closed")
+  if self.common then self.common:detach(self) end
 end
 
 client.__close = client.close

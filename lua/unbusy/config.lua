@@ -4,9 +4,11 @@ local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
 local gateway_options = require "unbusy.gateway.options"
+local core = require "unbusy.core"
 local json = require "unbusy.json"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
+local region = require "unbusy.region"
 local providers = require "unbusy.providers"
 
 local config = {}
@@ -109,6 +111,9 @@ config.client = {
         doc = "requests with more are not cached" },
     }) },
   clocks = { type = "table", fields = config.clocks, doc = "limits of time" },
+  region = { type = "table|userdata", fields = region.schema, optional = true,
+    doc = "where its state lives, shared by all processes that open it: a region, or options for "
+      .. "one; private by default" },
   upstream_stream = { type = "boolean", default = false,
     doc = "ask for streams and assemble them, so that queue and start show" },
   fallback = { type = "string|table", doc = "the last resort: a text, or `{ text =, status = }`" },
@@ -298,6 +303,23 @@ local function try_part(part, given, level)
   if not ok then error("unbusy: " .. message:gsub("^.-:%d+: ", ""), level + 1) end
 end
 
+local MORE = 8 * 1024 * 1024 -- bytes of a region for all but a cache
+local BY_ENTRY = 700         -- bytes that an entry of a cache takes beside key and value
+
+-- A region that is to hold a cache is made large enough for it.
+local function fill_region(o, level)
+  local r = o.region
+  if type(r) == "userdata" and not core.is_region(r) then
+    error("unbusy: region: an open region expected", level + 1)
+  elseif type(r) == "table" then
+    local message = region.wrong(r)
+    if message then error("unbusy: region: " .. message, level + 1) end
+    if o.cache and not r.bytes then
+      r.bytes = o.cache.bytes + o.cache.entries * BY_ENTRY + MORE
+    end
+  end
+end
+
 --- Checks a client's options and fills them in; raises at the line of the caller's caller.
 ---@param given table|string options, or the path of a Lua file that returns them
 function config.read(given)
@@ -308,6 +330,7 @@ function config.read(given)
   end
   local o = options.check(config.client, plain(given), "unbusy", level + 1)
   fill_targets(o.targets, level)
+  fill_region(o, level)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level + 1) end

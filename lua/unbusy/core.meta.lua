@@ -168,12 +168,16 @@ function engine:cancel(id) end
 ---@return integer
 function engine:fd() end
 
---- Watch a descriptor of the host's too (nil: none any more): when it is readable, a step is due.
----@param descriptor integer?
+--- Watch a descriptor of the host's too, 16 at most: when it is readable, a step is due.
+---@param descriptor integer
 ---@return boolean? true, string? message, string? code
 function engine:listen(descriptor) end
 
---- Was it readable since the last time? Read it empty before asking.
+--- Watch it no longer.
+---@param descriptor integer
+function engine:ignore(descriptor) end
+
+--- Was one of them readable since the last time? Read them empty before asking.
 ---@return boolean
 function engine:heard() end
 

@@ -346,6 +346,11 @@ function region:waiting(count, since) end
 ---@return boolean woke_one
 function region:wake() end
 
+--- Has another process a caller that waits since before that time?
+---@param since number seconds of the monotonic clock
+---@return boolean
+function region:elder(since) end
+
 --- May be called twice.
 function region:close() end
 

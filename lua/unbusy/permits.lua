@@ -8,8 +8,10 @@ permits.__index = permits
 
 ---@param budget userdata see `unbusy.budget`
 ---@param costs table { retry =, throttle = } tokens of a permit of each kind
-function permits.new(budget, costs)
-  return setmetatable({ budget = budget, costs = costs, first = 1, last = 0 }, permits)
+---@param common table? see `unbusy.shared`
+function permits.new(budget, costs, common)
+  return setmetatable({ budget = budget, costs = costs, common = common, first = 1, last = 0 },
+    permits)
 end
 
 -- Is a permit to be had by waiting: do the tokens suffice, and will one that is out come back?
@@ -49,6 +51,20 @@ local function leave(self, waiter)
   serve(self)
 end
 
+-- The same where another process may give one back: it wakes us, or somebody else.
+local function wait_among_processes(self, call, waiter)
+  local handle = self.common:enter(call.loop)
+  local guard = { close = function() self.common:leave(handle) end }
+  call:hold(guard)
+  while not call.loop.wait({ waiter.event },
+      math.min(call.deadline, call.loop.now() + self.common.LOOK)) do
+    if call.loop.now() >= call.deadline then break end
+    serve(self)
+  end
+  call:release(guard)
+  guard.close()
+end
+
 -- Waits for a permit; nil when there is none to be had, or the call's time is up.
 local function wait_turn(self, call, kind)
   local waiter = { kind = kind, event = call.loop.event() }
@@ -57,7 +73,11 @@ local function wait_turn(self, call, kind)
   self.last = self.last + 1
   self[self.last] = waiter
   call:hold(guard)
-  call.loop.wait({ waiter.event }, call.deadline)
+  if self.common then
+    wait_among_processes(self, call, waiter)
+  else
+    call.loop.wait({ waiter.event }, call.deadline)
+  end
   call:release(guard)
   if call.stopped or not waiter.permit then return leave(self, waiter) end
   return waiter.permit
@@ -71,9 +91,13 @@ local function issue(self, call, permit)
     -- A try that was never sent has cost nobody anything.
     self.budget:give(permit, (good or #call.tries == tries) and "ok" or "fail")
     serve(self)
+    if self.common then self.common:wake() end
   end
   return { give = give, close = function() give(false) end }
 end
+
+--- A permit may have come back from another process.
+permits.serve = serve
 
 --- Takes a permit, waiting for one if need be, behind those who wait already. `permit.give(good)`
 --- gives it back, once.

@@ -7,11 +7,12 @@
 local queue = {}
 queue.__index = queue
 
----@param given table { size =, max_wait = seconds, waits = boolean, gates = number of targets }
+---@param given table { size =, max_wait = seconds, waits = boolean, gates = number of targets,
+--- common = see `unbusy.shared`, or nil }
 function queue.new(given)
   return setmetatable({
     size = given.size, max_wait = given.max_wait, waits = given.waits,
-    gates = given.gates, models = {}, model_count = 0, look_at = math.huge,
+    gates = given.gates, common = given.common, models = {}, model_count = 0, look_at = math.huge,
     count = 0, -- the list itself is the array part
   }, queue)
 end
@@ -37,6 +38,7 @@ local function insert(self, waiter)
   self[i + 1] = waiter
   self.count = self.count + 1
   count_model(self, waiter, 1)
+  if self.common then waiter.handle = self.common:enter(waiter.loop) end
 end
 
 -- The first of the line looks at the clock for all of them: let it look again.
@@ -51,6 +53,7 @@ local function remove(self, waiter)
       table.remove(self, i)
       self.count = self.count - 1
       count_model(self, waiter, -1)
+      if waiter.handle then self.common:leave(waiter.handle) end
       if i == 1 then poke_first(self) end
       return
     end
@@ -162,6 +165,24 @@ function queue:serve(now)
   if self.count > 0 and self.look_at < (self[1].sleeps_until or 0) then poke_first(self) end
 end
 
+-- The line is to be served soon, and not now.
+local function serve_soon(self, now)
+  self.look_at = math.min(self.look_at, now + self.common.GRACE)
+  poke_first(self)
+end
+
+--- A place came back. Where a call of another process waits longer, that process is told, and ours
+--- have it when it has not been taken for a moment.
+function queue:offer(now)
+  local common = self.common
+  if self.count > 0 and common and common:elder() then
+    serve_soon(self, now)
+  elseif self.count > 0 then
+    self:serve(now)
+  end
+  if common then common:wake() end
+end
+
 -- Is it this waiter that looks at the clock? The first of each loop does: a loop may stand still.
 local function watches(self, waiter)
   for i = 1, self.count do
@@ -172,7 +193,10 @@ end
 -- Until when may this waiter sleep? One that watches looks again when a gate may open by itself.
 local function next_look(self, waiter, now)
   if not watches(self, waiter) then return waiter.limit end
-  return math.min(waiter.limit, math.max(self.look_at, now + 0.001))
+  local look_at = self.look_at
+  -- What other processes give back may have been told to somebody else.
+  if self.common then look_at = math.min(look_at, now + self.common.LOOK) end
+  return math.min(waiter.limit, math.max(look_at, now + 0.001))
 end
 
 local function refused(self, waiter, code, message)
@@ -189,6 +213,7 @@ end
 -- Is there no use in waiting? Then the failure.
 local function hopeless(self, waiter, now)
   local refusal = refusal_of(self, waiter)
+  if not refusal and waiter.yields then return nil end -- nobody was asked yet: others go first
   if not refusal or not curable[refusal.code] or not self.waits then
     return refused(self, waiter)
   elseif (refusal.ends_at or now) > waiter.limit then
@@ -205,8 +230,9 @@ end
 
 local function tell(self, call, waiter)
   local refusal = refusal_of(self, waiter)
-  call:emit("queued", { target = refusal.target.name, code = refusal.code,
-    retry_after = refusal.retry_after, waiting = self.count })
+  call:emit("queued", { target = refusal and refusal.target.name,
+    code = refusal and refusal.code or "full", retry_after = refusal and refusal.retry_after,
+    waiting = self.count })
 end
 
 -- Sleeps until something may have changed for this waiter.
@@ -215,7 +241,8 @@ local function sleep(self, call, waiter, now)
   waiter.sleeps_until = next_look(self, waiter, now)
   call.loop.wait({ waiter.event }, waiter.sleeps_until)
   now = call.loop.now()
-  if not waiter.place and watches(self, waiter) and now >= self.look_at then self:serve(now) end
+  local due = now >= (self.common and waiter.sleeps_until or self.look_at)
+  if not waiter.place and due and watches(self, waiter) then self:serve(now) end
 end
 
 local function wait_for_place(self, call, waiter)
@@ -269,13 +296,19 @@ local function walk_in(self, call, targets, now)
 end
 
 -- Stands in line until it has a place, or there is no use in waiting. `asked`: it has been refused
--- just now.
-local function line_up(self, call, targets, now, asked)
+-- just now. `yields`: calls of other processes go first.
+local function line_up(self, call, targets, now, asked, yields)
   local waiter = new_waiter(self, call, targets, now)
+  waiter.yields = yields
   local guard = leave(self, waiter)
   call:hold(guard) -- before it stands there: whatever raises from now on, it leaves
   insert(self, waiter)
-  if not asked then self:serve(now) end
+  if yields then
+    begin_pass(self)
+    serve_soon(self, now)
+  elseif not asked then
+    self:serve(now)
+  end
   waiter.fresh = false
   local place, message, code, detail = waiter.place, nil, nil, nil
   if not place then
@@ -293,10 +326,11 @@ end
 ---@return table? place, string? message, string? code, table? detail
 function queue:enter(call, targets)
   local now = call.loop.now()
-  local may_walk_in = self.count == 0 and not self.serving and now < call.deadline
+  local yields = self.common and self.count == 0 and self.waits and self.common:elder() or false
+  local may_walk_in = self.count == 0 and not self.serving and now < call.deadline and not yields
   local place = may_walk_in and walk_in(self, call, targets, now)
   if place then return place end
-  return line_up(self, call, targets, now, may_walk_in)
+  return line_up(self, call, targets, now, may_walk_in, yields)
 end
 
 return queue

@@ -53,7 +53,10 @@ function region.contradiction(o)
   end
 end
 
-local function contradiction(o)
+--- What is wrong with checked options of `new`: a message, or nothing.
+---@param o table
+---@return string? message
+function region.wrong(o)
   if o.name and o.path then return "name or path expected, got both" end
   if o.name and (#o.name > 64 or not o.name:find "^[%w_-][%w_.-]*$") then
     return "name: 1 to 64 letters, digits, '-', '_' or '.' expected, no '.' first"
@@ -80,6 +83,8 @@ end
 -- `r:waiting(n, since)`: so many callers of this process wait, the oldest since that time (seconds
 -- of the monotonic clock; now by default).
 --
+-- `r:elder(since) -> boolean`: does a caller of another process wait since before that time?
+--
 -- `r:wake() -> boolean` wakes one other process: the one whose oldest caller waits longest, of
 -- those that have more callers waiting than wake-ups on their way. False when there is none, which
 -- costs next to nothing. Who was woken and has no use for it wakes the next one in turn.
@@ -89,7 +94,7 @@ end
 ---@return userdata? r, string? message, string? code
 function region.new(given)
   local o = options.check(region.schema, given, "region")
-  local message = contradiction(o)
+  local message = region.wrong(o)
   if message then error("region: " .. message, 2) end
   return core.region(o)
 end

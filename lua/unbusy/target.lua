@@ -23,12 +23,20 @@ local MODELS = 64 -- limiters an account may have; models beyond them share one
 target.SET_ASIDE = 300
 
 --- The limiters of one account, by model.
+---@param name string
 ---@param given table|false options of `unbusy.limiter`
----@param clock function? of the limiters
----@param window number seconds that a breaker looks back
-function target.account(given, clock, window)
-  return { options = given, clock = clock, window = window, limiters = {}, count = 0, targets = {},
-    broke_until = 0 }
+---@param client table { clock = of the limiters, window = seconds that a breaker looks back,
+--- common = see `unbusy.shared`, or nil }
+function target.account(name, given, client)
+  return { name = name, options = given, clock = client.clock, window = client.window,
+    common = client.common, limiters = {}, count = 0, targets = {}, broke_until = 0 }
+end
+
+-- A limiter, in the region where there is one and it has room.
+local function new_limiter(account, model)
+  local o, common = { clock = account.clock }, account.common
+  for name, value in pairs(account.options) do o[name] = value end
+  return common and limiter.new(common:part(o, account.name .. "/" .. model)) or limiter.new(o)
 end
 
 local function account_limiter(account, model)
@@ -37,9 +45,7 @@ local function account_limiter(account, model)
   if found then return found end
   if account.count >= MODELS then model = "" end
   if not account.limiters[model] then
-    local o = { clock = account.clock }
-    for name, value in pairs(account.options) do o[name] = value end
-    account.limiters[model] = limiter.new(o)
+    account.limiters[model] = new_limiter(account, model)
     account.count = account.count + 1
   end
   return account.limiters[model]
@@ -49,7 +55,8 @@ end
 ---@param given table its checked options, with `keys` filled in
 ---@param account table see `target.account`
 ---@param shared table of the client: { breaker = options|false, on_open =, now =, changed =,
---- released = }
+--- released =, common = see `unbusy.shared`, or nil }
+---@return table? self, string? message, string? code nil when the region has no room
 function target.new(given, account, shared)
   local self = setmetatable({
     name = given.name, url = given.url, account_name = given.account, weight = given.weight,
@@ -58,7 +65,8 @@ function target.new(given, account, shared)
     extra_headers = function() return given.headers end, -- no field shows what may be secret
     proxy = function() return given.proxy end, secrets = secrets.new(secrets.of_target(given)),
     rest_until = 0, tries = 0, now = shared.now, changed = shared.changed,
-    released = shared.released, fails_open = shared.on_open == "fail",
+    released = shared.released, fails_open = shared.on_open == "fail", common = shared.common,
+    heeded_until = 0,
     judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil,
   }, target)
   local keys = {}
@@ -66,7 +74,13 @@ function target.new(given, account, shared)
     keys[i] = { aside_until = 0, secret = function() return secret end } -- no field shows it
   end
   self.keys, self.no_key = keys, { secret = function() return nil end }
-  if shared.breaker then self.breaker = breaker.new(shared.breaker) end
+  if shared.breaker then
+    local o = shared.breaker
+    if shared.common then o = shared.common:part(o, given.name) end
+    local made, message, code = breaker.new(o)
+    if not made then return nil, message, code end
+    self.breaker = made
+  end
   self.state = self.breaker and self.breaker:state() or "closed"
   account.targets[#account.targets + 1] = self
   return self
@@ -107,9 +121,37 @@ function target:key(now)
   return other_key(self.keys, now)
 end
 
+-- What is not to be used before a time is told to all who share it.
+local function mark(self, what, at)
+  if self.common then self.common:mark(what, at, self.now()) end
+end
+
+local function rest_mark(self) return "rest " .. self.name end
+local function key_mark(self, i) return ("key %d %s"):format(i, self.name) end
+local function broke_mark(self) return "broke " .. self.account_name end
+
 -- The server refused the key: not that one again for a while.
-local function set_key_aside(key, now)
-  key.aside_until = now + target.SET_ASIDE
+local function set_key_aside(self, key)
+  key.aside_until = self.now() + target.SET_ASIDE
+  for i, k in ipairs(self.keys) do
+    if k == key then mark(self, key_mark(self, i), key.aside_until) end
+  end
+end
+
+local function set_account_aside(self)
+  self.account.broke_until = self.now() + target.SET_ASIDE
+  mark(self, broke_mark(self), self.account.broke_until)
+end
+
+-- What other processes have marked: looked up now and then.
+local function heed_marks(self, now)
+  local common, account = self.common, self.account
+  self.heeded_until = now + common.REFRESH
+  self.rest_until = math.max(self.rest_until, common:marked(rest_mark(self)))
+  account.broke_until = math.max(account.broke_until, common:marked(broke_mark(self)))
+  for i, key in ipairs(self.keys) do
+    key.aside_until = math.max(key.aside_until, common:marked(key_mark(self, i)))
+  end
 end
 
 -- }========================================================================
@@ -122,7 +164,9 @@ place.__index = place
 -- The account's limits stand still while none of its targets answers, and come back with the first.
 local function freeze_or_restore(account)
   local answers = false
-  for _, t in ipairs(account.targets) do answers = answers or t.state == "closed" end
+  for _, t in ipairs(account.targets) do
+    answers = answers or (account.common and t.breaker:state() or t.state) == "closed"
+  end
   for _, l in pairs(account.limiters) do
     if answers then l:restore() else l:freeze(account.window) end
   end
@@ -169,8 +213,8 @@ function place:finish(code, verdict)
   if self.finished then return end
   self.finished = true
   local t, word = self.target, verdicts[verdict] or code and codes[code] or verdicts.ok
-  if code == "auth" then set_key_aside(self.key, t.now()) end
-  if code == "quota" then t.account.broke_until = t.now() + target.SET_ASIDE end
+  if code == "auth" then set_key_aside(t, self.key) end
+  if code == "quota" then set_account_aside(t) end
   if self.reported and word.breaker ~= "ok" and word.breaker ~= "neutral" then
     t.breaker:record(self.breaker_ticket, "fail")
     note_state(t)
@@ -192,6 +236,7 @@ end
 ---@param now number
 ---@return table? place, string? code, string? message, number? retry_after
 function target:admit(model, now)
+  if self.common and now >= self.heeded_until then heed_marks(self, now) end
   local key = self:key(now)
   if not key then return nil, "auth", "every key was refused" end
   if self.account.broke_until > now then return nil, "quota", "the account has no credit left" end
@@ -202,7 +247,10 @@ function target:admit(model, now)
   if self.breaker then
     local detail
     breaker_ticket, _, _, detail = self.breaker:allow()
-    if not breaker_ticket then return nil, "open", "the breaker is open", detail.retry_after end
+    if not breaker_ticket then
+      if self.common then note_state(self) end -- another process may have opened it
+      return nil, "open", "the breaker is open", detail and detail.retry_after
+    end
     if self.state ~= "closed" then note_state(self) end
   end
   local l = self:limiter(model)
@@ -242,6 +290,7 @@ end
 --- The server asked to be left alone for so long: all callers heed it.
 function target:rest(seconds, now)
   self.rest_until = math.max(self.rest_until, now + seconds)
+  mark(self, rest_mark(self), self.rest_until)
 end
 
 -- }========================================================================

@@ -250,6 +250,11 @@ local loop = hosted.new { now = now, park = park, unpark = unpark, spawn = spawn
   adopt = adopt }
 loop.name = "nginx"
 
+--- Sees to it that somebody watches the engine.
+function loop.attend()
+  return begin_reader()
+end
+
 function loop.open(request, body)
   local ok, message, code = begin_reader()
   if not ok then return nil, message, code end

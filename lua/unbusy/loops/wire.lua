@@ -11,6 +11,8 @@ local wire = {}
 local engine          -- of this process, or nil
 local exchanges = {}  -- id -> exchange, for those under way
 
+local listeners = {}  -- see `wire.listen`
+
 local after_take = nil -- see `wire.host`
 
 local exchange = {}
@@ -28,6 +30,12 @@ local function abandon_parents()
   engine = nil
 end
 
+-- The descriptor that a listener has in this process is watched.
+local function attach(listener)
+  local fd = listener:descriptor()
+  if fd then engine:listen(fd) end
+end
+
 --- This process's engine, or nil and a failure.
 local function own_engine()
   if engine and not engine:owned() then abandon_parents() end
@@ -35,8 +43,15 @@ local function own_engine()
     local made, message, code = core.engine()
     if not made then return nil, message, code end
     engine = made
+    for listener in pairs(listeners) do attach(listener) end
   end
   return engine
+end
+
+-- One of the listeners' descriptors was readable, perhaps: each of them looks.
+local function hear()
+  for listener in pairs(listeners) do listener:heard() end
+  return true
 end
 
 -- Sets the events of transfer `id` and of all others that have news; true when there were some.
@@ -82,8 +97,26 @@ function wire.step()
   if engine and not engine:owned() then return abandon_parents() end
   if engine then
     engine:step()
+    if engine:heard() then hear() end
     wire.dispatch()
   end
+end
+
+--- Something outside may have news for us too: `listener:descriptor()` gives a descriptor of this
+--- process to watch (or nil), and `listener:heard()` is called when one was readable: it reads it
+--- empty, at the latest when it is called.
+---@param listener table
+function wire.listen(listener)
+  listeners[listener] = true
+  if engine and engine:owned() then attach(listener) end
+end
+
+--- It is not to be told any more.
+---@param listener table
+function wire.ignore(listener)
+  listeners[listener] = nil
+  local fd = engine and engine:owned() and listener:descriptor()
+  if fd then engine:ignore(fd) end
 end
 
 --- For a host that waits for the engine's descriptor itself: the descriptor, or nil and a failure.
@@ -110,8 +143,7 @@ function wire.idle(seconds)
   if seconds ~= 0 and not own_engine() then return false end
   if engine then
     if seconds ~= 0 then engine:wait(seconds) end
-    engine:step()
-    wire.dispatch()
+    wire.step()
   end
   return true
 end

@@ -1,0 +1,157 @@
+--- What a client shares with all processes that open the same region.
+--
+-- Its breakers, limiters, budget and cache live there, and until when a target rests, an account
+-- has no credit or a key is set aside. And the processes tell each other of waiting calls: who
+-- gives a place back wakes the process whose caller has waited longest, and leaves it to that one
+-- for a moment (`GRACE`) before it serves its own line.
+local counters = require "unbusy.counters"
+local core = require "unbusy.core"
+local region = require "unbusy.region"
+local wire = require "unbusy.loops.wire"
+
+local shared = {}
+shared.__index = shared
+
+shared.GRACE = 0.01  -- seconds
+shared.LOOK = 0.1    -- seconds after which a waiting call looks by itself, woken or not
+shared.REFRESH = 0.05 -- seconds for which a mark of another process may go unseen
+
+local MOST_NAME = 200 -- bytes of a part's name; of a longer one the rest becomes a hash
+
+-- Region -> what clients of this process share in it; and place -> region. The clients hold both.
+local of_region = setmetatable({}, { __mode = "kv" })
+local of_place = setmetatable({}, { __mode = "v" })
+
+local function short(name, most)
+  if #name <= most then return name end
+  return name:sub(1, most - 40) .. tostring(core.key(name)):match ": (%x+)"
+end
+
+-- The region for the option: one that is open, or a place for one.
+local function region_of(given)
+  if type(given) == "userdata" then return given end
+  local place = given.name and "name " .. given.name or given.path and "path " .. given.path
+  local known = of_place[place or false]
+  if known and core.is_region(known) then return known end
+  local r, message, code = region.new(given)
+  if r and place then of_place[place] = r end
+  return r, message, code
+end
+
+--- What the clients of a region share; nil and a failure when there is no room.
+---@param given table|userdata options of `unbusy.region`, or a region
+---@return table? self, string? message, string? code
+function shared.open(given)
+  local r, message, code = region_of(given)
+  if not r then return nil, message, code end
+  if of_region[r] then return of_region[r] end
+  local marks, why, how = counters.new { region = r, name = "marks", counters = 4096 }
+  if not marks then return nil, why, how end
+  local self = setmetatable({ region = r, marks = marks, open = 0,
+    clients = setmetatable({}, { __mode = "k" }), first = 1, last = 0, count = 0, since = {} },
+    shared)
+  of_region[r] = self
+  return self
+end
+
+--- The options of a part with its place in the region.
+---@param given table options of the part
+---@param name string what tells it from others of its kind
+---@return table
+function shared:part(given, name)
+  local out = {}
+  for key, value in pairs(given) do out[key] = value end
+  out.region, out.name = self.region, short(name, MOST_NAME)
+  return out
+end
+
+-- {== Marks ===============================================================
+
+--- Nobody is to use what `name` says before that time.
+function shared:mark(name, at, now)
+  if at > now then self.marks:peak(short(name, 128), at, at - now) end
+end
+
+--- Until when it is not to be used; 0 when it may be.
+function shared:marked(name)
+  return self.marks:get(short(name, 128))
+end
+
+-- }========================================================================
+
+-- {== Waiting =============================================================
+
+-- The region, unless whoever made it has closed it: then nobody hears of anybody.
+local function region_in(self)
+  return core.is_region(self.region) and self.region
+end
+
+local function publish(self)
+  local r = region_in(self)
+  if r then r:waiting(self.count, self.since[self.first]) end
+end
+
+--- A call begins to wait.
+---@param loop table the loop in which it does
+---@return integer handle for `leave`
+function shared:enter(loop)
+  if loop.attend then loop.attend() end
+  self.last = self.last + 1
+  self.since[self.last] = core.now()
+  self.count = self.count + 1
+  publish(self)
+  return self.last
+end
+
+--- It waits no longer.
+function shared:leave(handle)
+  if not self.since[handle] then return end
+  self.since[handle] = nil
+  self.count = self.count - 1
+  while self.first <= self.last and not self.since[self.first] do self.first = self.first + 1 end
+  publish(self)
+end
+
+--- Does a call of another process wait longer than ours do?
+function shared:elder()
+  local r = region_in(self)
+  return r and r:elder(self.since[self.first] or core.now())
+end
+
+--- A place or a permit is free: another process may want it.
+function shared:wake()
+  local r = region_in(self)
+  if r then r:wake() end
+end
+
+--- Of a listener (`unbusy.loops.wire`): where other processes wake this one.
+function shared:descriptor()
+  local r = region_in(self)
+  return r and r:wake_fd() or nil
+end
+
+--- Of a listener: another process may have woken us.
+function shared:heard()
+  local r = region_in(self)
+  if not r or not r:drain() then return end
+  for client in pairs(self.clients) do client:look_again() end
+end
+
+-- }========================================================================
+
+--- A client that takes part. Its `look_again()` is called when a place may be free.
+function shared:attach(client)
+  if self.open == 0 then wire.listen(self) end
+  self.open = self.open + 1
+  self.clients[client] = true
+end
+
+--- It has been closed.
+function shared:detach(client)
+  if not self.clients[client] then return end
+  self.clients[client] = nil
+  self.open = self.open - 1
+  if self.open == 0 then wire.ignore(self) end
+end
+
+return shared

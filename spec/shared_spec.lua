@@ -1,0 +1,287 @@
+-- Clients of several processes that act as one: real processes, a real region, virtual servers.
+local core = require "unbusy.core"
+local guard = require "spec.support.leak_guard"
+local json = require "unbusy.json"
+local region = require "unbusy.region"
+local regions = require "spec.support.regions"
+local unbusy = require "unbusy"
+
+local GOOD = json.encode { id = "x", object = "chat.completion", model = "m",
+  choices = { { index = 0, finish_reason = "stop",
+    message = { role = "assistant", content = "hello" } } } }
+
+-- A loop over ours whose requests get what `serve(request, loop)` gives: status, body, headers.
+local function loop_with(serve)
+  local tasks = require "unbusy.loops.tasks"
+  local loop = {}
+  local function over(inner)
+    local out = setmetatable({}, { __index = inner })
+    function out.open(request)
+      local news, x = {}, { event = inner.event() }
+      inner.spawn(function()
+        local status, body, headers = serve(request, inner)
+        news = { { "head", status, headers or { ["content-type"] = "application/json" } },
+          { "data", body }, { "end", nil, nil, { phase = "body" } } }
+        x.event:set()
+      end)
+      function x.take()
+        local item = table.remove(news, 1)
+        if item then return item[1], item[2], item[3], item[4] end
+      end
+      function x.close() end
+      function x.abort() x.event:set() end
+      return x
+    end
+    return out
+  end
+  for _, verb in ipairs { "now", "sleep", "wait", "event", "spawn", "cancel", "open" } do
+    loop[verb] = function() error "never called" end
+  end
+  loop.now = core.now
+  function loop.enter(f, value)
+    return tasks.enter(function(inner, v) return f(over(inner), v) end, value)
+  end
+  return loop
+end
+
+local question = { messages = { { role = "user", content = "x" } } }
+
+describe("clients of one region", function()
+  local r, children, clients
+
+  after_each(function()
+    for _, child in ipairs(children) do child:kill() end
+    for _, c in ipairs(clients) do c:close() end
+    clients = nil
+    r:close()
+    r = nil
+    regions.collect()
+  end)
+  guard.watch(before_each, after_each)
+  before_each(function()
+    children, clients = {}, {}
+    r = assert(region.new { bytes = 4 * 1024 * 1024 })
+  end)
+
+  local function new_client(serve, more)
+    local o = { region = r, retry = false, loop = loop_with(serve),
+      targets = { { name = "a", url = "http://a.test", keys = { "k1", "k2" } } } }
+    for name, value in pairs(more or {}) do o[name] = value end
+    local c = assert(unbusy.new(o))
+    clients[#clients + 1] = c
+    return c
+  end
+
+  local function fork(f)
+    local child = regions.fork(f)
+    children[#children + 1] = child
+    return child
+  end
+
+  local function finish(child)
+    for i, c in ipairs(children) do
+      if c == child then table.remove(children, i) end
+    end
+    return child:wait()
+  end
+
+  local function good() return 200, GOOD end
+
+  it("open one breaker together, and all see it at their next call", function()
+    local function bad() return 500, "{}" end
+    local mine = new_client(bad, { breaker = { min_calls = 12, open_for = 60 }, queue = {
+      max_wait = 0 } })
+    local counts = {}
+    for i = 1, 4 do
+      counts[i] = fork(function()
+        for _ = 1, 3 do mine:chat(question) end
+        return mine.targets[1].breaker:state()
+      end)
+    end
+    for _, child in ipairs(counts) do finish(child) end
+    local _, message, code = mine:chat(question)
+    assert.equal("open", code, message)
+    assert.equal("open", finish(fork(function() return select(3, mine:chat(question)) end)))
+    assert.equal(0, mine:status().targets[1].tries)
+  end)
+
+  it("heed what a server asked one of them", function()
+    local served = 0
+    local function busy()
+      served = served + 1
+      return 429, "{}", { ["retry-after"] = "40" }
+    end
+    local mine = new_client(busy, { queue = { max_wait = 0 } })
+    assert.equal("limited", finish(fork(function() return select(3, mine:chat(question)) end)))
+    local _, _, code, detail = mine:chat(question)
+    assert.equal("open", code)
+    assert.is_true(detail.retry_after > 30 and detail.retry_after <= 40)
+    assert.equal(0, served)
+  end)
+
+  it("leave a refused key, and an account without credit, alone", function()
+    local seen = {}
+    local function refuse(request)
+      for _, line in ipairs(request.headers) do
+        seen[#seen + 1] = line:match "Bearer (.*)"
+      end
+      return 401, "{}"
+    end
+    local mine = new_client(refuse)
+    finish(fork(function() mine:chat(question) end))
+    mine:chat(question)
+    assert.same({ "k2" }, seen)
+    local _, _, code = mine:chat(question)
+    assert.equal("auth", code)
+    assert.same({ "k2" }, seen)
+
+    local other = new_client(function() return 402, "{}" end,
+      { targets = { { name = "b", url = "http://b.test" } } })
+    assert.equal("quota", finish(fork(function() return select(3, other:chat(question)) end)))
+    local _, message = other:chat(question)
+    assert.matches("no credit", message)
+    assert.equal(0, other:status().targets[1].tries)
+  end)
+
+  it("share answers", function()
+    local asked = 0
+    local mine = new_client(function()
+      asked = asked + 1
+      return good()
+    end, { cache = { bytes = 100000 } })
+    finish(fork(function() assert(mine:chat(question).source == "upstream") end))
+    local reply = mine:chat(question)
+    assert.same({ "cache", "hello", 0 }, { reply.source, reply.text, asked })
+  end)
+
+  it("never have more under way together than the limit", function()
+    local function slow(_, loop)
+      loop.sleep(0.02)
+      return good()
+    end
+    local mine = new_client(slow, { limiter = { kind = "fixed", initial = 4 } })
+    local most = fork(function()
+      local l, highest = mine.targets[1]:limiter "", 0
+      for _ = 1, 200 do
+        highest = math.max(highest, l:in_flight())
+        unbusy.sleep(0.002)
+      end
+      return highest
+    end)
+    local workers = {}
+    for i = 1, 3 do
+      workers[i] = fork(function()
+        local done = 0
+        unbusy.run(function()
+          for _ = 1, 20 do
+            unbusy.spawn(function() if mine:chat(question) then done = done + 1 end end)
+          end
+        end)
+        return done
+      end)
+    end
+    for _, child in ipairs(workers) do assert.equal("20", finish(child)) end
+    local highest = tonumber(finish(most))
+    assert.is_true(highest >= 2 and highest <= 4, "under way: " .. highest)
+  end)
+
+  it("wake each other when a place comes free, in the order of their coming", function()
+    local mine = new_client(function(_, loop)
+      loop.sleep(0.3)
+      return good()
+    end, { limiter = { kind = "fixed", initial = 1 } })
+    local holder = fork(function(say)
+      unbusy.run(function()
+        unbusy.spawn(function() mine:chat(question) end)
+        unbusy.sleep(0.05)
+        say "holds"
+        unbusy.sleep(0.15)
+        for _ = 1, 3 do -- these come later than the one of the other process
+          unbusy.spawn(function() mine:chat(question) end)
+        end
+      end)
+      return "done"
+    end)
+    holder:said "holds"
+    local waiter = fork(function()
+      local reply, message = mine:chat(question)
+      assert(reply, message)
+      return r:stats().waiting -- the three still wait: it was the first
+    end)
+    assert.equal("3", finish(waiter))
+    assert.equal("done", finish(holder))
+    assert.equal(0, r:stats().waiting)
+  end)
+
+  it("give back what a killed one held, and its place in the line", function()
+    local mine = new_client(function(_, loop)
+      loop.sleep(1000)
+      return good()
+    end, { limiter = { kind = "fixed", initial = 2 } })
+    local child = fork(function(say)
+      unbusy.run(function()
+        for _ = 1, 5 do unbusy.spawn(function() mine:chat(question) end) end
+        unbusy.sleep(0.05)
+        say "holds"
+        unbusy.sleep(1000)
+      end)
+    end)
+    child:said "holds"
+    local l = mine.targets[1]:limiter ""
+    assert.equal(2, l:in_flight())
+    assert.equal(3, r:stats().waiting)
+    children = {}
+    child:kill()
+    regions.wait_for(function() return l:in_flight() == 0 end, "its places")
+    assert.equal(0, r:stats().waiting)
+    assert.equal(0, mine.budget:stats().active)
+  end)
+
+  it("share the budget", function()
+    local mine = new_client(good)
+    finish(fork(function() for _ = 1, 3 do mine.budget:take "retry" end end))
+    assert.is_true(mine.budget:stats().tokens < 500)
+  end)
+
+  it("go on alone where a limiter finds no room", function()
+    local small = assert(region.new { bytes = 256 * 1024 })
+    local c, _, code = unbusy.new { region = small, loop = loop_with(good), budget = false,
+      breaker = false, limiter = { max = 65534 },
+      targets = { { name = "a", url = "http://a.test" } } }
+    if c then
+      assert.is_truthy(c:chat(question))
+      c:close()
+    else
+      assert.equal("full", code) -- not even for the marks
+    end
+    small:close()
+  end)
+
+  it("say what is wrong with a region", function()
+    local function new(given)
+      return pcall(unbusy.new, { region = given, targets = { { name = "a", url = "http://a" } } })
+    end
+    assert.matches("region: name or path expected", select(2, new { name = "a", path = "/b" }))
+    assert.matches("unknown option 'region.nam', did you mean 'name'",
+      select(2, new { nam = "a" }))
+    assert.matches("region: an open region expected", select(2, new(io.stdout)))
+    local ok, none, message, code = new { path = "/nowhere/at/all" }
+    assert.same({ true, "invalid" }, { ok, code }, message)
+    assert.is_nil(none)
+  end)
+
+  it("by one name, of any process", function()
+    local name = regions.name()
+    local function named(f)
+      local c = assert(unbusy.new { region = { name = name }, loop = loop_with(f), retry = false,
+        targets = { { name = "a", url = "http://a.test" } } })
+      return c
+    end
+    local c = named(good)
+    c.targets[1].breaker:force("open", 60)
+    assert.equal("open", finish(fork(function()
+      return named(good).targets[1].breaker:state()
+    end)))
+    c:close()
+  end)
+end)
