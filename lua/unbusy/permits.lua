@@ -49,11 +49,14 @@ local function leave(self, waiter)
   serve(self)
 end
 
+local function guard_of(self, waiter)
+  return { abort = function() waiter.event:set() end, close = function() leave(self, waiter) end }
+end
+
 -- Waits for a permit; nil when there is none to be had, or the call's time is up.
 local function wait_turn(self, call, kind)
   local waiter = { kind = kind, event = call.loop.event() }
-  local guard = { abort = function() waiter.event:set() end,
-    close = function() leave(self, waiter) end }
+  local guard = guard_of(self, waiter)
   self.last = self.last + 1
   self[self.last] = waiter
   call:hold(guard)
