@@ -85,7 +85,8 @@ function call:emit(kind, fields)
   if not pcall(watch, fields) then self.client.event_faults = self.client.event_faults + 1 end
 end
 
---- Something that must be closed when the call ends early.
+--- Something that must be closed when the call ends early. Its functions use no local variable of a
+--- function that is still running: where a host ends coroutines, nothing is left of these.
 function call:hold(thing)
   self.held = self.held or {}
   table.insert(self.held, thing)
@@ -121,11 +122,15 @@ function call:shortened(clock)
   return given ~= nil and given[clock] ~= nil and given[clock] < self.client.clocks[clock]
 end
 
+local function waker(event)
+  return { close = function() end, abort = function() event:set() end }
+end
+
 --- Sleeps, unless the call is stopped meanwhile.
 function call:sleep(seconds)
   if self.stopped then return end
   local nap = self.loop.event()
-  local guard = { close = function() end, abort = function() nap:set() end }
+  local guard = waker(nap)
   self:hold(guard)
   self.loop.wait({ nap }, self.loop.now() + seconds)
   self:release(guard)

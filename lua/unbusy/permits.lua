@@ -51,10 +51,17 @@ local function leave(self, waiter)
   serve(self)
 end
 
--- The same where another process may give one back: it wakes us, or somebody else.
+local function guard_of(self, waiter)
+  return { abort = function() waiter.event:set() end, close = function() leave(self, waiter) end }
+end
+
+local function guard_of_handle(common, handle)
+  return { close = function() common:leave(handle) end }
+end
+
+-- Waits for the event where another process may give a permit back: it wakes us, or somebody else.
 local function wait_among_processes(self, call, waiter)
-  local handle = self.common:enter(call.loop)
-  local guard = { close = function() self.common:leave(handle) end }
+  local guard = guard_of_handle(self.common, self.common:enter(call.loop))
   call:hold(guard)
   while not call.loop.wait({ waiter.event },
       math.min(call.deadline, call.loop.now() + self.common.LOOK)) do
@@ -68,8 +75,7 @@ end
 -- Waits for a permit; nil when there is none to be had, or the call's time is up.
 local function wait_turn(self, call, kind)
   local waiter = { kind = kind, event = call.loop.event() }
-  local guard = { abort = function() waiter.event:set() end,
-    close = function() leave(self, waiter) end }
+  local guard = guard_of(self, waiter)
   self.last = self.last + 1
   self[self.last] = waiter
   call:hold(guard)

@@ -89,7 +89,7 @@ end
 
 --- What has come meanwhile is answered.
 function launcher:thaw()
-  os.execute("kill -CONT " .. self.pid)
+  os.execute("kill -CONT " .. self.pid .. " 2>/dev/null")
 end
 
 --- Ends it and removes its files. May be called twice.
