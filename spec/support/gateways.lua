@@ -68,11 +68,12 @@ end
 ---@param given table
 ---@return table gateway
 function gateways.start(given)
-  local text = given.config:gsub("%${(%w+)}", given.values or {})
-  local server = launcher.start { config = CONFIG, files = { ["gateway.lua"] = text }, values = {
+  local function filled(text) return (text or ""):gsub("%${(%w+)}", given.values or {}) end
+  local server = launcher.start { config = CONFIG,
+    files = { ["gateway.lua"] = filled(given.config) }, values = {
     root = output_of "pwd":gsub("%s+$", ""), workers = tostring(given.workers or 1),
     user = output_of "id -u":match "^0%s" and "user root root;" or "",
-    abort = given.abort or "on", http = given.http or "", server = given.server or "",
+    abort = given.abort or "on", http = filled(given.http), server = filled(given.server),
     main = given.main or "",
   } }
   return setmetatable({ server = server, port = server.port, dir = server.dir }, gateway)
