@@ -62,14 +62,13 @@ for workers = 1, 2 do
         _, body = ask(prefix .. "/embeddings", '{"model":"m","input":["a","b"]}')
         assert.equal(2, #body.data)
         assert.same(busyd.embedding("a", 8), body.data[1].embedding)
-        local answer = ask(prefix .. "/responses", '{"model":"m","input":"hi"}')
-        assert.equal(404, answer.status) -- the upstream's: it knows none
-        assert.equal("invalid", answer.headers["x-unbusy-code"])
+        _, body = ask(prefix .. "/responses", '{"model":"m","input":"hi"}')
+        assert.equal("echo: hi", body.output[1].content[1].text)
       end
       local paths = {}
       for i, sent in ipairs(up:log()) do paths[i] = sent.path end
-      assert.same({ "/v1/completions", "/v1/embeddings", "/v1/completions", "/v1/embeddings" },
-        paths)
+      assert.same({ "/v1/completions", "/v1/embeddings", "/v1/responses", "/v1/completions",
+        "/v1/embeddings", "/v1/responses" }, paths)
     end)
 
     it("serve many at once", function()
