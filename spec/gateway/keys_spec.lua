@@ -20,7 +20,7 @@ describe("a client key of the gateway", function()
 
   before_each(function()
     up:programme { reset = true, log = true }
-    g = gateways.start { config = CONFIG, values = { url = up.url } }
+    g = gateways.start { config = CONFIG, values = { url = up.url }, workers = 2 }
   end)
 
   after_each(function()
