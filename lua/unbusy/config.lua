@@ -276,9 +276,9 @@ local function plain(given)
   return out
 end
 
---- A configuration from a Lua file that returns it; raises at `level`, as of `error`.
+--- A configuration from a Lua file that returns it.
 ---@param path string
----@param level integer
+---@param level integer of `error`, as the caller sees it
 ---@return table
 function config.load(path, level)
   -- Where the file is no Lua, the compiler's message ends with the word it stumbled over: a text
@@ -333,7 +333,7 @@ function config.read(given)
   fill_region(o, level)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
-  if o.gateway then o.gateway = gateway_options.read(o.gateway, level + 1) end
+  if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end
   if type(o.fallback) == "string" then o.fallback = { text = o.fallback } end
   if o.fallback then
     o.fallback = options.check(fallback, o.fallback, "unbusy: fallback", level + 1)

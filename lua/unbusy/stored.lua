@@ -11,7 +11,8 @@ local stored = {}
 local some = answers.some
 
 -- Who asks, and in which form the answer is to come.
-local left_out = { stream = true, user = true, safety_identifier = true, prompt_cache_key = true }
+local left_out = { stream = true, stream_options = true, user = true,
+  safety_identifier = true, prompt_cache_key = true }
 
 --- The key of a call; nil when its request cannot be written as JSON. A call that names its target
 --- has a key of its own: it wants that target's answer.

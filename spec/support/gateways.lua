@@ -3,6 +3,7 @@
 --     local g = gateways.start { config = [[ return { targets = { … ${up} … } } ]], up = busyd }
 --     g:ask("/v1/chat/completions", { body = '{"messages":…}' })  -- by curl
 --     g:raw "GET / HTTP/1.0\r\n\r\n"                             -- byte for byte
+local json = require "unbusy.json"
 local launcher = require "spec.support.launcher"
 local socket = require "cqueues.socket"
 
@@ -38,6 +39,12 @@ http {
     set $unbusy_log "";
     ${server}
     location / { content_by_lua_block { gateway:handle() } }
+    location = /__left {
+      access_log off;
+      content_by_lua_block {
+        ngx.print(require("unbusy.core").stats().transfers + gateway.client:status().active)
+      }
+    }
   }
 }
 ]]
@@ -61,11 +68,12 @@ end
 ---@param given table
 ---@return table gateway
 function gateways.start(given)
-  local text = given.config:gsub("%${(%w+)}", given.values or {})
-  local server = launcher.start { config = CONFIG, files = { ["gateway.lua"] = text }, values = {
+  local function filled(text) return (text or ""):gsub("%${(%w+)}", given.values or {}) end
+  local server = launcher.start { config = CONFIG,
+    files = { ["gateway.lua"] = filled(given.config) }, values = {
     root = output_of "pwd":gsub("%s+$", ""), workers = tostring(given.workers or 1),
     user = output_of "id -u":match "^0%s" and "user root root;" or "",
-    abort = given.abort or "on", http = given.http or "", server = given.server or "",
+    abort = given.abort or "on", http = filled(given.http), server = filled(given.server),
     main = given.main or "",
   } }
   return setmetatable({ server = server, port = server.port, dir = server.dir }, gateway)
@@ -155,15 +163,30 @@ function gateway:errors()
   return read(self.dir .. "/error.log")
 end
 
---- The last line of the access log, once there are `count` of them.
-function gateway:log(count)
-  for _ = 1, 500 do
-    local lines = {}
-    for line in read(self.dir .. "/access.log"):gmatch "[^\n]+" do lines[#lines + 1] = line end
-    if #lines >= count then return lines[count], lines end
+--- Waits until `f()` gives something, and gives it.
+function gateways.eventually(f)
+  for _ = 1, 1000 do
+    local value = f()
+    if value then return value end
     os.execute "sleep 0.02"
   end
-  error "gateway: no such line in the log"
+  error("it does not come about", 2)
+end
+
+--- Line `number` of the access log, once it is there, as a table.
+function gateway:log(number)
+  return json.decode(gateways.eventually(function()
+    local n = 0
+    for line in read(self.dir .. "/access.log"):gmatch "([^\n]+)\n" do
+      n = n + 1
+      if n == number then return line end
+    end
+  end))
+end
+
+--- Waits until none of its calls and transfers is left (of the worker that is asked).
+function gateway:settle()
+  gateways.eventually(function() return self:ask("/__left").body == "0" end)
 end
 
 return gateways

@@ -42,7 +42,9 @@ local function write_config(self, given)
     values[name] = value:gsub("%${(%w+)}", values)
   end
   write(self.dir .. "/nginx.conf", (given.config:gsub("%${(%w+)}", values)))
-  for name, text in pairs(given.files or {}) do write(self.dir .. "/" .. name, text) end
+  for name, text in pairs(given.files or {}) do
+    write(self.dir .. "/" .. name, (text:gsub("%${(%w+)}", values)))
+  end
 end
 
 -- nginx writes its process id once it listens.
@@ -51,7 +53,7 @@ local function wait_until_up(self)
     self.pid = read(self.dir .. "/nginx.pid"):match "%d+"
     if self.pid then return true end
     local log = read(self.dir .. "/error.log") .. read(self.dir .. "/output.log")
-    if log:find("[emerg]", 1, true) then return false, log end
+    if log:find("[emerg]", 1, true) or log:find "init_by_lua error" then return false, log end
     os.execute "sleep 0.02"
   end
   return false, "nginx did not start"

@@ -4,7 +4,6 @@
 -- of its own. Whoever waits longer than `gateway.ping` is sent a comment; then status 200 is out,
 -- and a failure comes as an event. `[DONE]` is only said after a good end.
 local answers = require "unbusy.gateway.answers"
-local chunks = require "unbusy.gateway.chunks"
 local errors = require "unbusy.gateway.errors"
 local json = require "unbusy.json"
 local log = require "unbusy.gateway.log"
@@ -79,23 +78,10 @@ local function is_ours(ctx, piece)
     and piece.data:find '"choices"%s*:%s*%[%s*%]' ~= nil
 end
 
--- The whole answer that a piece without an event stands for.
-local function frames_of_whole(ctx, stream)
-  local reply = stream:reply()
-  local out = {}
-  if reply and type(reply.body) == "table" then
-    for i, event in ipairs(chunks.of(ctx.record.kind, reply.body, ctx.wants_usage)) do
-      out[i] = frame(event)
-    end
-  end
-  return table.concat(out)
-end
-
 -- The text to write for a piece; nil for none.
-local function text_of(ctx, stream, piece)
-  if not piece.data then return frames_of_whole(ctx, stream) end
+local function text_of(ctx, piece)
   ctx.answered = ctx.answered + #(piece.text or "") + #(piece.reasoning or "")
-  if is_ours(ctx, piece) then return nil end
+  if not piece.data or is_ours(ctx, piece) then return nil end
   return frame(piece)
 end
 
@@ -105,7 +91,7 @@ local function pump(ctx, stream)
     local piece, message, code, detail = stream:read()
     if code then return nil, message, code, detail end
     if not piece then break end
-    local text = text_of(ctx, stream, piece)
+    local text = text_of(ctx, piece)
     if text and not write(ctx, text) then return false end
     if not stream:is_ready() and not answers.flush() then return false end
   end

@@ -48,11 +48,13 @@ end
 ---@return table gateway
 function gateway.new(given)
   local where = type(given) == "string" and given .. ": " or ""
-  if type(given) == "string" then given = config.load(given, 3) end
+  if type(given) == "string" then given = config.load(given, 2) end
   local made = new_client(given, where, 2)
-  local o = options.read(given.gateway, 3)
+  local o = options.read(given.gateway, 2)
+  local counts, message = quotas.new(o.keys, made.region)
+  if not counts then error(("%sunbusy: gateway.keys: %s"):format(where, message), 2) end
   local self = setmetatable({ client = made, options = o, keys = keys.new(o.keys),
-    quotas = quotas.new(made.now), controls = set_of(o.controls), targets = {},
+    quotas = counts, controls = set_of(o.controls), targets = {},
     retries = made.retry.attempts > 1 }, gateway)
   for _, target in ipairs(made.targets) do self.targets[target.name] = true end
   return self

@@ -88,13 +88,13 @@ end
 
 -- }========================================================================
 
---- Checks a gateway's options and fills them in; raises at `level`, as of `error`.
+--- Checks a gateway's options and fills them in.
 ---@param given table? as the configuration has it
----@param level integer
+---@param level integer of `error`, as the caller sees it
 ---@return table
 function gateway_options.read(given, level)
   local where = "unbusy: gateway"
-  local o = options.check(gateway_options.schema, given, where, level + 1)
+  local o = options.check(gateway_options.schema, given, where, level + 2)
   if o.keys then o.keys = filled_keys(o.keys, where, level + 1) end
   o.forward = filled_forward(o.forward, where, level + 1)
   if o.ping == true then o.ping = gateway_options.schema.ping.default end

@@ -1,67 +1,78 @@
---- How many calls and tokens a client key has had in the last minute.
+--- How many calls and tokens a client key has had in the last minute, of all workers together.
 --
 -- Two minutes are counted, this one and the one before, of which as much counts as still lies
--- within sixty seconds: so no minute's end lets twice as many through.
+-- within sixty seconds: so no minute's end lets twice as many through. The counts live in memory
+-- that the workers share.
 local clock = require "unbusy.clock"
+local counters = require "unbusy.counters"
+local region = require "unbusy.region"
 
 local quotas = {}
 quotas.__index = quotas
 
 local WINDOW = 60
+local NAMES = 8 -- for each key: calls and tokens of some minutes
 
---- Counts nothing yet.
+local kinds = { "tokens", "calls" }
+
+local function has_quota(keys)
+  for _, key in ipairs(keys or {}) do
+    if key.calls or key.tokens then return true end
+  end
+end
+
+--- Counts for these keys, in a region of their own where none is given.
+---@param keys table[]? { name =, calls =, tokens = }, …
+---@param shared userdata? a region
 ---@param now function? gives seconds
-function quotas.new(now)
-  return setmetatable({ now = now or clock, counts = {} }, quotas)
+---@return table? quotas, string? message
+function quotas.new(keys, shared, now)
+  local self = setmetatable({ now = now or clock }, quotas)
+  if not has_quota(keys) then return self end
+  local message
+  if not shared then
+    shared, message = region.new { bytes = 512 * 1024 + #keys * NAMES * 256 }
+    if not shared then return nil, message end
+  end
+  self.counts, message = counters.new { counters = math.min(#keys * NAMES + 64, 1048576),
+    region = shared, name = "gateway quotas" }
+  if not self.counts then return nil, message end
+  return self
 end
 
--- The count under a name, moved on to the minute of now.
-local function count_of(self, name, now)
-  local minute = math.floor(now / WINDOW)
-  local c = self.counts[name]
-  if not c then
-    c = { minute = minute, this = 0, last = 0 }
-    self.counts[name] = c
-  end
-  if c.minute ~= minute then
-    c.last = c.minute == minute - 1 and c.this or 0
-    c.minute, c.this = minute, 0
-  end
-  return c
+local function name_of(key, what, minute)
+  return ("%s %.0f %s"):format(what, minute, key.name)
 end
 
--- What counts at `now`, and the seconds until there is room for `more`.
-local function room(c, now, most, more)
-  local past = now % WINDOW
-  local used = c.this + c.last * (1 - past / WINDOW)
-  if used + more <= most then return true end
-  local left = WINDOW - past -- this minute's end
-  if c.this + more <= most and c.last > 0 then
-    return false, (used + more - most) / c.last * WINDOW
-  elseif c.this == 0 then
-    return false, left
-  end
-  return false, left + math.max(0, (c.this + more - most) / c.this) * WINDOW
+-- The seconds until there is room for one more, where `this` and `last` minute have had so many.
+local function wait(this, last, past, most)
+  local left = WINDOW - past -- until this minute's end
+  if this + 1 <= most then return (this + last * (1 - past / WINDOW) + 1 - most) / last * WINDOW end
+  return left + math.max(0, (this + 1 - most) / this) * WINDOW
 end
 
--- Is there room for one more? The count, or a refusal.
-local function look(self, key, what)
+-- Counts `n` more, unless there is no room for one; then the seconds until there is.
+local function count(self, key, what, n)
   local now, most = self.now(), key[what]
-  local c = count_of(self, what .. " " .. key.name, now)
-  local fine, seconds = room(c, now, most, 1)
-  if fine then return c end
-  return nil, ("this key may have %.0f %s a minute"):format(most, what), seconds
+  local minute, past = math.floor(now / WINDOW), now % WINDOW
+  local name = name_of(key, what, minute)
+  local this = self.counts:add(name, n) -- first, so that no two workers take the last one
+  local last = self.counts:get(name_of(key, what, minute - 1))
+  if this - n + last * (1 - past / WINDOW) + 1 <= most then return true end
+  if n > 0 then self.counts:add(name, -n) end
+  return false, this == n and last == 0 and WINDOW or wait(this - n, last, past, most)
 end
 
 --- May a call be made for this key? It counts when it may.
 ---@param key table { name =, calls =, tokens = }
 ---@return boolean? true, string? message, number? seconds until it may
 function quotas:take(key)
-  for _, what in ipairs { "tokens", "calls" } do
+  for _, what in ipairs(kinds) do
     if key[what] then
-      local c, message, seconds = look(self, key, what)
-      if not c then return nil, message, seconds end
-      if what == "calls" then c.this = c.this + 1 end
+      local fine, seconds = count(self, key, what, what == "calls" and 1 or 0)
+      if not fine then
+        return nil, ("this key may have %.0f %s a minute"):format(key[what], what), seconds
+      end
     end
   end
   return true
@@ -71,9 +82,8 @@ end
 ---@param key table
 ---@param tokens number
 function quotas:spend(key, tokens)
-  if not key.tokens then return end
-  local c = count_of(self, "tokens " .. key.name, self.now())
-  c.this = c.this + tokens
+  if not key.tokens or tokens <= 0 then return end
+  self.counts:add(name_of(key, "tokens", math.floor(self.now() / WINDOW)), tokens)
 end
 
 return quotas
