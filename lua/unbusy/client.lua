@@ -109,6 +109,7 @@ function client.new(given)
   if o.region then
     self.common, message, code = shared.open(o.region)
     if not self.common then return nil, message, code end
+    self.region = self.common.region
   end
   ok, message, code = build_parts(self, o)
   if not ok then return nil, message, code end

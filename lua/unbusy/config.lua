@@ -111,7 +111,7 @@ config.client = {
         doc = "requests with more are not cached" },
     }) },
   clocks = { type = "table", fields = config.clocks, doc = "limits of time" },
-  region = { type = "table|userdata", fields = region.schema, optional = true,
+  region = { type = "table|boolean|userdata", fields = region.schema, optional = true,
     doc = "where its state lives, shared by all processes that open it: a region, or options for "
       .. "one; private by default" },
   upstream_stream = { type = "boolean", default = false,
@@ -270,7 +270,7 @@ local function plain(given)
   local out = {}
   for name, value in pairs(given) do
     local field = config.client[name]
-    if value == true and field and field.type == "table|boolean" then value = {} end
+    if value == true and field and field.type:find "^table|boolean" then value = {} end
     out[name] = value
   end
   return out

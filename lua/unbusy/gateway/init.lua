@@ -7,7 +7,6 @@
 -- What goes with it is its `ctx`; what turns it away is a refusal (see `unbusy.gateway.errors`).
 local answers = require "unbusy.gateway.answers"
 local canceller = require "unbusy.canceller"
-local client = require "unbusy.client"
 local config = require "unbusy.config"
 local errors = require "unbusy.gateway.errors"
 local keys = require "unbusy.gateway.keys"
@@ -15,6 +14,7 @@ local log = require "unbusy.gateway.log"
 local options = require "unbusy.gateway.options"
 local quotas = require "unbusy.gateway.quotas"
 local routes = require "unbusy.gateway.routes"
+local workers = require "unbusy.gateway.workers"
 
 local gateway = {}
 gateway.__index = gateway
@@ -35,10 +35,11 @@ local function set_of(list)
   return out
 end
 
-local function new_client(given, where, level)
-  local ok, made, message = pcall(client.new, given)
+local function new_client(given, path, where, level)
+  local ok, made, message, warning = pcall(workers.client, given, path)
   if not ok then error(where .. tostring(made), level + 1) end
   if not made then error(("%sunbusy: %s"):format(where, message), level + 1) end
+  if warning then ngx.log(ngx.WARN, "unbusy: ", warning) end
   return made
 end
 
@@ -47,9 +48,10 @@ end
 ---@param given table|string the client's options and `gateway`, or the path of a Lua file
 ---@return table gateway
 function gateway.new(given)
-  local where = type(given) == "string" and given .. ": " or ""
-  if type(given) == "string" then given = config.load(given, 2) end
-  local made = new_client(given, where, 2)
+  local path = type(given) == "string" and given or nil
+  local where = path and path .. ": " or ""
+  if path then given = config.load(path, 2) end
+  local made = new_client(given, path, where, 2)
   local o = options.read(given.gateway, 2)
   local counts, message = quotas.new(o.keys, made.region)
   if not counts then error(("%sunbusy: gateway.keys: %s"):format(where, message), 2) end
