@@ -5,7 +5,7 @@
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
-#   third       a mock server from npm, answered through our client
+#   third       a mock server from npm through our client, and OpenAI's SDK through our gateway
 #   oom         every allocation fails once: Lua's and libcurl's, under ASan (the core's are in unit)
 #   oom_quick   the same for some of Lua's, on Lua 5.4, without ASan
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
@@ -103,13 +103,15 @@ third() {
   fi
   for lua in lua5.4 luajit; do
     echo "== third-party mock on $lua"
-    busted_third $lua
+    busted_third $lua third_party_third
   done
+  echo "== OpenAI's SDK through the gateway"
+  busted_third luajit openai_third
 }
 
-busted_third() { # LUA
+busted_third() { # LUA PATTERN
   env LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;./?/init.lua;;" LUA_CPATH="build/$1/?.so;;" \
-    "$1" /usr/bin/busted --output=plainTerminal --pattern=_third spec 2>&1 | tee "$log"
+    "$1" /usr/bin/busted --output=plainTerminal --pattern="$2" spec 2>&1 | tee "$log"
   count_busted
 }
 
