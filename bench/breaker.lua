@@ -109,3 +109,18 @@ local ns = measure.race("breaker, allow + report", {
 })
 measure.goal("allow + report", ns.unbusy, rawget(_G, "jit") and 120 or 250, "ns")
 measure.goal("against plain Lua", ns.unbusy / ns["plain Lua"], 1, "times")
+
+-- {== In a region ==========================================================
+
+local region = require "unbusy.region"
+local shared = assert(breaker.new { region = assert(region.new {}), name = "bench" })
+
+ns = measure.race("breaker in shared memory, nobody else at it", {
+  { name = "private: allow + report", run = pairs_of(ours) },
+  { name = "shared: allow + report", run = pairs_of(shared) },
+  { name = "private: state", run = function(n) for _ = 1, n do ours:state() end end },
+  { name = "shared: state", run = function(n) for _ = 1, n do shared:state() end end },
+})
+measure.goal("shared allow + report", ns["shared: allow + report"], 400, "ns")
+
+-- }========================================================================

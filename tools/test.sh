@@ -11,7 +11,8 @@
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
 #   valgrind    specs of the parts, of JSON and of calls in virtual time under memcheck
 #   collector   specs while garbage is collected all the time, in each of the collector's modes
-#   soak        a million calls leave memory flat (UNBUSY_SOAK=0.01 for a hundredth of them)
+#   soak        a million calls leave memory flat (UNBUSY_SOAK=0.01 for a hundredth of them), and
+#               processes killed at every instruction leave shared memory sound
 set -u
 cd "$(dirname "$0")/.."
 
@@ -222,6 +223,10 @@ soak() {
     env "$paths" LUA_CPATH="build/$lua/?.so;;" UNBUSY_LUA=$lua \
       $lua /usr/bin/busted --output=plainTerminal --pattern=_soak spec 2>&1 | tee "$log"
     count_busted
+    echo "== killed at every instruction on $lua"
+    export UNBUSY_KILLS=all
+    busted_with $lua "build/$lua" spec/region_kill_spec.lua
+    unset UNBUSY_KILLS
   done
 }
 

@@ -172,9 +172,12 @@ void ub_region_reap (ub_region *r) {
 }
 
 void ub_region_reap_now (ub_region *r) {
-  int64_t soon = ub_region_now() + DYING_US;
   reap(r, PATIENCE_US);
-  __atomic_store_n(&r->header->reap_at_us, soon, __ATOMIC_SEQ_CST);
+}
+
+void ub_region_died (ub_region *r) {
+  reap(r, PATIENCE_US);
+  __atomic_store_n(&r->header->reap_at_us, ub_region_now() + DYING_US, __ATOMIC_SEQ_CST);
 }
 
 /* }============================================================================ */

@@ -140,6 +140,7 @@ void ub_region_close (ub_region *r) {
 ub_region_stats ub_region_read (ub_region *r) {
   ub_region_stats stats = {.bytes = r->map.size};
   uint32_t i;
+  ub_region_reap_now(r);
   if (!ub_directory_lock(r, -1))
     return stats;
   ub_blocks_read(r, &stats);

@@ -69,6 +69,7 @@ void ub_region_close (ub_region *r);
 /* Regions open in this process. */
 int64_t ub_region_count (void);
 
+/* Of the living: the dead are taken care of first. */
 ub_region_stats ub_region_read (ub_region *r);
 
 /*

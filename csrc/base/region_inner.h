@@ -109,8 +109,10 @@ void ub_block_end (ub_block *b);
 int ub_block_release (ub_block *b, const ub_part_type *type, uint32_t process,
                       int64_t most_us);
 
-/* As 'ub_region_reap', whenever it was done last. */
+/* As 'ub_region_reap', whenever it was done last; and soon again, for a process that
+   has just died may not be seen as dead yet. */
 void ub_region_reap_now (ub_region *r);
+void ub_region_died (ub_region *r);
 
 /* This process has no use for the region any more: free its slot. */
 void ub_processes_leave (ub_region *r);

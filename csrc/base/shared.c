@@ -71,7 +71,7 @@ void *ub_shared_enter (ub_shared *s) {
   how = ub_block_begin(s->block, s->type, process, -1);
   if (how == 2) {  /* somebody died here: give back what he held first */
     ub_block_end(s->block);
-    ub_region_reap_now(r);
+    ub_region_died(r);
     how = ub_block_begin(s->block, s->type, process, -1);
   }
   return how == 0 ? NULL : s->machine;

@@ -50,7 +50,8 @@ breaker.schema = {
   permits = { type = "whole", default = 1, min = 1, max = 65534,
     doc = "probes that may be out at once when half-open" },
   slots = { type = "whole", default = 1024, min = 1, max = 65534,
-    doc = "calls in flight that are told apart; beyond, a double report may not be seen" },
+    doc = "calls in flight that are told apart; beyond, a double report may not be seen, nor " ..
+      "(in a region) that the process died" },
   clock = { type = "function",
     doc = "gives the time in seconds; by default the system's monotonic clock" },
   seed = { type = "whole",

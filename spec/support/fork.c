@@ -4,14 +4,16 @@
 **     pid = () -> pid, fork = () -> pid, leave = (),
 **     wait = (pid) -> nil or the signal it died of,
 **     kill = (pid, signal), nap = (microseconds), readable = (descriptor, seconds) -> boolean,
-**     step = (n, f) -> instructions, or nil where this cannot be done: f() is run one
-**       machine instruction after the other, and this process killed at the n-th (0: not)
+**     step = (n, f) -> first, last, or nil where this cannot be done: f() is run one machine
+**       instruction after the other, and this process killed at the n-th (0: not); the
+**       numbers of the first and the last instruction that is the core's own
 **   }
 */
 #include <lauxlib.h>
 #include <lua.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -63,15 +65,37 @@ static int do_leave (lua_State *L) {
 #define TRAP_FLAG 0x100  /* the processor stops after each instruction */
 
 static volatile sig_atomic_t stepping;
-static volatile long steps, last_step;
+static volatile long steps, last_step, first_inside, last_inside;
+static unsigned long code_from, code_to;  /* the core's */
+
+static void find_code (void) {
+  FILE *maps = fopen("/proc/self/maps", "r");
+  char line[512], mode[8];
+  unsigned long from, to;
+  while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+    if (strstr(line, "unbusy/core.so") != NULL
+        && sscanf(line, "%lx-%lx %7s", &from, &to, mode) == 3 && mode[2] == 'x') {
+      code_from = from;
+      code_to = to;
+    }
+  }
+  if (maps != NULL)
+    fclose(maps);
+}
 
 /* One instruction more was done. */
 static void trapped (int sig, siginfo_t *info, void *context) {
-  greg_t *flags = &((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL];
+  greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+  greg_t *flags = &registers[REG_EFL];
+  unsigned long at = (unsigned long)registers[REG_RIP];
   (void)sig;
   (void)info;
-  if (last_step > 0 && ++steps >= last_step)
+  if (++steps == last_step)
     kill(getpid(), SIGKILL);
+  if (at >= code_from && at < code_to) {
+    first_inside = first_inside > 0 ? first_inside : steps;
+    last_inside = steps;
+  }
   *flags = stepping ? *flags | TRAP_FLAG : *flags & ~(greg_t)TRAP_FLAG;
 }
 
@@ -83,9 +107,8 @@ static int do_step (lua_State *L) {
   a.sa_flags = SA_SIGINFO;
   sigaction(SIGTRAP, &a, &old);
   last_step = (long)luaL_checkinteger(L, 1);
-  steps = 0;
-  if (last_step == 0)
-    last_step = 1000000000;
+  steps = first_inside = last_inside = 0;
+  find_code();
   stepping = 1;
   raise(SIGTRAP);
   failed = lua_pcall(L, 0, 0, 0);
@@ -94,8 +117,9 @@ static int do_step (lua_State *L) {
   sigaction(SIGTRAP, &old, NULL);
   if (failed)
     return lua_error(L);
-  lua_pushinteger(L, (lua_Integer)steps);
-  return 1;
+  lua_pushinteger(L, (lua_Integer)first_inside);
+  lua_pushinteger(L, (lua_Integer)last_inside);
+  return 2;
 }
 
 #else

@@ -124,7 +124,7 @@ function regions.fork(f)
     end, line)
   end
   local fine, result = pcall(f, say, told)
-  say((fine and "+" or "-") .. tostring(result):gsub("\n", " "))
+  pcall(say, (fine and "+" or "-") .. tostring(result):gsub("\n", " "))
   process.leave()
 end
 
@@ -139,10 +139,10 @@ function regions.run(text)
   regions.write(path, text)
   local lua = os.getenv "UNBUSY_LUA" or rawget(_G, "jit") and "luajit" or "lua5.4"
   local pipe = io.popen(("%s %s 2>&1"):format(lua, path))
-  local output = pipe:read "*a"
+  local out = pipe:read "*a"
   pipe:close()
   os.remove(path)
-  return output
+  return out
 end
 
 return regions
