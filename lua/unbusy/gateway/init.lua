@@ -88,11 +88,14 @@ function ctx_methods:canceller()
   return self.cancel
 end
 
+local nobody = {} -- no key yet
+
 local function new_ctx(self)
   local headers = setmetatable(ngx.req.get_headers(0), nil) -- all; nginx bounds them
-  return setmetatable({ gateway = self, client = self.client, headers = headers, record = {},
-    method = ngx.req.get_method(), path = ngx.var.uri, key = {}, began = self.client.now() },
-    ctx_methods)
+  return setmetatable({ gateway = self, client = self.client, headers = headers,
+    record = log.record(), method = ngx.req.get_method(), path = ngx.var.uri, key = nobody,
+    began = self.client.now(), own_id = false, status = false, cancel = false, begun = false,
+    gone = false, broken = false }, ctx_methods) -- made in the size it comes to
 end
 
 -- Whose request it is, and whether it may be made.

@@ -11,6 +11,14 @@ local fields = { "time", "id", "key", "method", "path", "kind", "model", "target
   "tries", "status", "code", "queued", "start", "seconds", "prompt_tokens", "completion_tokens",
   "cost", "trace", "upstream_id" }
 
+--- What is noted of a request; false is nothing. (All fields at once: a table in its full size.)
+function log.record()
+  return { time = false, id = false, key = false, method = false, path = false, kind = false,
+    model = false, target = false, source = false, tries = false, status = false, code = false,
+    queued = false, start = false, seconds = false, prompt_tokens = false,
+    completion_tokens = false, cost = false, trace = false, upstream_id = false }
+end
+
 local SHOWN = 256 -- bytes of a text that a client or a server has chosen
 
 local prefix = {} -- field -> how it begins
