@@ -140,7 +140,9 @@ function gateway:handle()
   end
   local ctx = new_ctx(self)
   local ok, refusal = pcall(serve, self, ctx)
-  if not ok then refusal = internal(refusal) end
+  if not ok then
+    refusal, ctx.broken = internal(refusal), ctx.begun
+  end
   if refusal and not ctx.begun and not ctx.gone then
     ngx.req.discard_body() -- what has not been read must not be taken for the next request
     answers.refuse(ctx, refusal)
