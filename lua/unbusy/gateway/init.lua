@@ -77,7 +77,7 @@ end
 
 --- The client has gone: nobody waits for the call any more.
 function ctx_methods:leave()
-  self.gone, self.status = true, 499
+  self.gone = true
   if self.cancel then self.cancel:cancel() end
 end
 

@@ -107,7 +107,7 @@ function log.write(ctx)
   local record = ctx.record
   record.time, record.id = ngx.var.time_iso8601, ctx:id()
   record.method, record.path = ctx.method, ctx.path
-  record.key, record.status = ctx.key and ctx.key.name, ctx.status
+  record.key, record.status = ctx.key.name, ctx.gone and 499 or ctx.status
   record.seconds = ctx.client.now() - ctx.began
   ngx.var.unbusy_log = log.line(record)
 end
