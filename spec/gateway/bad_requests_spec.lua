@@ -184,7 +184,8 @@ describe("the gateway and HTTP", function()
 
   setup(function()
     up = busyd.start { workers = 1 }
-    g = gateways.start { config = CONFIG, values = { url = up.url } }
+    g = gateways.start { config = CONFIG, values = { url = up.url },
+      server = "listen 127.0.0.1:${port2} http2;" }
   end)
 
   teardown(function()
@@ -231,6 +232,19 @@ describe("the gateway and HTTP", function()
       assert.is_truthy(out:find "^HTTP/1.1 200")
       assert.is_nil(out:lower():find "transfer%-encoding")
       assert.is_truthy(out:find "echo" or out:find '"content":"ec"')
+    end
+  end)
+
+  it("serves HTTP/2, a body without a length too", function()
+    local ask = ("printf %%%%s '%s' | curl -q -s --noproxy '*' --http2-prior-knowledge -X POST "
+      .. "-H 'content-type: application/json' -w ' %%%%{http_code} %%%%{http_version}' %%s "
+      .. "http://127.0.0.1:%d/v1/chat/completions"):format(QUESTION, g.server.port2)
+    for _, sends in ipairs { "--data-binary @-", "-T -" } do
+      local pipe = io.popen(ask:format(sends))
+      local out = pipe:read "*a"
+      pipe:close()
+      assert.is_truthy(out:find '"echo: hi"')
+      assert.is_truthy(out:find " 200 2$")
     end
   end)
 

@@ -139,6 +139,18 @@ for workers = 1, 2 do
       assert.is_truthy(answer.body:find "data: %[DONE%]\n\n$")
     end)
 
+    it("may lie below another path", function()
+      g:stop()
+      g = gateways.start { workers = workers, config = CONFIG,
+        values = { url = up.url, base = "/v1", more = "", models = "" },
+        server = [[location /ai/ {
+          rewrite ^/ai(/.*)$ $1 break;
+          content_by_lua_block { gateway:handle() }
+        }]] }
+      assert.equal(200, ask("/ai/v1/chat/completions", QUESTION).status)
+      assert.equal(404, ask("/ai/chat").status)
+    end)
+
     it("say whether a target may be asked", function()
       assert.same({ 200, 200 }, { ask("/healthz").status, ask("/readyz").status })
       if workers > 1 then return end -- each has a breaker of its own

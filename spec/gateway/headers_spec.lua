@@ -199,6 +199,13 @@ describe("an upstream's odd headers", function()
     assert.same({ 404, "no ***", "***" }, { answer.status, answer.body, answer.headers["x-key"] })
   end)
 
+  it("and a refused key are not for the client", function()
+    local answer = passed("HTTP/1.1 401 No\r\nConnection: close\r\nWWW-Authenticate: Bearer\r\n"
+      .. "Content-Length: 0\r\n\r\n")
+    assert.equal(502, answer.status)
+    assert.is_nil(answer.headers["www-authenticate"])
+  end)
+
   it("in great number do not all go on", function()
     local lines = {}
     for i = 1, 500 do lines[i] = ("X-H%d: %d\r\n"):format(i, i) end

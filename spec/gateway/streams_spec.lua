@@ -108,10 +108,10 @@ describe("a stream of the gateway", function()
   end)
 
   it("is a fallback when nobody answers, and says so", function()
-    start [[fallback = "later"]]
+    start [[fallback = { text = "later", status = 203 }]]
     up:programme { capacity = 0 }
     local answer = ask()
-    assert.equal(200, answer.status)
+    assert.equal(203, answer.status)
     assert.equal("fallback", answer.headers["x-unbusy-source"])
     assert.equal("busy", answer.headers["x-unbusy-code"])
     assert.equal("later", text_of(answer))

@@ -6,17 +6,22 @@ local log = require "unbusy.gateway.log"
 local answers = {}
 
 -- What of an upstream's header goes on to the client.
-local passed = { ["x-request-id"] = true }
-local passed_groups = { "^openai%-", "^x%-ratelimit%-" }
+local passed_groups = { "^x%-request%-id$", "^openai%-[%w_-]*$", "^x%-ratelimit%-[%w_-]*$" }
 
 local LONGEST = 1024 -- bytes of a value that goes on
 local MOST = 32      -- of them, in all
 
+local passes, names = {}, 0 -- what was found out: upstreams always send the same names
+local MOST_NAMES = 1000
+
 local function goes_on(name)
-  if passed[name] then return true end
-  for _, group in ipairs(passed_groups) do
-    if name:find(group) then return true end
-  end
+  local known = passes[name]
+  if known ~= nil then return known end
+  known = false
+  for _, group in ipairs(passed_groups) do known = known or name:find(group) ~= nil end
+  if names >= MOST_NAMES then passes, names = {}, 0 end
+  passes[name], names = known, names + 1
+  return known
 end
 
 --- Can the value stand in a header as it is?
@@ -29,7 +34,7 @@ end
 local function set_theirs(headers)
   local count = 0
   for name, value in pairs(headers or {}) do
-    if count < MOST and goes_on(name) and name:find "^[%w_-]+$" and answers.is_plain(value) then
+    if count < MOST and goes_on(name) and answers.is_plain(value) then
       ngx.header[name] = value
       count = count + 1
     end

@@ -1,6 +1,7 @@
 --- A request's body: read without blocking the worker, and what it must be.
 local errors = require "unbusy.gateway.errors"
 local json = require "unbusy.json"
+local json_fields = require "unbusy.json_fields"
 
 local body = {}
 
@@ -49,7 +50,7 @@ end
 
 -- JSON, by whatever name; nothing said is JSON too.
 local function is_json(kind)
-  if kind == nil then return true end
+  if kind == nil or kind == "application/json" then return true end
   if type(kind) ~= "string" then return false end
   local name = kind:lower():match "^%s*([^;%s]*)"
   return name == "application/json" or name == "text/json"
@@ -69,6 +70,8 @@ function body.check_type(headers)
   end
 end
 
+local none = {}
+
 --- The object that a text is.
 ---@param text string
 ---@return table? request, table? refusal
@@ -79,7 +82,10 @@ function body.decode(text)
   if type(request) ~= "table" or request[1] ~= nil or json.is_array(request) then
     return nil, errors.invalid "the body is no JSON object"
   end
-  if not json.is_utf8(text) then return nil, errors.invalid "the body is not UTF-8" end
+  -- What is JSON to the letter is UTF-8, which C finds out sooner.
+  if not json_fields.find(text, none) and not json.is_utf8(text) then
+    return nil, errors.invalid "the body is not UTF-8"
+  end
   return request
 end
 

@@ -26,11 +26,12 @@ end
 
 function readers.target(value) return value end
 
-local names = { "deadline", "priority", "cache", "target" }
+-- Header -> option.
+local names = {}
+for name in pairs(readers) do names["x-unbusy-" .. name] = name end
 
 -- One header's value as the call's option of that name; or what is wrong with it.
-local function read(targets, name, value)
-  local header = "x-unbusy-" .. name
+local function read(targets, header, name, value)
   if type(value) ~= "string" then return nil, header .. ": once is enough" end
   local option = readers[name](value)
   if option == nil then return nil, header .. ": a number expected" end
@@ -45,13 +46,13 @@ end
 -- Adds what the headers say to the options of a call.
 local function read_all(ctx, given)
   local allowed = ctx.gateway.controls
-  for _, name in ipairs(names) do
-    local value = ctx.headers["x-unbusy-" .. name]
+  for header, name in pairs(names) do
+    local value = ctx.headers[header]
     if value ~= nil then
       if not allowed[name] then
-        return errors.invalid(("x-unbusy-%s: not for clients of this gateway"):format(name))
+        return errors.invalid(header .. ": not for clients of this gateway")
       end
-      local option, message = read(ctx.gateway.targets, name, value)
+      local option, message = read(ctx.gateway.targets, header, name, value)
       if message then return errors.invalid(message) end
       given[name] = option
     end

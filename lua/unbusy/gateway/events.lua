@@ -14,10 +14,9 @@ local DONE = "data: [DONE]\n\n"
 
 -- {== Writing =============================================================
 
-local function begin(ctx)
+local function begin(ctx, status)
   if ctx.begun then return end
-  ctx.begun, ctx.status = true, 200
-  ngx.status = 200
+  ctx.begun, ctx.status, ngx.status = true, status, status
   local header = ngx.header
   header["content-type"] = "text/event-stream; charset=utf-8"
   header["cache-control"] = "no-cache"
@@ -25,7 +24,7 @@ local function begin(ctx)
 end
 
 local function write(ctx, text)
-  begin(ctx)
+  begin(ctx, 200)
   return ngx.print(text) ~= nil
 end
 
@@ -121,6 +120,7 @@ function events.serve(ctx, request, given)
   local stream, message, code, detail = call(ctx, request, given)
   if not stream then return failed(ctx, message, code, detail) end
   if not ctx.begun then answers.set_header(ctx, stream) end
+  begin(ctx, stream.status)
   local ok
   ok, message, code, detail = pump(ctx, stream)
   if ok == false then ctx:leave() end

@@ -77,7 +77,7 @@ end
 
 --- The client has gone: nobody waits for the call any more.
 function ctx_methods:leave()
-  self.gone, self.status = true, 499
+  self.gone = true
   if self.cancel then self.cancel:cancel() end
 end
 
@@ -88,11 +88,14 @@ function ctx_methods:canceller()
   return self.cancel
 end
 
+local nobody = {} -- no key yet
+
 local function new_ctx(self)
   local headers = setmetatable(ngx.req.get_headers(0), nil) -- all; nginx bounds them
-  return setmetatable({ gateway = self, client = self.client, headers = headers, record = {},
-    method = ngx.req.get_method(), path = ngx.var.uri, key = {}, began = self.client.now() },
-    ctx_methods)
+  return setmetatable({ gateway = self, client = self.client, headers = headers,
+    record = log.record(), method = ngx.req.get_method(), path = ngx.var.uri, key = nobody,
+    began = self.client.now(), own_id = false, status = false, cancel = false, begun = false,
+    gone = false, broken = false }, ctx_methods) -- made in the size it comes to
 end
 
 -- Whose request it is, and whether it may be made.
@@ -137,7 +140,9 @@ function gateway:handle()
   end
   local ctx = new_ctx(self)
   local ok, refusal = pcall(serve, self, ctx)
-  if not ok then refusal = internal(refusal) end
+  if not ok then
+    refusal, ctx.broken = internal(refusal), ctx.begun
+  end
   if refusal and not ctx.begun and not ctx.gone then
     ngx.req.discard_body() -- what has not been read must not be taken for the next request
     answers.refuse(ctx, refusal)

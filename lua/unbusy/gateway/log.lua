@@ -5,33 +5,64 @@ local json = require "unbusy.json"
 
 local log = {}
 
--- In this order; what a request does not have is left out.
+-- In this order; but for the first two, which nginx makes, what a request does not have is left
+-- out.
 local fields = { "time", "id", "key", "method", "path", "kind", "model", "target", "source",
   "tries", "status", "code", "queued", "start", "seconds", "prompt_tokens", "completion_tokens",
   "cost", "trace", "upstream_id" }
 
+--- What is noted of a request; false is nothing. (All fields at once: a table in its full size.)
+function log.record()
+  return { time = false, id = false, key = false, method = false, path = false, kind = false,
+    model = false, target = false, source = false, tries = false, status = false, code = false,
+    queued = false, start = false, seconds = false, prompt_tokens = false,
+    completion_tokens = false, cost = false, trace = false, upstream_id = false }
+end
+
 local SHOWN = 256 -- bytes of a text that a client or a server has chosen
+
+local prefix = {} -- field -> how it begins
+for _, name in ipairs(fields) do prefix[name] = (',"%s":'):format(name) end
+
+local function encode(text)
+  text = text:sub(1, SHOWN)
+  if not json.is_utf8(text) then text = text:gsub("[\128-\255]+", "?") end
+  return (json.encode(text):gsub("\\/", "/"))
+end
+
+-- The same texts come again and again.
+local encoded, count = {}, 0
+local MOST = 1000
 
 local function text_of(value)
   if type(value) == "number" then
     return value == math.floor(value) and ("%.0f"):format(value) or ("%.6g"):format(value)
   end
-  if type(value) ~= "string" then return nil end
-  value = value:sub(1, SHOWN)
-  if not json.is_utf8(value) then value = value:gsub("[\128-\255]+", "?") end
-  return (json.encode(value):gsub("\\/", "/"))
+  local text = encoded[value]
+  if text then return text end
+  text = encode(value)
+  if count >= MOST then encoded, count = {}, 0 end
+  if #value <= SHOWN then encoded[value], count = text, count + 1 end
+  return text
 end
+
+local is_kind = { string = true, number = true }
 
 --- The line of a request.
 ---@param record table the fields above
 ---@return string
 function log.line(record)
-  local out = {}
-  for _, name in ipairs(fields) do
-    local text = record[name] ~= nil and text_of(record[name])
-    if text then out[#out + 1] = ('"%s":%s'):format(name, text) end
+  local out, n = { '{"time":"', record.time, '","id":"', record.id, '"' }, 5
+  for i = 3, #fields do
+    local name = fields[i]
+    local value = record[name]
+    if is_kind[type(value)] then
+      out[n + 1], out[n + 2] = prefix[name], text_of(value)
+      n = n + 2
+    end
   end
-  return "{" .. table.concat(out, ",") .. "}"
+  out[n + 1] = "}"
+  return table.concat(out)
 end
 
 -- What a reply or stream says of its call.
@@ -76,7 +107,7 @@ function log.write(ctx)
   local record = ctx.record
   record.time, record.id = ngx.var.time_iso8601, ctx:id()
   record.method, record.path = ctx.method, ctx.path
-  record.key, record.status = ctx.key and ctx.key.name, ctx.status
+  record.key, record.status = ctx.key.name, ctx.gone and 499 or ctx.status
   record.seconds = ctx.client.now() - ctx.began
   ngx.var.unbusy_log = log.line(record)
 end

@@ -66,6 +66,10 @@ end
 
 -- An error has been read whole, so that keys in it could be masked.
 local function send(ctx, answer)
+  if answer.status == 401 then -- the client's own key was good, or it would not be here
+    ctx.record.code = "auth"
+    return errors.new(502, answer.target .. ": the gateway's key was refused", { code = "auth" })
+  end
   set_header(ctx, answer)
   local kind = answer.headers["content-type"]
   kind = answers.is_plain(kind) and kind or nil

@@ -22,21 +22,18 @@ end
 local models = { methods = GET, allow = "GET, HEAD", serves = "models" }
 local other = { serves = "pass", reads = true }
 
--- Without the leading /v1.
-local known = {
-  ["/chat/completions"] = call "chat", ["/completions"] = call "complete",
-  ["/embeddings"] = call "embed", ["/responses"] = call "responses", ["/models"] = models,
-}
+local known = { ["/healthz"] = health "alive", ["/readyz"] = health "ready" }
 
-local alone = { ["/healthz"] = health "alive", ["/readyz"] = health "ready" }
+for path, route in pairs { ["/chat/completions"] = call "chat", ["/completions"] = call "complete",
+  ["/embeddings"] = call "embed", ["/responses"] = call "responses", ["/models"] = models } do
+  known[path], known["/v1" .. path] = route, route
+end
 
 -- The route of a path, and the id of a model behind it.
 local function of_path(path, passes)
-  if alone[path] then return alone[path] end
+  if known[path] then return known[path] end
   local below = path:match "^/v1(/.*)$"
-  local rest = below or path
-  if known[rest] then return known[rest] end
-  local id = rest:match "^/models/(.+)$"
+  local id = (below or path):match "^/models/(.+)$"
   if id then return models, id end
   if below and below ~= "/" and passes then return other end
 end
