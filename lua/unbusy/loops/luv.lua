@@ -116,20 +116,21 @@ local function watch()
   if not polling then polling = assert(poll:start("r", on_poll)) end
 end
 
--- Let a turn come at the time `at`, or before.
-local function arm(at)
-  if armed and armed <= at then return end
-  timer, armed = timer or assert(uv.new_timer()), at
-  local seconds = math.min(math.max(at - now(), 0), LONGEST)
-  timer:start(math.ceil(seconds * 1000), 0, turn)
-end
-
--- Let a turn come in the next round: a timer for at once would come before anything is read.
+-- Let a turn come in libuv's next round, behind what there is to read.
 local function ask_for_turn()
   if asked then return end
   idle = idle or assert(uv.new_idle())
   idle:start(turn)
   asked = true
+end
+
+-- Let a turn come at the time `at`, or before. A timer for at once would come before all reading.
+local function arm(at)
+  local seconds = at - now()
+  if seconds <= 0 then return ask_for_turn() end
+  if armed and armed <= at then return end
+  timer, armed = timer or assert(uv.new_timer()), at
+  timer:start(math.ceil(math.min(seconds, LONGEST) * 1000), 0, turn)
 end
 
 local function note_due()
@@ -187,7 +188,9 @@ end)
 
 local function park(waiter, seconds)
   waiter.co = coroutine.running()
-  if seconds and seconds < LONGEST then waiter.timer = deadlines:add(now() + seconds, waiter) end
+  if seconds and seconds < math.huge then
+    waiter.timer = deadlines:add(now() + seconds, waiter)
+  end
   parked = parked + 1
   local ok, message = pcall(settle)
   if ok then coroutine.yield() end
