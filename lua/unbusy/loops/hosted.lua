@@ -214,7 +214,8 @@ local function run(host, task, f, args, count)
   local mark = host.drops and collect.watch(function() task:leave() end)
   finish(task, pcall(f, unpack(args, 1, count)))
   if mark then mark.disarm() end
-  if task.ok or task.joined or task.results[1] == scheduler.cancelled then return end
+  if task.ok or task.joined or not task.given then return end
+  if task.results[1] == scheduler.cancelled then return end
   error(task.results[1], 0)
 end
 
@@ -227,6 +228,7 @@ local function spawn(host, f, ...)
     live = live - 1
     error(message, 0)
   end
+  task.given = true -- one that has ended by now could not be joined before
   return task
 end
 
