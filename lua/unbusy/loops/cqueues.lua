@@ -58,7 +58,7 @@ end
 local function pump(place)
   local watched = place.watched
   while place.parked > 0 do
-    watched.pollfd = wire.busy() and wire.host() or nil
+    watched.pollfd = wire.expects() and wire.host() or nil
     if #place.woken == 0 then library.poll(place.bell, watched) end
     collect.hold()
     local ok, message = pcall(wire.step)
@@ -95,12 +95,17 @@ local function unpark(place, waiter)
   if #place.woken == 1 then place.bell:signal() end
 end
 
+-- From now on there is something to hear from the engine.
+local function attend(place)
+  if not place.watched.pollfd then place.bell:signal() end
+end
+
 local function open(place, request, body)
   local fd, message, code = wire.host()
   if not fd then return nil, message, code end
   local x
   x, message, code = wire.open(request, body, place.loop.event())
-  if not place.watched.pollfd then place.bell:signal() end -- from now on the pump watches
+  attend(place)
   return x, message, code
 end
 
@@ -126,6 +131,7 @@ local function new_place()
     spawn = function(f) library.running():wrap(f) end }
   place.loop.name = "cqueues"
   place.loop.enter = cqueues.enter
+  function place.loop.attend() attend(place) end
   function place.loop.open(request, body) return open(place, request, body) end
   return place
 end

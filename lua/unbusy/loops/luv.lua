@@ -100,9 +100,9 @@ local on_poll = guarded(function(failure)
   if not ok then error(message, 0) end
 end)
 
--- Watch the engine's descriptor while transfers are under way.
+-- Watch the engine's descriptor while there is something to hear.
 local function watch()
-  if not wire.busy() then
+  if not wire.expects() then
     if polling then poll:stop() end
     polling = nil
     return
