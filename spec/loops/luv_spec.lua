@@ -27,7 +27,7 @@ end
 
 describe("in luv", function()
   local thrown, on_error = {}, ours.on_error
-  local h = { sleep = sleep }
+  local h = { sleep = sleep, loop = ours }
   function h.go(f)
     local co = coroutine.create(f)
     local ok, message = coroutine.resume(co)

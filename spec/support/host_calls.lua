@@ -2,13 +2,16 @@
 --- others'.
 --
 --     calls.describe({ new = function(options) → client, go = function(f), run = function(),
---       sleep = function(seconds) }, { it = it, setup = setup, … })
+--       sleep = function(seconds), loop = table or nil }, { it = it, setup = setup, … })
 --
 -- `go` begins a coroutine of the host's, `run` runs the host's loop until it ends by itself, and
 -- fails with what a coroutine has raised.
 local busyd = require "spec.support.busyd"
 local assert = require "luassert"
+local core = require "unbusy.core"
 local guard = require "spec.support.leak_guard"
+local loops = require "unbusy.loops"
+local region = require "unbusy.region"
 local unbusy = require "unbusy"
 local wire = require "unbusy.loops.wire"
 
@@ -183,6 +186,37 @@ local function describe_verbs(h, up, it)
   end)
 end
 
+-- Runs Lua in another process, which is not waited for; gives its pipe.
+local function run_beside(text)
+  return io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " -e '" .. text .. "'")
+end
+
+local function describe_others(h, it)
+  it("is woken by other processes, with no transfer under way", function()
+    local name = ("spec-%d-%d"):format(os.time(), math.random(1e6))
+    local r = assert(region.new { name = name, bytes = 2 ^ 20 })
+    local got, ev, other
+    local listener = { descriptor = function() return r:wake_fd() end,
+      heard = function() if r:drain() and ev then ev:set() end end }
+    wire.listen(listener)
+    r:waiting(1, core.now())
+    h.go(function()
+      loops.enter(h.loop, function(loop)
+        ev = loop.event()
+        other = run_beside(('require("unbusy.region").new{name="%s",bytes=2^20}:wake()')
+          :format(name))
+        got = loop.wait({ ev }, loop.now() + 100) == ev
+      end)
+    end)
+    h.run()
+    other:close()
+    wire.ignore(listener)
+    r:waiting(0, 0)
+    r:close()
+    assert.is_true(got)
+  end)
+end
+
 --- The common tests, within a `describe` of the host's spec.
 ---@param h table see above
 ---@param busted table its functions
@@ -204,6 +238,7 @@ function calls.describe(h, busted)
   describe_many(h, upstream, busted.it)
   describe_ends(h, upstream, busted.it)
   describe_verbs(h, upstream, busted.it)
+  describe_others(h, busted.it)
   return upstream
 end
 
