@@ -81,7 +81,8 @@ end
 
 -- What needs memory, or room in the region: true, or nil and a failure.
 local function build_parts(self, o)
-  local clock, message, code = self.loop and self.loop.now
+  local clock = self.now ~= monotonic and self.now or nil -- theirs is the clock of all parts anyway
+  local message, code
   self.budget, message, code = build_part(self, budget, "budget", o.budget)
   if code then return nil, message, code end
   self.targets, message, code = build_targets(self, o, clock)
@@ -188,9 +189,9 @@ end
 local function run(loop, c)
   local self, good = c.client, c:begin(loop)
   self.calls[c] = true
-  if loop.own then loop.own(c) end
+  local mark = loop.own and loop.own(c)
   local ok, reply, message, code, detail = pcall(good and self.flow or c.refusal, c)
-  if loop.own then loop.disown(c) end
+  if loop.own then loop.disown(mark) end
   if not ok then
     c:finish()
     error(reply, 0)

@@ -10,7 +10,7 @@
 local canceller = require "unbusy.canceller"
 local client = require "unbusy.client"
 local json = require "unbusy.json"
-local tasks = require "unbusy.loops.tasks"
+local loops = require "unbusy.loops"
 
 local unbusy = {}
 
@@ -33,18 +33,19 @@ unbusy.new = client.new
 unbusy.canceller = canceller.new
 
 --- Runs `f(...)` and all tasks it spawns, in this thread, until they have ended; gives what `f`
---- gives. Calls of clients inside wait without blocking each other.
-unbusy.run = tasks.run
+--- gives. Calls of clients inside wait without blocking each other. Inside nginx, cqueues or a
+--- coroutine of Neovim it is a plain call: there the host runs what is spawned.
+unbusy.run = loops.run
 
 --- Begins a task that runs `f(...)` beside the others; `task:join()` waits for what it gives.
-unbusy.spawn = tasks.spawn
+unbusy.spawn = loops.spawn
 
 --- Sleeps for so many seconds; other tasks go on meanwhile.
 function unbusy.sleep(seconds)
   if type(seconds) ~= "number" or seconds ~= seconds then
     error("sleep: seconds expected, got a " .. type(seconds), 2)
   end
-  return tasks.enter(function(loop) loop.sleep(seconds) end)
+  return loops.enter(nil, function(loop) loop.sleep(seconds) end)
 end
 
 return unbusy

@@ -58,10 +58,10 @@ local cuts = { network = "cut", empty = "cut", upstream = "cut", busy = "cut" }
 
 local function read(loop, self)
   self.call.loop = loop
-  self.left.loop = loop
-  if loop.own then loop.own(self) end
+  self.left:move(loop)
+  local mark = loop.own and loop.own(self)
   local ok, piece, message, code, detail = pcall(self.clock.read, self.clock, self.left)
-  if loop.own then loop.disown(self) end
+  if loop.own then loop.disown(mark) end
   if not ok then -- the task that reads was cancelled
     self:close()
     error(piece, 0)

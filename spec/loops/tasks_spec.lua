@@ -292,7 +292,7 @@ describe("tasks", function()
 
     it("know their names", function()
       assert.is_nil(loops.of(nil))
-      assert.is_nil(loops.of "tasks")
+      assert.equal(tasks, loops.of "tasks")
       local own = virtual.new()
       assert.equal(own, loops.of(own))
       own.sleep = nil

@@ -4,9 +4,10 @@
 --       guard.watch(before_each, after_each)
 --
 -- After each test the garbage is collected, the idle engine closed, and what is open counted: C
--- blocks, regions, engines, transfers and descriptors of the core, tasks of every scheduler, and
--- the descriptors of this process. A test that leaves more than it found fails, and says what.
+-- blocks, regions, engines, transfers and descriptors of the core, tasks of every loop, and the
+-- descriptors of this process. A test that leaves more than it found fails, and says what.
 local core = require "unbusy.core"
+local hosted = require "unbusy.loops.hosted"
 local scheduler = require "unbusy.loops.scheduler"
 local wire = require "unbusy.loops.wire"
 
@@ -46,7 +47,7 @@ function guard.look()
   collect()
   wire.close_idle()
   local seen = core.stats()
-  seen.tasks = scheduler.live()
+  seen.tasks = scheduler.live() + hosted.live()
   seen.exchanges = wire.active()
   seen.files = descriptors()
   return seen

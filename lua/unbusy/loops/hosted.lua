@@ -8,18 +8,25 @@
 --
 --   now() -> seconds
 --   park(waiter, seconds or nil)   suspends the coroutine that runs until `unpark(waiter)` was
---                                  called or the time is up; may return early; may raise
---   unpark(waiter)                 at most once for each park; from any coroutine, or none
+--                                  called or the time is up, and in any case lets others run; may
+--                                  return early; may raise
+--   unpark(waiter)                 at most once for each waiter, perhaps before it is parked; from
+--                                  any coroutine, or none
 --   spawn(f)                       runs f() in a coroutine that may park
---   loses                          true: it ends coroutines where they wait, without a word, and
---                                  calls `hosted.lost(waiter)` when it has found one
+--   is_here()                      may the coroutine that runs park? (left out: any may)
+--   drops                          true: coroutines that wait may be collected
 --   adopt(thing)                   of a host that ends coroutines, waiting or not: then it calls
 --                                  `thing:leave()`; gives a set, out of which the thing is taken
---                                  when that is no longer wanted
+--                                  when that is no longer wanted. It holds finalizers back itself
 --
 -- A task is what `spawn` gave; the host's own coroutines are none, and only the host ends them. It
 -- is cancelled as in `unbusy.loops.scheduler`: by an error raised where it waits, once; what cleans
--- up behind it has `scheduler.CLEAN_UP` seconds, and then every wait raises anew.
+-- up behind it has `scheduler.CLEAN_UP` seconds, and then every wait raises anew. What a task
+-- raises and nobody has joined it for is raised in its coroutine: its host tells it.
+--
+-- Between `own` and `disown` our own code runs: finalizers are held back there, and let run where
+-- it waits.
+local collect = require "unbusy.collect"
 local scheduler = require "unbusy.loops.scheduler"
 
 local hosted = {}
@@ -30,12 +37,27 @@ local running = coroutine.running
 local task_of = setmetatable({}, { __mode = "kv" })
 local live = 0 -- tasks begun and not yet ended
 
--- coroutine -> what to close when its host ends it without a word; see `loop.own`.
-local owned = setmetatable({}, { __mode = "k" })
+-- coroutine -> how many calls are within each other there; see `loop.own`.
+local depths = setmetatable({}, { __mode = "k" })
 
 --- Tasks begun and not yet ended, in this process.
 function hosted.live()
   return live
+end
+
+-- Where our own modules lie.
+local home = debug.getinfo(1, "S").source:match "^(.*)loops/hosted%.lua$"
+
+--- The level of `error` that is the line of whoever called into our modules, seen from the function
+--- that asks.
+function hosted.caller()
+  local level = 2
+  local info = debug.getinfo(level, "S")
+  while info and (info.what == "C" or info.source:sub(1, #home) == home) do
+    level = level + 1
+    info = debug.getinfo(level, "S")
+  end
+  return info and level - 1 or 0
 end
 
 -- {== Events ==============================================================
@@ -64,7 +86,7 @@ local function leave(waiter)
   if waiter.task then waiter.task.waiter = nil end
 end
 
---- It has happened: all who wait for it go on. It stays so until `clear`.
+--- It has happened: all who wait for it go on, first come first served. It stays so until `clear`.
 function event:set()
   self.is_set = true
   while self[1] do
@@ -86,15 +108,56 @@ end
 
 -- }========================================================================
 
+-- {== Ends ================================================================
+
+-- The task has ended; the first end counts.
+local function finish(task, ok, ...)
+  if task.done then return end
+  task.done, task.ok, task.results = true, ok, { n = select("#", ...), ... }
+  if task.owner then task.owner[task] = nil end
+  live = live - 1
+  task.ended:set()
+end
+
+-- Our code begins to run in this coroutine. Where coroutines are collected, `thing` is closed with
+-- this one: the mark goes to `disown`, and must stay in a local variable till then.
+local function own(host, thing)
+  local co = running()
+  depths[co] = (depths[co] or 0) + 1
+  if depths[co] == 1 then collect.hold() end
+  if not host.drops or thing.watch then return nil end -- what has a watch is closed by that
+  return collect.watch(function() thing:close() end)
+end
+
+-- It is over: close nothing.
+local function disown(mark)
+  local co = running()
+  if mark then mark.disarm() end
+  depths[co] = depths[co] > 1 and depths[co] - 1 or nil
+  if not depths[co] then collect.release() end
+end
+
+-- }========================================================================
+
 -- {== Waiting =============================================================
 
-local function check_cancelled(task, now)
+-- A cancelled task that goes on after its time, and swallows every error: it is left where it is.
+local function abandon(host, task)
+  finish(task, false, scheduler.cancelled)
+  local nobody = { events = {}, unpark = host.unpark, awake = false }
+  while true do host.park(nobody) end
+end
+
+local function check_cancelled(host, task)
   if not task or not task.cancelling then return end
   if not task.limit then
-    task.limit = now() + scheduler.CLEAN_UP
-    error(scheduler.cancelled, 0)
+    task.limit, task.told = host.now() + scheduler.CLEAN_UP, 0
+  elseif host.now() < task.limit then
+    return
   end
-  if now() >= task.limit then error(scheduler.cancelled, 0) end
+  task.told = task.told + 1
+  if task.told > scheduler.INSISTENCE then abandon(host, task) end
+  error(scheduler.cancelled, 0)
 end
 
 -- Until when may the waiter sleep: a cancelled task no longer than it may clean up.
@@ -106,26 +169,26 @@ end
 -- Parks until somebody wakes the waiter or its time is up, however often the host looks in.
 local function sleep_through(host, waiter, deadline)
   while not waiter.awake do
-    local seconds = deadline and deadline - host.now()
-    if seconds and seconds <= 0 then return end
-    host.park(waiter, seconds)
+    host.park(waiter, deadline and math.max(deadline - host.now(), 0))
+    if deadline and host.now() >= deadline then return end
   end
 end
 
 local function wait(host, events, deadline)
   local co = running()
   local task = task_of[co]
-  check_cancelled(task, host.now)
+  check_cancelled(host, task)
   local ev = first_set(events)
   if ev then return ev end
-  local waiter = { events = events, task = task, owned = owned[co], unpark = host.unpark,
-    awake = false }
+  local waiter = { events = events, task = task, unpark = host.unpark, awake = false }
   for i = 1, #events do table.insert(events[i], waiter) end
   if task then task.waiter = waiter end
+  if depths[co] then collect.release() end -- from here on it may be woken
   local ok, message = pcall(sleep_through, host, waiter, limit_of(task, deadline))
+  if depths[co] then collect.hold() end
   leave(waiter)
   if not ok then error(message, 0) end
-  check_cancelled(task, host.now)
+  check_cancelled(host, task)
   return waiter.cause
 end
 
@@ -138,66 +201,48 @@ task_methods.__index = task_methods
 
 local unpack = table.unpack or unpack -- luacheck: ignore
 
-local function finish(task, ok, ...)
-  if task.done then return end
-  task.done, task.ok, task.results = true, ok, { n = select("#", ...), ... }
-  if task.owner then task.owner[task] = nil end
-  live = live - 1
-  task.ended:set()
-end
-
 -- Its host has ended it without a word.
 function task_methods:leave()
   finish(self, false, scheduler.cancelled)
 end
 
+-- What runs in a task's coroutine. The mark lives on its stack, and is collected with it.
 local function run(host, task, f, args, count)
   task_of[running()] = task
   if task.cancelling then return finish(task, false, scheduler.cancelled) end
   if host.adopt then task.owner = host.adopt(task) end
+  local mark = host.drops and collect.watch(function() task:leave() end)
   finish(task, pcall(f, unpack(args, 1, count)))
+  if mark then mark.disarm() end
+  if task.ok or task.joined or not task.given then return end
+  if task.results[1] == scheduler.cancelled then return end
+  error(task.results[1], 0)
 end
 
 local function spawn(host, f, ...)
   local args, count = { ... }, select("#", ...)
-  local task = setmetatable({ ended = new_event(), wait = host.wait }, task_methods)
+  local task = setmetatable({ ended = new_event(), host = host }, task_methods)
   live = live + 1
   local ok, message = pcall(host.spawn, function() run(host, task, f, args, count) end)
   if not ok then -- the host has no room for it
     live = live - 1
     error(message, 0)
   end
+  task.given = true -- one that has ended by now could not be joined before
   return task
 end
 
---- Waits for the task's end and gives what its function gave, or raises what it raised.
+--- Waits for the task's end and gives what its function gave, or raises what it raised. Where the
+--- task's loop cannot wait it only looks: the task must have ended.
 function task_methods:join()
-  while not self.done do self.wait { self.ended } end
+  local host = self.host
+  if not self.done and host.is_here and not host.is_here() then
+    error("join: the task has not ended, and here its loop cannot wait for it", 2)
+  end
+  self.joined = true
+  while not self.done do wait(host, { self.ended }) end
   if not self.ok then error(self.results[1], 0) end
   return unpack(self.results, 1, self.results.n)
-end
-
--- The host has ended the coroutine that waited, and nothing in it ran: what it held is closed.
-local function lost(waiter)
-  leave(waiter)
-  local task, things = waiter.task, waiter.owned or {}
-  for i = #things, 1, -1 do pcall(things[i].close, things[i]) end
-  if task and not task.done then finish(task, false, scheduler.cancelled) end
-end
-
--- Something to close should the host end this coroutine without a word.
-local function own(thing)
-  local co = running()
-  owned[co] = owned[co] or {}
-  table.insert(owned[co], thing)
-end
-
--- It is over: close nothing.
-local function disown(thing)
-  local things = owned[running()] or {}
-  for i = #things, 1, -1 do
-    if things[i] == thing then return table.remove(things, i) end
-  end
 end
 
 local function cancel(task)
@@ -208,19 +253,20 @@ end
 
 -- }========================================================================
 
-hosted.lost = lost
+local none = {}
 
 --- The verbs of a loop over a host; `enter` and `open` are the host's to add.
----@param host { now: function, park: function, unpark: function, spawn: function, … }
+---@param host table see above
 ---@return table loop
 function hosted.new(host)
   local loop = { now = host.now, event = new_event, cancel = cancel, adopt = host.adopt }
-  if host.loses then loop.own, loop.disown = own, disown end
-  local none = {}
+  if not host.adopt then
+    loop.disown = disown
+    function loop.own(thing) return own(host, thing) end
+  end
   function loop.wait(events, deadline) return wait(host, events, deadline) end
   function loop.sleep(seconds) wait(host, none, host.now() + math.max(seconds, 0)) end
   function loop.spawn(f, ...) return spawn(host, f, ...) end
-  host.wait = loop.wait
   return loop
 end
 

@@ -31,7 +31,9 @@ scheduler.cancelled = setmetatable({}, { __tostring = function() return "cancell
 --- Seconds that a cancelled task may take to clean up.
 scheduler.CLEAN_UP = 10
 
-local INSISTENCE = 100 -- errors that a task may swallow
+--- Errors that a cancelled task may swallow after that.
+scheduler.INSISTENCE = 100
+
 local close = coroutine.close or function() end -- luacheck: ignore 143
 
 local STUCK = "every task waits and nothing is left that could wake one"
@@ -144,7 +146,7 @@ end
 -- A cancelled task that goes on after its time: it is told again, and in the end never resumed.
 local function insist(task)
   task.told = task.told + 1
-  if task.told > INSISTENCE then
+  if task.told > scheduler.INSISTENCE then
     finish(task, false, scheduler.cancelled)
     yield()
   end

@@ -184,6 +184,11 @@ function wire.busy()
   return next(exchanges) ~= nil
 end
 
+--- Is there anything that somebody who waits could hear from the engine?
+function wire.expects()
+  return next(exchanges) ~= nil or next(listeners) ~= nil
+end
+
 --- Exchanges under way.
 function wire.active()
   local n = 0
