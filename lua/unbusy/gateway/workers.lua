@@ -20,18 +20,25 @@ local function with(given, region)
   return out
 end
 
+-- What is wrong with the configuration is raised without a place: the caller knows a better one.
+local function new(given)
+  local ok, made, message = pcall(client.new, given)
+  if not ok then error(made, 0) end
+  return made, message
+end
+
 --- The gateway's client. Where the default region cannot be had it does without, and the third
 --- result says why.
 ---@param given table the configuration
 ---@param path string? the file it came from
 ---@return table? client, string? message, string? warning
 function workers.client(given, path)
-  if given.region ~= nil then return client.new(given) end
+  if given.region ~= nil or not ngx then return new(given) end
   local where = path and path:find "^/" and path or ngx.config.prefix() .. (path or "")
-  local made, message = client.new(with(given, region_for(given, where)))
+  local made, message = new(with(given, region_for(given, where)))
   if made then return made end
   local warning = "workers do not share their state: " .. message
-  made, message = client.new(given)
+  made, message = new(given)
   return made, message, warning
 end
 
