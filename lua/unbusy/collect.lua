@@ -28,6 +28,7 @@ function collect.watch(f)
     end
   end
   local function fire()
+    if not armed then return end -- or what `f` refers to would be held until the next pause
     if working > 0 then noted[#noted + 1] = act else act() end
   end
   local guard
