@@ -1,0 +1,212 @@
+-- Calls from a content handler of nginx, one worker: requests a second, p99 and the worker's CPU,
+-- at 1, 32 and 256 connections.
+--
+--   proxy_pass       nginx's own, with kept connections: the floor
+--   bare cosocket    a kept connection, a request written and an answer read, in plain Lua
+--   client:post      our client with every stage on, a body and an answer that are text
+--   client:chat      the same with JSON in and out
+--
+-- And what an unrelated location of the same worker takes while 500 calls of 2 s are under way.
+-- Needs wrk (Debian: wrk). The server that is asked is another nginx; wrk is a third process.
+local launcher = require "spec.support.launcher"
+local measure = require "bench.support.measure"
+local nginx = require "bench.support.nginx"
+
+local SECONDS = tonumber(os.getenv "UNBUSY_BENCH_SECONDS") or 3
+local TURNS = tonumber(os.getenv "UNBUSY_BENCH_TURNS") or 3
+
+local CONFIG = [[
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+daemon off;
+user root;
+pid ${dir}/nginx.pid;
+error_log ${dir}/error.log crit;
+worker_processes 1;
+worker_rlimit_nofile 20000;
+events { worker_connections 8192; }
+http {
+  access_log off;
+  client_body_temp_path ${dir}/body;
+  proxy_temp_path ${dir}/proxy;
+  fastcgi_temp_path ${dir}/fastcgi;
+  uwsgi_temp_path ${dir}/uwsgi;
+  scgi_temp_path ${dir}/scgi;
+  keepalive_requests 1000000000;
+  lua_package_path "${root}/lua/?.lua;${root}/lua/?/init.lua;${root}/?.lua;;";
+  lua_package_cpath "${root}/build/luajit/?.so;;";
+  lua_check_client_abort on;
+  upstream server { server ${host}; keepalive 512; keepalive_requests 1000000000; }
+  init_by_lua_block {
+    local unbusy = require "unbusy"
+    question = { model = "m", temperature = 0.7, messages = {
+      { role = "system", content = "You are a helpful assistant." },
+      { role = "user", content = ("word "):rep(73) } } }
+    body = require("unbusy.json").encode(question)
+    client = unbusy.new { targets = { { name = "a", url = "http://${host}/ok/v1", key = "key-1" },
+      { name = "slow", url = "http://127.0.0.1:${port2}/v1", key = "key-1" } },
+      limiter = { initial = 1000, max = 1000 } }
+    request = "POST /ok/v1/chat/completions HTTP/1.1\r\nHost: ${host}\r\n"
+      .. "Authorization: Bearer key-1\r\nContent-Type: application/json\r\n"
+      .. "Content-Length: " .. #body .. "\r\n\r\n"
+    function bare(socket)
+      socket:settimeouts(1000, 10000, 10000)
+      assert(socket:connect(unpack(address)))
+      assert(socket:send { request, body })
+      local status, length = socket:receive(), 0
+      repeat
+        local line = assert(socket:receive())
+        local name, value = line:match "^([^:]+): (.*)$"
+        if name and name:lower() == "content-length" then length = tonumber(value) end
+      until line == ""
+      local answer = assert(socket:receive(length))
+      socket:setkeepalive(60000, 512)
+      return status and answer
+    end
+    address = { ("${host}"):match "([^:]+):(%d+)" }
+    address[2] = tonumber(address[2])
+  }
+  server {
+    listen 127.0.0.1:${port} backlog=4096;
+    location = /hi { return 200 "hi"; }
+    location = /floor { content_by_lua_block { ngx.print "hi" } }
+    location = /proxy {
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Authorization "Bearer key-1";
+      proxy_method POST;
+      proxy_set_body '${question}';
+      proxy_pass http://server/ok/v1/chat/completions;
+    }
+    location = /bare { content_by_lua_block { ngx.print(bare(ngx.socket.tcp())) } }
+    location = /post { content_by_lua_block {
+      ngx.print(assert(client:post("/chat/completions", body, { target = "a" })).raw)
+    } }
+    location = /chat { content_by_lua_block {
+      ngx.print(assert(client:chat(question, { target = "a" })).raw)
+    } }
+    location = /slow { content_by_lua_block {
+      ngx.print(assert(client:post("/chat/completions", body, { target = "slow" })).raw)
+    } }
+  }
+}
+]]
+
+-- The slow server answers after two seconds.
+local SLOW = [[
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+daemon off;
+master_process off;
+pid ${dir}/nginx.pid;
+error_log ${dir}/error.log crit;
+worker_rlimit_nofile 20000;
+events { worker_connections 8192; }
+http {
+  access_log off;
+  client_body_temp_path ${dir}/body;
+  proxy_temp_path ${dir}/proxy;
+  fastcgi_temp_path ${dir}/fastcgi;
+  uwsgi_temp_path ${dir}/uwsgi;
+  scgi_temp_path ${dir}/scgi;
+  server {
+    listen 127.0.0.1:${port} backlog=4096;
+    location / { content_by_lua_block { ngx.req.read_body() ngx.sleep(2) ngx.print '${answer}' } }
+  }
+}
+]]
+
+local function output_of(command)
+  local pipe = assert(io.popen(command))
+  local out = pipe:read "*a"
+  pipe:close()
+  return out
+end
+
+assert(output_of "command -v wrk" ~= "", "bench: wrk is missing")
+
+local server = nginx.start()
+local slow = launcher.start { config = SLOW, values = { answer = nginx.answer } }
+local json = require "unbusy.json"
+local site = launcher.start { config = CONFIG:gsub("${port2}", tostring(slow.port)), values = {
+  host = server.url:match "//(.*)$", root = output_of("pwd"):match "[^\n]+",
+  question = json.encode { model = "m", messages = { { role = "user",
+    content = ("word "):rep(73) } } } } }
+local base = ("http://127.0.0.1:%d"):format(site.port)
+local worker = tonumber(output_of("pgrep -P " .. site.pid))
+local ticks = tonumber(output_of "getconf CLK_TCK")
+
+-- Seconds of CPU that the worker (all its threads) has taken.
+local function cpu()
+  local file = assert(io.open(("/proc/%d/stat"):format(worker)))
+  local user, system = file:read("*a"):match "%) %u " and nil, nil
+  file:seek "set"
+  local fields = {}
+  for field in file:read("*a"):match("%) (.*)$"):gmatch "%S+" do fields[#fields + 1] = field end
+  file:close()
+  user, system = tonumber(fields[12]), tonumber(fields[13])
+  return (user + system) / ticks
+end
+
+local units = { us = 1e-3, ms = 1, s = 1e3 }
+
+-- One run of wrk: requests a second, p50 and p99 in milliseconds, microseconds of CPU a request.
+local function run(path, connections, seconds)
+  local before = cpu()
+  local out = output_of(("wrk -t1 -c%d -d%ds --latency '%s%s'"):format(connections, seconds, base,
+    path))
+  local taken = cpu() - before
+  local count = tonumber(out:match "(%d+) requests in")
+  local function ms(share)
+    local value, unit = out:match("%s" .. share .. "%%%s+([%d.]+)(%a+)")
+    return tonumber(value) * units[unit]
+  end
+  assert(not out:find "Non%-2xx", out)
+  return { rate = tonumber(out:match "Requests/sec:%s+([%d.]+)"), p50 = ms "50", p99 = ms "99",
+    us = taken / count * 1e6 }
+end
+
+local contestants = { "proxy", "bare", "post", "chat", "floor" }
+
+local function race(connections)
+  print(("%d connections"):format(connections))
+  local best = {}
+  for _, name in ipairs(contestants) do run("/" .. name, connections, 1) end
+  for _ = 1, TURNS do
+    for _, name in ipairs(contestants) do
+      local r = run("/" .. name, connections, SECONDS)
+      local b = best[name] or r
+      best[name] = { rate = math.max(b.rate, r.rate), p50 = math.min(b.p50, r.p50),
+        p99 = math.min(b.p99, r.p99), us = math.min(b.us, r.us) }
+    end
+  end
+  for _, name in ipairs(contestants) do
+    local b = best[name]
+    print(("  %-8s %8.0f requests/s   p50 %7.2f ms   p99 %7.2f ms   %6.1f us of CPU  x %.2f")
+      :format(name, b.rate, b.p50, b.p99, b.us, b.us / best.bare.us))
+  end
+  measure.goal("CPU of client:post against a bare cosocket", best.post.us / best.bare.us, 1.5, "x")
+  return best
+end
+
+for _, connections in ipairs { 1, 32, 256 } do race(connections) end
+
+-- {== Others in the same worker ===========================================
+
+local idle = run("/hi", 4, SECONDS)
+local pipe = assert(io.popen(("wrk -t1 -c500 -d%ds --timeout 10s '%s/slow'")
+  :format(SECONDS + 6, base)))
+os.execute "sleep 2.5"
+local busy = run("/hi", 4, SECONDS)
+local said = pipe:read "*a"
+pipe:close()
+print(("an unrelated location: p50 %.3f, p99 %.3f ms; with 500 calls of 2 s: p50 %.3f, p99 %.3f ms")
+  :format(idle.p50, idle.p99, busy.p50, busy.p99))
+print("  of the slow ones: " .. said:match "(%d+ requests in [%d.]+s)")
+measure.goal("p99 of an unrelated location, against idle", busy.p99 / idle.p99, 3, "x")
+
+-- }========================================================================
+
+site:stop()
+slow:stop()
+server:stop()
