@@ -139,13 +139,10 @@ local ticks = tonumber(output_of "getconf CLK_TCK")
 -- Seconds of CPU that the worker (all its threads) has taken.
 local function cpu()
   local file = assert(io.open(("/proc/%d/stat"):format(worker)))
-  local user, system = file:read("*a"):match "%) %u " and nil, nil
-  file:seek "set"
   local fields = {}
   for field in file:read("*a"):match("%) (.*)$"):gmatch "%S+" do fields[#fields + 1] = field end
   file:close()
-  user, system = tonumber(fields[12]), tonumber(fields[13])
-  return (user + system) / ticks
+  return (tonumber(fields[12]) + tonumber(fields[13])) / ticks -- user and system
 end
 
 local units = { us = 1e-3, ms = 1, s = 1e3 }

@@ -55,6 +55,26 @@ describe("inside nginx", function()
           loop.cancel(long)
           ngx.print(tostring(select(2, pcall(long.join, long))))
         } }
+        location /begin { content_by_lua_block {
+          local loop = require("unbusy.loops.nginx").loop
+          said.sum, said.open = 0, 250
+          for i = 1, 250 do
+            assert(loop.nursery(function()
+              if i % 50 == 0 then
+                said.open = said.open - 1
+                error("oh " .. i, 0)
+              end
+              if ask("t" .. i) == "echo: t" .. i then said.sum = said.sum + 1 end
+              said.open = said.open - 1
+            end))
+            if i % 7 == 0 then ngx.sleep(0) end
+          end
+          ngx.print "begun"
+        } }
+        location /begun { content_by_lua_block {
+          while said.open > 0 do ngx.sleep(0.01) end
+          ngx.print(said.sum)
+        } }
         location /timer { content_by_lua_block {
           local said
           ngx.timer.at(0, function() said = ask "from a timer" end)
@@ -112,6 +132,17 @@ describe("inside nginx", function()
     for i = 1, 20 do all[i] = "echo: t" .. i .. " " end
     assert.equal(table.concat(all), (site:get "/threads"))
     assert.equal(table.concat(all) .. "false oh cancelled", (site:get "/tasks"))
+  end)
+
+  it("in work that outlives its request", function()
+    for _ = 1, 2 do
+      assert.equal("begun", (site:get "/begin"))
+      assert.equal("245", (site:get "/begun"))
+    end
+    local faults = {}
+    for i in site:faults():gmatch "unbusy: oh (%d+)" do faults[#faults + 1] = i end
+    assert.equal("50 100 150 200 250 50 100 150 200 250", table.concat(faults, " "))
+    site:forget_faults()
   end)
 
   it("where nothing may wait, a call raises and says what to do", function()

@@ -16,6 +16,7 @@ local collect = require "unbusy.collect"
 local core = require "unbusy.core"
 local hosted = require "unbusy.loops.hosted"
 local now = require "unbusy.clock"
+local scheduler = require "unbusy.loops.scheduler"
 local wire = require "unbusy.loops.wire"
 
 local ngx = ngx -- luacheck: ignore 113
@@ -144,7 +145,6 @@ end
 local LOOK = 0.5   -- seconds between two looks around
 local FOR_EVER = 1e6 -- seconds
 local POLL = 0.005 -- seconds between two steps where there is no bell
-local RENEW = 1e5  -- turns: what nginx took for a timer it gives back when that has ended
 local PATIENCE = 2 -- seconds that a timer may take to begin; nginx drops those that are too many
 
 local reader = nil -- { began = seconds, running =, bell =, socket = }
@@ -186,7 +186,7 @@ end
 -- Leaves when nothing is open and nothing has moved between two looks.
 local function read(r)
   local looked, turns = now(), 0
-  for _ = 1, RENEW do
+  while true do
     turn(r)
     if ngx.worker.exiting() and is_idle() then return end
     local time = now()
@@ -260,6 +260,54 @@ function loop.open(request, body)
   if not ok then return nil, message, code end
   return wire.open(request, body, loop.event())
 end
+
+-- {== Work that outlives its request =======================================
+
+local ROOM = 100 -- tasks of one nursery: nginx looks through all threads of a request, one by one
+
+local nursery = nil -- { jobs = list, left = room, open = count, news = semaphore }
+
+local function run_job(n, job)
+  local ok, message = pcall(job)
+  if not ok and message ~= scheduler.cancelled then ngx.log(ngx.ERR, "unbusy: ", message) end
+  n.open = n.open - 1
+  if n.open == 0 then n.news:post(1) end
+end
+
+-- Begins what has come until then, and waits for more as long as something of it is under way.
+local function run_nursery(_, n)
+  repeat
+    local jobs = n.jobs
+    n.jobs = {}
+    for _, job in ipairs(jobs) do loop.spawn(run_job, n, job) end
+    if n.open > 0 and n.left > 0 then n.news:wait(LONGEST) end
+  until not n.jobs[1] and (n.open == 0 or n.left == 0)
+  if nursery == n then nursery = nil end
+end
+
+local function begin_nursery()
+  local n = { jobs = {}, left = ROOM, open = 0, news = assert(semaphore.new(0)) }
+  local ok, message = ngx.timer.at(0, run_nursery, n)
+  if not ok then return nil, "nginx has no timer left: " .. message, "full" end
+  nursery = n
+  return n
+end
+
+--- Begins a task that runs `f()` and belongs to the worker: it goes on when the request in which
+--- this was called has ended.
+---@param f function
+---@return boolean? true, string? message, string? code
+function loop.nursery(f)
+  local n, message, code = nursery, nil, nil
+  if not n or n.left == 0 then n, message, code = begin_nursery() end
+  if not n then return nil, message, code end
+  n.left, n.open = n.left - 1, n.open + 1
+  n.jobs[#n.jobs + 1] = f
+  n.news:post(1)
+  return true
+end
+
+-- }========================================================================
 
 --- Runs `f(loop, value)` where it is called, and gives what it gives; raises in a phase of nginx
 --- that cannot wait.
