@@ -131,14 +131,6 @@ function source:read(deadline)
   end
 end
 
---- From now on it is read in this loop, whose events are of its own kind.
----@param loop table
-function source:move(loop)
-  if loop == self.loop then return end
-  self.loop = loop
-  if self.exchange then self.exchange.event = loop.event() end
-end
-
 --- Puts pieces back, to be read again first.
 function source:unread(pieces)
   for i = #pieces, 1, -1 do

@@ -56,9 +56,15 @@ end
 -- The codes of a transfer that broke all mean one thing once the answer has begun.
 local cuts = { network = "cut", empty = "cut", upstream = "cut", busy = "cut" }
 
+-- From now on it is read in this loop, whose events are of its own kind.
+local function move(self, loop)
+  local left = self.left
+  self.call.loop, left.loop = loop, loop
+  if left.exchange then left.exchange.event = loop.event() end
+end
+
 local function read(loop, self)
-  self.call.loop = loop
-  self.left:move(loop)
+  if loop ~= self.call.loop then move(self, loop) end
   local mark = loop.own and loop.own(self)
   local ok, piece, message, code, detail = pcall(self.clock.read, self.clock, self.left)
   if loop.own then loop.disown(mark) end

@@ -21,10 +21,13 @@ local verbs = { "enter", "now", "sleep", "wait", "event", "spawn", "cancel", "op
 
 local named = { tasks = tasks, cqueues = cqueues, luv = luv, nginx = nginx }
 
--- The loop of the place where the caller is.
+local loaded = package.loaded
+
+-- The loop of the place where the caller is. Plain Lua pays for it at each call: one look at what
+-- is loaded.
 local function here()
   if nginx.present then return nginx end
-  if cqueues.is_here() then return cqueues end
+  if loaded.cqueues and cqueues.is_here() then return cqueues end
   if luv.in_neovim and not scheduler.current() then return luv end
   return tasks
 end
