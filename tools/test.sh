@@ -1,7 +1,8 @@
 #!/bin/sh
 # test.sh SUITE…: runs suites, shows what each prints, and closes with "N passed, N failed".
-#   unit        every spec on Lua 5.4 and LuaJIT
+#   unit        every spec but those of nginx, on Lua 5.4 and LuaJIT
 #   sanitize    the same specs against a core built with ASan and UBSan
+#   nginx       what runs inside nginx, whose Lua is LuaJIT whoever tests it
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
@@ -47,19 +48,34 @@ busted_with() { # HOST CORE_DIR [option or spec…]
   host=$1 core=$2
   shift 2
   env "$paths" LUA_CPATH="$core/?.so;;" UNBUSY_LUA="$host" \
-    ${checker:-} "$host" /usr/bin/busted --output=plainTerminal --pattern=_spec "${@:-spec}" 2>&1 | tee "$log"
+    ${checker:-} "$host" /usr/bin/busted --output=plainTerminal --pattern=_spec "$@" 2>&1 | tee "$log"
   count_busted
+}
+
+nginx_specs() {
+  find spec -name '*_spec.lua' |
+    grep -e /gateway/ -e /nginx/ -e /serve -e /docs_openresty_spec | sort
+}
+
+other_specs() {
+  find spec -name '*_spec.lua' |
+    grep -v -e /gateway/ -e /nginx/ -e /serve -e /docs_openresty_spec | sort
 }
 
 unit() {
   for lua in lua5.4 luajit; do
     echo "== specs on $lua"
-    busted_with $lua "build/$lua"
+    busted_with $lua "build/$lua" $(other_specs)
   done
   echo "== on luajit without the FFI: what it serves otherwise"
   export UNBUSY_FFI=off
   busted_with luajit build/luajit spec/breaker*_spec.lua spec/limiter*_spec.lua spec/sse*_spec.lua
   unset UNBUSY_FFI
+}
+
+nginx() {
+  echo "== specs inside nginx"
+  busted_with luajit build/luajit $(nginx_specs)
 }
 
 sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
@@ -77,7 +93,7 @@ sanitize() {
     echo "== specs on $lua under ASan and UBSan"
     sanitized_build $lua || { failed=$((failed + 1)); continue; }
     export ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1
-    busted_with "build/asan/$lua/host" "build/asan/$lua"
+    busted_with "build/asan/$lua/host" "build/asan/$lua" $(other_specs)
     unset ASAN_OPTIONS UNBUSY_SANITIZED
   done
 }
@@ -203,7 +219,7 @@ no_faults() { # LOG
 
 # What runs in processes of its own is out of the helper's reach, and a crowd takes hours.
 collector_specs() {
-  find spec -name '*_spec.lua' |
+  other_specs |
     grep -v -E '/(demo|cli|readme|busyd|busyd_load|faults|engine_leaving)_spec|/cli/' | sort
 }
 
@@ -234,7 +250,7 @@ soak() {
 
 for suite in "$@"; do
   case $suite in
-    unit|sanitize|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
+    unit|sanitize|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
