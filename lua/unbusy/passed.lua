@@ -5,7 +5,6 @@
 --
 -- `status` is the server's, `headers` are those that concern who asked (see `unbusy.headers`).
 local news = require "unbusy.news"
-local pieces = require "unbusy.source"
 
 local passed = {}
 passed.__index = passed
@@ -33,8 +32,6 @@ function source:read(deadline)
   if a then return nil, b, a, { phase = c.phase, lasting = c.lasting or nil } end
   return nil
 end
-
-source.move = pieces.move
 
 function source.answer()
   return {}

@@ -320,13 +320,19 @@ local function line_up(self, call, targets, now, asked, yields)
   return place, message, code, detail
 end
 
+-- Does a call of another process wait longer, and has this one the time to let it go first?
+local function must_yield(self, call, now)
+  local patience = math.min(self.max_wait, call.deadline - now)
+  return self.waits and patience > 2 * self.common.GRACE and self.common:elder()
+end
+
 --- Gives a place at one of `targets`, waiting for it if need be.
 ---@param call table
 ---@param targets table[] in the order in which they are wanted
 ---@return table? place, string? message, string? code, table? detail
 function queue:enter(call, targets)
   local now = call.loop.now()
-  local yields = self.common and self.count == 0 and self.waits and self.common:elder() or false
+  local yields = self.common ~= nil and self.count == 0 and must_yield(self, call, now)
   local may_walk_in = self.count == 0 and not self.serving and now < call.deadline and not yields
   local place = may_walk_in and walk_in(self, call, targets, now)
   if place then return place end
