@@ -6,7 +6,7 @@
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
-#   third       a mock server from npm through our client, and OpenAI's SDK through our gateway
+#   third       a mock server from npm through our client; OpenAI's SDK and curl through our gateway
 #   oom         every allocation fails once: Lua's and libcurl's, under ASan (the core's are in unit)
 #   oom_quick   the same for some of Lua's, on Lua 5.4, without ASan
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
@@ -122,7 +122,7 @@ third() {
     echo "== third-party mock on $lua"
     busted_third $lua third_party_third
   done
-  echo "== OpenAI's SDK through the gateway"
+  echo "== OpenAI's SDK and curl through the gateway"
   busted_third luajit openai_third
 }
 

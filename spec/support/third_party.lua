@@ -1,10 +1,12 @@
---- Starts and steers the mock server from npm (see third_party.sh, which installs it).
+--- Others' software from npm (see third_party.sh, which installs it): starts and steers the mock
+--- server, and runs the scripts that use OpenAI's SDK.
 --
 --     local server = third_party.start()
 --     server.url, server.key                     -- for a target
 --     server:chaos("a test", { dropRate = 0.2 }) -- faults for requests with "x-test-id: a test"
 --     server:journal "a test"                    -- what it has received from them
 --     server:stop()
+--     third_party.sdk("chat", { url = url, key = key })  -- what openai/chat.mjs has seen
 local cjson = require "cjson"
 
 local third_party = {}
@@ -136,6 +138,20 @@ function Server:metric(name)
     if found == name then counts[labels] = tonumber(value) end
   end
   return counts
+end
+
+--- Runs a script of `third_party/openai`.
+---@param name string
+---@param where table url, key; given = what the script is given
+---@return any told what it prints, decoded; raises with all of its words when that is no JSON
+function third_party.sdk(name, where)
+  local command = "OPENAI_BASE_URL=%s OPENAI_API_KEY=%s sh %s sdk %s %s 2>&1"
+  local out = output_of(command:format(quote(where.url), quote(where.key),
+    quote(root .. "spec/support/third_party.sh"), quote(name),
+    quote(where.given and cjson.encode(where.given) or "{}")))
+  local ok, told = pcall(cjson.decode, out)
+  if not ok then error(("third_party: %s.mjs: %s"):format(name, out), 2) end
+  return told
 end
 
 -- The numbers of its sockets, as a set.
