@@ -137,7 +137,9 @@ describe("unbusy serve", function()
       server:signal("KILL", nginx)
       assert.equal(1, server:ended())
       assert.is_truthy(server:said():find("nginx has ended by itself (status 137)", 1, true))
-      for pid in workers:gmatch "%d+" do assert.is_falsy(exists(pid)) end
+      for pid in workers:gmatch "%d+" do
+        served.wait(function() return not exists(pid) end, "the end of a worker")
+      end
       assert.equal("0", place:folders())
     end)
   end)
