@@ -22,39 +22,18 @@ local function fail_all(b)
 end
 
 describe("processes of one region", function()
-  local r, children
+  local r, children, fork, finish
 
   after_each(function()
-    for _, child in ipairs(children) do child:kill() end
+    children:end_all()
     r:close()
     regions.collect()
   end)
   guard.watch(before_each, after_each) -- looks before what follows, and after what stands above
   before_each(function()
-    children = {}
+    children, fork, finish = regions.family()
     r = assert(region.new { bytes = 2 * LEAST })
   end)
-
-  local function fork(f)
-    local child = regions.fork(f)
-    children[#children + 1] = child
-    return child
-  end
-
-  -- The end of one that `fork` began.
-  local function finish(child)
-    for i, c in ipairs(children) do
-      if c == child then table.remove(children, i) end
-    end
-    return child:wait()
-  end
-
-  local function kill(child, unwaited)
-    for i, c in ipairs(children) do
-      if c == child then table.remove(children, i) end
-    end
-    child:kill(unwaited)
-  end
 
   describe("have one state", function()
     it("and trip a breaker on as many failures as one alone", function()
@@ -168,16 +147,16 @@ describe("processes of one region", function()
       local one, two, three = take(5), take(7), take(11)
       for _, child in ipairs { one, two, three } do child:said "taken" end
       assert.equal(24, b:stats().outstanding)
-      kill(two)
+      children:kill(two)
       outstanding_is(b, 17)
       process.kill(one.pid, STOP) -- lives, though it does not move
       process.nap(1.2e6)
       assert.equal(17, b:stats().outstanding)
       process.kill(one.pid, CONT)
-      kill(one, "unwaited")
+      children:kill(one, "unwaited")
       outstanding_is(b, 12) -- a zombie is dead
       process.wait(one.pid)
-      kill(three)
+      children:kill(three)
       outstanding_is(b, 1)
       assert.is_true(b:report(mine, "ok"))
       assert.equal(1, r:stats().processes)
@@ -196,7 +175,7 @@ describe("processes of one region", function()
       child:said "taken"
       assert.is_nil((b:allow()))
       assert.is_true(b:retry_after() > 900)
-      kill(child)
+      children:kill(child)
       local ticket = regions.wait_for(function() return (b:allow()) end, "the permit")
       assert.is_true(b:report(ticket, "ok"))
       assert.equal("closed", b:state())
@@ -241,7 +220,7 @@ describe("processes of one region", function()
       assert.equal(511, r:stats().processes)
       assert.equal(511, b:stats().outstanding)
       for i = 1, 511 do
-        if crowd[i] ~= zero then kill(crowd[i]) end
+        if crowd[i] ~= zero then children:kill(crowd[i]) end
       end
       outstanding_is(b, 1) -- that of the one without a number
       assert.equal(1, r:stats().processes)
@@ -291,7 +270,7 @@ describe("processes of one region", function()
       worker:said "open"
       assert.equal("closed", new:state())
       assert.equal(2, r:stats().parts)
-      kill(worker)
+      children:kill(worker)
       regions.collect()
       regions.wait_for(function()
         new:allow()
@@ -379,7 +358,7 @@ describe("processes of one region", function()
         while true do process.nap(1e6) end
       end)
       child:said "ready"
-      kill(child)
+      children:kill(child)
       assert.is_true(regions.exists(name))
       local own = assert(region.new { name = name })
       local b = assert(breaker.new { region = own, name = "b" })

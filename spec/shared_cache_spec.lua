@@ -18,31 +18,18 @@ local function is_whole(key, value)
 end
 
 describe("processes of one region", function()
-  local r, children
+  local r, children, fork, finish
 
   after_each(function()
-    for _, child in ipairs(children) do child:kill() end
+    children:end_all()
     r:close()
     regions.collect()
   end)
   guard.watch(before_each, after_each)
   before_each(function()
-    children = {}
+    children, fork, finish = regions.family()
     r = assert(region.new { bytes = 8 * 1024 * 1024 })
   end)
-
-  local function fork(f)
-    local child = regions.fork(f)
-    children[#children + 1] = child
-    return child
-  end
-
-  local function finish(child)
-    for i, c in ipairs(children) do
-      if c == child then table.remove(children, i) end
-    end
-    return child:wait()
-  end
 
   describe("have one cache", function()
     local function new_cache(more)
@@ -104,8 +91,7 @@ describe("processes of one region", function()
         end)
         local before = c:stats().stored
         regions.wait_for(function() return c:stats().stored > before + round end)
-        children = {}
-        child:kill()
+        children:kill(child)
         for k = 0, 149 do
           local value = c:get(tostring(k))
           if value then
@@ -178,8 +164,7 @@ describe("processes of one region", function()
         local before = t:stats().total
         regions.wait_for(function() return t:stats().total ~= before end)
         process.nap(200)
-        children = {}
-        child:kill()
+        children:kill(child)
         local sum, last = 0, math.huge
         for _, entry in ipairs(t:top()) do
           assert.matches("^key %d+$", entry.key)

@@ -6,38 +6,18 @@ local region = require "unbusy.region"
 local regions = require "spec.support.regions"
 
 describe("processes of one region", function()
-  local r, children
+  local r, children, fork, finish
 
   after_each(function()
-    for _, child in ipairs(children) do child:kill() end
+    children:end_all()
     r:close()
     regions.collect()
   end)
   guard.watch(before_each, after_each)
   before_each(function()
-    children = {}
+    children, fork, finish = regions.family()
     r = assert(region.new { bytes = 1024 * 1024 })
   end)
-
-  local function fork(f)
-    local child = regions.fork(f)
-    children[#children + 1] = child
-    return child
-  end
-
-  local function finish(child)
-    for i, c in ipairs(children) do
-      if c == child then table.remove(children, i) end
-    end
-    return child:wait()
-  end
-
-  local function kill(child)
-    for i, c in ipairs(children) do
-      if c == child then table.remove(children, i) end
-    end
-    child:kill()
-  end
 
   -- As many tickets as there are to be had.
   local function take_all(l)
@@ -97,7 +77,7 @@ describe("processes of one region", function()
       child:said "holds 10"
       local l = new_limiter()
       assert.is_nil(l:allow())
-      kill(child)
+      children:kill(child)
       regions.wait_for(function() return l:allow() end, "a ticket")
       assert.equal(1, l:in_flight())
     end)
@@ -169,7 +149,7 @@ describe("processes of one region", function()
       end)
       child:said "begun"
       assert.equal(100, b:stats().active)
-      kill(child)
+      children:kill(child)
       regions.wait_for(function() return b:stats().active == 0 end, "the end of its calls")
       assert.equal(0, b:stats().permits)
     end)

@@ -48,10 +48,10 @@ end
 local question = { messages = { { role = "user", content = "x" } } }
 
 describe("clients of one region", function()
-  local r, children, clients
+  local r, children, fork, finish, clients
 
   after_each(function()
-    for _, child in ipairs(children) do child:kill() end
+    children:end_all()
     for _, c in ipairs(clients) do c:close() end
     clients = nil
     r:close()
@@ -60,7 +60,8 @@ describe("clients of one region", function()
   end)
   guard.watch(before_each, after_each)
   before_each(function()
-    children, clients = {}, {}
+    children, fork, finish = regions.family()
+    clients = {}
     r = assert(region.new { bytes = 4 * 1024 * 1024 })
   end)
 
@@ -71,19 +72,6 @@ describe("clients of one region", function()
     local c = assert(unbusy.new(o))
     clients[#clients + 1] = c
     return c
-  end
-
-  local function fork(f)
-    local child = regions.fork(f)
-    children[#children + 1] = child
-    return child
-  end
-
-  local function finish(child)
-    for i, c in ipairs(children) do
-      if c == child then table.remove(children, i) end
-    end
-    return child:wait()
   end
 
   local function good() return 200, GOOD end
@@ -232,8 +220,7 @@ describe("clients of one region", function()
     local l = mine.targets[1]:limiter ""
     assert.equal(2, l:in_flight())
     assert.equal(3, r:stats().waiting)
-    children = {}
-    child:kill()
+    children:kill(child)
     regions.wait_for(function() return l:in_flight() == 0 end, "its places")
     assert.equal(0, r:stats().waiting)
     assert.equal(0, mine.budget:stats().active)

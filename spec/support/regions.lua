@@ -128,6 +128,43 @@ function regions.fork(f)
   process.leave()
 end
 
+local family = {}
+family.__index = family
+
+--- The processes of one test: `fork(f)`, `finish(one)` and `kill(one, unwaited)` as below, and
+--- `end_all()` for those that are left.
+function regions.family()
+  local self = setmetatable({}, family)
+  return self, function(f) return self:fork(f) end, function(one) return self:finish(one) end
+end
+
+function family:fork(f)
+  local one = regions.fork(f)
+  self[#self + 1] = one
+  return one
+end
+
+local function let_go(self, one)
+  for i, c in ipairs(self) do
+    if c == one then table.remove(self, i) end
+  end
+end
+
+--- Waits for its end, and gives what f gave.
+function family:finish(one)
+  let_go(self, one)
+  return one:wait()
+end
+
+function family:kill(one, unwaited)
+  let_go(self, one)
+  one:kill(unwaited)
+end
+
+function family:end_all()
+  while self[1] do self:kill(self[1]) end
+end
+
 --- Runs f in a forked process to its end: what it gave, as text.
 function regions.child(f)
   return regions.fork(f):wait()
