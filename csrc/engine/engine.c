@@ -28,8 +28,8 @@
 #include "base/process.h"
 #include "engine/pipe_guard.h"
 
-#define EVENTS 64           /* taken from the epoll at once */
-#define ROUNDS 32           /* of work before others get their turn */
+#define EVENTS 32           /* served in one step, before others get their turn */
+#define ROUNDS 32           /* of timeouts, likewise */
 #define IDLE_CONNECTIONS 512L
 #define AGAIN_LEAST 1000    /* microseconds; see 'ask_deadline' */
 #define AGAIN_MOST 64000
@@ -274,12 +274,9 @@ static void serve (ub_engine *e, const struct epoll_event *event) {
 
 static void step (ub_engine *e) {
   struct epoll_event events[EVENTS];
-  int round, count = EVENTS, i;
-  for (round = 0; round < ROUNDS && count == EVENTS; round++) {
-    count = epoll_wait(e->epoll_fd, events, EVENTS, 0);
-    for (i = 0; i < count; i++)
-      serve(e, &events[i]);
-  }
+  int count = epoll_wait(e->epoll_fd, events, EVENTS, 0), i;
+  for (i = 0; i < count; i++)
+    serve(e, &events[i]);
   ub_engine_settle(e);
 }
 

@@ -84,7 +84,8 @@ int ub_engine_fd (const ub_engine *e);
 */
 int ub_engine_submit (ub_engine *e, const ub_request *request, uint64_t *id);
 
-/* Do what is due, without waiting. UB_OK or UB_ECLOSED. */
+/* Do what is due, without waiting, or a part of it: then another step is due at once, and
+** others had their turn. UB_OK or UB_ECLOSED. */
 int ub_engine_step (ub_engine *e);
 
 /* Wait at most 'us' (negative: for ever) until a step is due or a signal comes. */
