@@ -27,6 +27,15 @@ describe("inside nginx, a client that leaves", function()
           kept = stream
           ngx.sleep(1000)
         } }
+        location /unwatched {
+          lua_check_client_abort off;
+          content_by_lua_block {
+            for piece in client:stream(question()):pieces() do
+              ngx.print(piece.text or "")
+              if not ngx.flush(true) then return end
+            end
+          }
+        }
         location /forgotten { content_by_lua_block {
           client:stream(question())
           ngx.print "done"
@@ -133,6 +142,14 @@ describe("inside nginx, a client that leaves", function()
   it("that reads nothing: the handler stands in ngx.flush", function()
     up:programme { script = { { preset = "huge_event", bytes = 2 ^ 23 } }, reset = true }
     local id = open "/stream"
+    engines.await_head(e, id)
+    leave { id }
+    assert_ended(1)
+  end)
+
+  it("that nobody watches (lua_check_client_abort off), at the first write that fails", function()
+    up:programme { token_interval = 0.05, answer = { tokens = 10000 }, reset = true }
+    local id = open "/unwatched"
     engines.await_head(e, id)
     leave { id }
     assert_ended(1)
