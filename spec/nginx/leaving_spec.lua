@@ -27,6 +27,15 @@ describe("inside nginx, a client that leaves", function()
           kept = stream
           ngx.sleep(1000)
         } }
+        location /unwatched {
+          lua_check_client_abort off;
+          content_by_lua_block {
+            for piece in client:stream(question()):pieces() do
+              ngx.print(piece.text or "")
+              if not ngx.flush(true) then return end
+            end
+          }
+        }
         location /forgotten { content_by_lua_block {
           client:stream(question())
           ngx.print "done"
@@ -138,6 +147,14 @@ describe("inside nginx, a client that leaves", function()
     assert_ended(1)
   end)
 
+  it("that nobody watches (lua_check_client_abort off), at the first write that fails", function()
+    up:programme { token_interval = 0.05, answer = { tokens = 10000 }, reset = true }
+    local id = open "/unwatched"
+    engines.await_head(e, id)
+    leave { id }
+    assert_ended(1)
+  end)
+
   it("calls in its light threads and tasks", function()
     local ids = { open "/thread" }
     drive_until(function() return up:counts().in_service == 1 end)
@@ -177,6 +194,41 @@ describe("inside nginx, a client that leaves", function()
     up:programme { token_interval = 0.05, answer = { tokens = 10000 }, reset = true }
     assert.equal("done", (site:get "/forgotten"))
     assert_ended(1)
+  end)
+
+  it("a watcher that calls out of what ends for its client does not hold up all others", function()
+    up:programme { latency = 300, reset = true }
+    local other = sites.start { targets = { { name = "a", url = up.url .. "/v1" } }, init = [[
+      local unbusy = require "unbusy"
+      rawset(_G, "said", "")
+      local second = unbusy.new { targets = { { name = "a", url = "]] .. up.url .. [[/v1" } } }
+      function client.on_event(event)
+        if event.type ~= "state" then return end
+        local ok, message = pcall(second.chat, second, question())
+        said = ok and "ok" or message
+      end
+    ]], locations = [[
+      location /end { content_by_lua_block {
+        local stream = client:stream(question())
+        stream.answer:on_end(function() client:state_changed(client.targets[1], "a", "b") end)
+        ngx.print "begun"
+        ngx.flush(true)
+        ngx.sleep(1000)
+      } }
+      location /said { content_by_lua_block { ngx.print(said) } }
+    ]] }
+    up:programme { token_interval = 0.05, answer = { tokens = 10000 }, reset = true }
+    local id = assert(e:submit { url = other.url .. "/end", method = "GET", headers = {} })
+    engines.await_head(e, id)
+    leave { id }
+    local said = sites.await("it was told", function()
+      local text = other:get "/said"
+      return text ~= "" and text
+    end)
+    assert.matches("and here all others would: make it in a timer", said, 1, true)
+    up:programme { reset = true }
+    assert.equal("echo: hi", (other:get "/chat"))
+    other:stop()
   end)
 
   it("hundreds at once, at any moment", function()

@@ -3,6 +3,8 @@ local core = require "unbusy.core"
 local engines = require "spec.support.engines"
 local sites = require "spec.support.site"
 
+if not package.loaded.jit then return end -- nginx runs LuaJIT, whoever tests it
+
 local RELOADS = math.ceil(100 * (tonumber(os.getenv "UNBUSY_SOAK") or 1))
 
 describe("inside nginx", function()

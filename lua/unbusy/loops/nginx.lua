@@ -131,10 +131,12 @@ end
 
 -- What nobody has come to see for so long that its time is up.
 local function expire(time)
+  local all = {} -- who is told may do anything, also begin something
   for _, things in pairs(owned) do
-    for thing in pairs(things) do
-      if thing.expire then thing:expire(time) end
-    end
+    for thing in pairs(things) do all[#all + 1] = thing end
+  end
+  for _, thing in ipairs(all) do
+    if thing.expire then thing:expire(time) end
   end
 end
 
@@ -147,7 +149,7 @@ local FOR_EVER = 1e6 -- seconds
 local POLL = 0.005 -- seconds between two steps where there is no bell
 local PATIENCE = 2 -- seconds that a timer may take to begin; nginx drops those that are too many
 
-local reader = nil -- { began = seconds, running =, bell =, socket = }
+local reader = nil -- { began = seconds, running = its coroutine, bell =, socket = }
 
 local function connect(r)
   local fd, message = wire.host()
@@ -208,7 +210,7 @@ end
 
 local function run_reader(_, r)
   if reader ~= r then return end -- it came too late, and another one was begun
-  r.running = true
+  r.running = coroutine.running()
   local ok, message = pcall(serve, r)
   if not ok then ngx.log(ngx.ERR, "unbusy: ", message) end
   if r.socket then r.socket:close() end
@@ -316,6 +318,9 @@ function nginx.enter(f, value)
   if not may_wait[phase] then
     error(("unbusy: a call must wait, which the phase '%s' of nginx cannot: make it in rewrite, "
       .. "access or content, or in a timer (ngx.timer.at)"):format(phase), 2)
+  elseif reader and reader.running == coroutine.running() then
+    error("unbusy: a call must wait, and here all others would: make it in a timer "
+      .. "(ngx.timer.at)", 2)
   end
   return f(loop, value)
 end
