@@ -6,7 +6,7 @@ return {
       models = { default = "deepseek-flash" } },
   },
   clocks = { total = 120 },
-  cache = { entries = 10000, ttl = 300 }, -- in each worker
+  cache = { entries = 10000, ttl = 300 }, -- one for all workers
   fallback = "系统繁忙,请稍后再试",
   gateway = {
     body = 8 * 1024 * 1024, -- the largest request
