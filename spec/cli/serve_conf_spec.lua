@@ -1,5 +1,6 @@
 -- What `unbusy serve` refuses to start, and the configuration it writes.
 local address = require "unbusy.cli.address"
+local cache = require "unbusy.cache"
 local nginx_conf = require "unbusy.cli.nginx_conf"
 local served = require "spec.support.served"
 
@@ -155,6 +156,13 @@ describe("unbusy serve", function()
         local path = place:write("nginx.conf", text)
         assert.equal("", served.output(("nginx -t -q -e stderr -c %s 2>&1"):format(quote(path))))
       end
+    end)
+
+    it("leaves no memory behind that the workers would share", function()
+      local path = config()
+      printed { path }
+      local key = tostring(cache.key(path, false)):match ": (%x+)"
+      assert.equal("", served.output(("ls /dev/shm | grep -- '-gateway-%s$'"):format(key)))
     end)
 
     it("leaves files and the foreground to whoever runs nginx", function()

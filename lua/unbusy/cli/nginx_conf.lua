@@ -173,7 +173,9 @@ events {}
 http {
 ${lua}
   init_by_lua_block {
-    require("unbusy.gateway").new ${config}
+    require("unbusy.gateway").new(${config}).client:close()
+    collectgarbage() -- what it shared with other processes goes with its parts
+    collectgarbage()
     os.exit(0)
   }
 }
