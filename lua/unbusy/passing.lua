@@ -22,10 +22,11 @@ local function unescaped(text)
   return (text:gsub("%%(%x%x)", function(digits) return string.char(tonumber(digits, 16)) end))
 end
 
--- Does it lead up, in whatever way it is written?
+-- Does it lead up, in whatever way it is written? Some servers take "..;x" for "..": what is behind
+-- the semicolon is a parameter of the segment.
 local function has_dots(path)
   for segment in path:gmatch "[^/]+" do
-    if segment == "." or segment == ".." then return true end
+    if segment:find "^%.%.?$" or segment:find "^%.%.?;" then return true end
   end
   return false
 end

@@ -45,6 +45,9 @@ local function check_needed(kind, request)
   if kind == "chat" and (type(value) ~= "table" or value[1] == nil) then
     return errors.invalid("messages: a list of at least one expected", "messages")
   end
+  if kind == "complete" and type(value) == "table" and value.id ~= nil then
+    return errors.invalid("prompt: a stored one is for responses", "prompt")
+  end
 end
 
 local function check_foreign(kind, request)

@@ -90,8 +90,20 @@ end
 
 local nobody = {} -- no key yet
 
-local function new_ctx(self)
+-- Conditions are about what the upstream has. nginx would hold them against our own answer, when
+-- the call has been made and paid for: 304 or 412 for a chat.
+local conditions = { "if-match", "if-none-match", "if-modified-since", "if-unmodified-since" }
+
+local function all_headers()
   local headers = setmetatable(ngx.req.get_headers(0), nil) -- all; nginx bounds them
+  for _, name in ipairs(conditions) do
+    if headers[name] then ngx.req.clear_header(name) end
+  end
+  return headers
+end
+
+local function new_ctx(self)
+  local headers = all_headers()
   return setmetatable({ gateway = self, client = self.client, headers = headers,
     record = log.record(), method = ngx.req.get_method(), path = ngx.var.uri, key = nobody,
     began = self.client.now(), own_id = false, status = false, cancel = false, begun = false,
@@ -124,7 +136,7 @@ end
 
 -- What went wrong is ours; the log says it, the client learns no more than that.
 local function internal(message)
-  ngx.log(ngx.ERR, "unbusy: ", message)
+  ngx.log(ngx.ERR, "unbusy: ", tostring(message)) -- nginx raises what is no text
   return errors.new(500, "the gateway has failed; its log says why")
 end
 

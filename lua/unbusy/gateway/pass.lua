@@ -7,8 +7,10 @@ local log = require "unbusy.gateway.log"
 
 local pass = {}
 
--- Headers of such requests that go on besides `gateway.forward`.
-local more = { "content-type", "accept", "range", "if-none-match", "if-modified-since" }
+-- Headers of such requests that go on besides `gateway.forward`: what the body is, what is wanted,
+-- and on which conditions. Half of these would be another request.
+local more = { "content-type", "content-encoding", "accept", "range", "if-range", "if-match",
+  "if-none-match", "if-modified-since", "if-unmodified-since" }
 
 -- What nginx writes by itself, or the answer's own way decides.
 local own = { date = true, server = true, connection = true, ["content-length"] = true,

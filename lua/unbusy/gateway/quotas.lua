@@ -13,6 +13,8 @@ quotas.__index = quotas
 local WINDOW = 60
 local NAMES = 8 -- for each key: calls and tokens of some minutes
 
+local MOST = 1e12 -- tokens of a call, whatever a server says: so that sums stay finite
+
 local kinds = { "tokens", "calls" }
 
 local function has_quota(keys)
@@ -21,7 +23,11 @@ local function has_quota(keys)
   end
 end
 
---- Counts for these keys, in a region of their own where none is given.
+local function counts_in(shared, keys)
+  return counters.new { counters = keys * NAMES + 64, region = shared, name = "gateway quotas" }
+end
+
+--- Counts for these keys, in a region of their own where none is given, or it has no room left.
 ---@param keys table[]? { name =, calls =, tokens = }, …
 ---@param shared userdata? a region
 ---@param now function? gives seconds
@@ -29,13 +35,16 @@ end
 function quotas.new(keys, shared, now)
   local self = setmetatable({ now = now or clock }, quotas)
   if not has_quota(keys) then return self end
-  local message
-  if not shared then
+  local message, code
+  if shared then
+    self.counts, message, code = counts_in(shared, #keys)
+    if code and code ~= "full" then return nil, message end
+  end
+  if not self.counts then -- no room there for so many
     shared, message = region.new { bytes = 512 * 1024 + #keys * NAMES * 256 }
     if not shared then return nil, message end
+    self.counts, message = counts_in(shared, #keys)
   end
-  self.counts, message = counters.new { counters = math.min(#keys * NAMES + 64, 1048576),
-    region = shared, name = "gateway quotas" }
   if not self.counts then return nil, message end
   return self
 end
@@ -83,6 +92,7 @@ end
 ---@param tokens number
 function quotas:spend(key, tokens)
   if not key.tokens or tokens <= 0 then return end
+  tokens = math.min(tokens, MOST)
   self.counts:add(name_of(key, "tokens", math.floor(self.now() / WINDOW)), tokens)
 end
 
