@@ -1,5 +1,5 @@
 -- Processes that are killed while they write in a region: at each machine instruction of an
--- operation, and at random by the thousand. UNBUSY_KILLS=all steps through every instruction.
+-- operation, and at random by the thousand. UNBUSY_KILLS=n kills at every n-th.
 local breaker = require "unbusy.breaker"
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
@@ -14,8 +14,8 @@ local KILLED = 9
 local OUTCOMES = { "ok", "fail", "neutral", "busy" }
 
 -- Every so many instructions one is killed at; under sanitizers they are far more.
-local STRIDE = os.getenv "UNBUSY_KILLS" == "all" and 1
-  or os.getenv "UNBUSY_SANITIZED" and 297 or 29
+local STRIDE = tonumber(os.getenv "UNBUSY_KILLS")
+  or os.getenv "UNBUSY_SANITIZED" and 401 or 53
 
 -- {== At each instruction ==================================================
 

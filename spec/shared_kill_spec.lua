@@ -1,6 +1,6 @@
 -- Processes that are killed while they use a limiter, a budget, counters, a cache or a list of what
 -- comes often: at each machine instruction of an operation, and at random by the hundred.
--- UNBUSY_KILLS=all steps through every instruction.
+-- UNBUSY_KILLS=n kills at every n-th.
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
 local guard = require "spec.support.leak_guard"
@@ -12,7 +12,8 @@ local LEAST = 256 * 1024
 local KILLED = 9
 
 -- Every so many instructions one is killed at; under sanitizers they are far more.
-local STRIDE = os.getenv "UNBUSY_KILLS" == "all" and 1 or os.getenv "UNBUSY_SANITIZED" and 211 or 61
+local STRIDE = tonumber(os.getenv "UNBUSY_KILLS")
+  or os.getenv "UNBUSY_SANITIZED" and 1009 or 307
 local KILLS = 300 -- at random
 
 -- {== The parts ============================================================
