@@ -76,7 +76,7 @@ function target.new(given, account, shared)
   self.keys, self.no_key = keys, { secret = function() return nil end }
   if shared.breaker then
     local o = shared.breaker
-    if shared.common then o = shared.common:part(o, given.name) end
+    if shared.common then o = shared.common:part(o, shared.common.tag(given.name, given.url)) end
     local made, message, code = breaker.new(o)
     if not made then return nil, message, code end
     self.breaker = made
