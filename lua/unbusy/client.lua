@@ -79,6 +79,13 @@ local function build_targets(self, o, clock)
   return targets
 end
 
+-- Where the client's answers come from: a cache may be shared with others, or outlive a reload.
+local function sources_of(targets)
+  local from = {}
+  for i, t in ipairs(targets) do from[i] = { t.name, t.url, t.models } end
+  return shared.tag("from", from)
+end
+
 -- What needs memory, or room in the region: true, or nil and a failure.
 local function build_parts(self, o)
   local clock = self.now ~= monotonic and self.now or nil -- theirs is the clock of all parts anyway
@@ -89,6 +96,7 @@ local function build_parts(self, o)
   if code then return nil, message, code end
   self.cache, message, code = build_part(self, cache, "cache", o.cache, clock)
   if code then return nil, message, code end
+  if self.cache then self.sources = sources_of(self.targets) end
   return true
 end
 

@@ -54,6 +54,12 @@ function shared.open(given)
   return self
 end
 
+--- A name that stands for these pieces too: what is known of a server is not known of another one
+--- that a changed configuration gives the same name.
+function shared.tag(name, ...)
+  return name .. " " .. tostring(core.key(...)):match ": (%x+)"
+end
+
 --- The options of a part with its place in the region.
 ---@param given table options of the part
 ---@param name string what tells it from others of its kind

@@ -15,11 +15,13 @@ local left_out = { stream = true, stream_options = true, user = true,
   safety_identifier = true, prompt_cache_key = true }
 
 --- The key of a call; nil when its request cannot be written as JSON. A call that names its target
---- has a key of its own: it wants that target's answer.
+--- has a key of its own: it wants that target's answer. So have clients of other servers, though
+--- they may be called the same.
 ---@param call table
 ---@return userdata? key
 function stored.key(call)
-  return (cache.key_without(left_out, call.kind, call.options.target or false, call.request))
+  return (cache.key_without(left_out, call.client.sources, call.kind,
+    call.options.target or false, call.request))
 end
 
 local USUAL = 1 -- the temperature that servers take when none is given

@@ -3,7 +3,9 @@ local answers = require "unbusy.gateway.answers"
 local body = require "unbusy.gateway.body"
 local controls = require "unbusy.gateway.controls"
 local errors = require "unbusy.gateway.errors"
+local json = require "unbusy.json"
 local log = require "unbusy.gateway.log"
+local usage = require "unbusy.providers.answers"
 
 local pass = {}
 
@@ -47,6 +49,42 @@ local function set_header(ctx, answer)
   answers.set_header(ctx, answer)
 end
 
+-- {== Tokens ==============================================================
+
+local TAIL = 16384 -- bytes of an answer in which its usage is looked for
+local BYTES = 4    -- of a token, where nobody counts them
+
+-- Notes a piece of an answer that may tell what it has used; only where somebody wants to know.
+local function note(ctx, bytes)
+  if not ctx.key.tokens or ctx.method ~= "POST" then return end
+  ctx.answered = (ctx.answered or 0) + #bytes
+  ctx.tail = ((ctx.tail or "") .. bytes):sub(-TAIL)
+end
+
+-- The last `usage` that the answer has told.
+local function usage_of(ctx)
+  local text
+  for object in ctx.tail:gmatch '"usage"%s*:%s*(%b{})' do text = object end
+  return text and usage.usage(json.decode(text))
+end
+
+-- What is passed on counts for its key too: another spelling of a path is no way round its tokens.
+-- Of answers that do not say, streams are taken for what their length tells.
+local function spend(ctx, text, kind)
+  if not ctx.answered then return end
+  local u, used = usage_of(ctx), 0
+  if u then
+    ctx.record.prompt_tokens, ctx.record.completion_tokens = u.prompt_tokens, u.completion_tokens
+    used = u.total_tokens
+  end
+  if used == 0 and kind and kind:lower():find "^text/event%-stream" then
+    used = math.ceil((#text + ctx.answered) / BYTES)
+  end
+  ctx.gateway.quotas:spend(ctx.key, used)
+end
+
+-- }========================================================================
+
 -- Sends the body as it comes. One that breaks off must not look whole.
 local function send_body(ctx, answer)
   local length = answer.headers["content-length"]
@@ -59,6 +97,7 @@ local function send_body(ctx, answer)
       return log.failure(ctx, code, detail)
     end
     if not bytes then return end
+    note(ctx, bytes)
     if not answers.write(bytes) then
       answer:close()
       return ctx:leave()
@@ -104,7 +143,9 @@ function pass.serve(ctx)
     return errors.of_call(message, code, detail, ctx.gateway.retries)
   end
   log.answer(ctx, answer)
-  return send(ctx, answer)
+  refusal = send(ctx, answer)
+  spend(ctx, text, answer.headers["content-type"])
+  return refusal
 end
 
 return pass

@@ -1,8 +1,8 @@
 --- How the workers of one nginx come to share one state.
 --
 -- A gateway whose configuration says nothing of a region has one of a name that stays the same over
--- reloads: made of the configuration file's path, or of nginx's prefix, and of what decides how
--- large it is. `region = false` keeps each worker apart.
+-- reloads. It is made of the configuration file's path, or of nginx's prefix and which one of its
+-- gateways this is, and of what decides how large it is. `region = false` keeps each worker apart.
 local cache = require "unbusy.cache"
 local client = require "unbusy.client"
 
@@ -11,6 +11,15 @@ local workers = {}
 local function region_for(given, where)
   local key = assert(cache.key(where, given.cache or false))
   return { name = "gateway-" .. tostring(key):match ": (%x+)" }
+end
+
+local without_file = 0 -- gateways that were made of tables: after a reload, in the same order
+
+-- Two gateways are never of one place: they would answer with each other's answers.
+local function place_of(path)
+  if path then return path:find "^/" and path or ngx.config.prefix() .. path end
+  without_file = without_file + 1
+  return ("%s %d"):format(ngx.config.prefix(), without_file)
 end
 
 local function with(given, region)
@@ -34,8 +43,7 @@ end
 ---@return table? client, string? message, string? warning
 function workers.client(given, path)
   if given.region ~= nil or not ngx then return new(given) end
-  local where = path and path:find "^/" and path or ngx.config.prefix() .. (path or "")
-  local made, message = new(with(given, region_for(given, where)))
+  local made, message = new(with(given, region_for(given, place_of(path))))
   if made then return made end
   local warning = "workers do not share their state: " .. message
   made, message = new(given)
