@@ -203,6 +203,30 @@ describe("clients of one region", function()
     assert.equal(0, r:stats().waiting)
   end)
 
+  it("hold up nobody who wants another target than those that wait", function()
+    local mine = new_client(function(request, loop)
+      if request.url:find "a.test" then loop.sleep(1000) end
+      return good()
+    end, { limiter = { kind = "fixed", initial = 1 }, targets = {
+      { name = "a", url = "http://a.test" }, { name = "b", url = "http://b.test" } } })
+    local child = fork(function(say)
+      unbusy.run(function()
+        for _ = 1, 3 do
+          unbusy.spawn(function() mine:chat(question, { target = "a" }) end)
+        end
+        unbusy.sleep(0.05)
+        say "waits"
+        unbusy.sleep(1000)
+      end)
+    end)
+    child:said "waits"
+    assert.equal(2, r:stats().waiting)
+    for _ = 1, 20 do
+      local reply = assert(mine:chat(question, { target = "b" }))
+      assert.equal(0, reply.times.queued)
+    end
+  end)
+
   it("give back what a killed one held, and its place in the line", function()
     local mine = new_client(function(_, loop)
       loop.sleep(1000)

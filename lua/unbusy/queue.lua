@@ -213,7 +213,6 @@ end
 -- Is there no use in waiting? Then the failure.
 local function hopeless(self, waiter, now)
   local refusal = refusal_of(self, waiter)
-  if not refusal and waiter.yields then return nil end -- nobody was asked yet: others go first
   if not refusal or not curable[refusal.code] or not self.waits then
     return refused(self, waiter)
   elseif (refusal.ends_at or now) > waiter.limit then
@@ -230,9 +229,8 @@ end
 
 local function tell(self, call, waiter)
   local refusal = refusal_of(self, waiter)
-  call:emit("queued", { target = refusal and refusal.target.name,
-    code = refusal and refusal.code or "full", retry_after = refusal and refusal.retry_after,
-    waiting = self.count })
+  call:emit("queued", { target = refusal.target.name, code = refusal.code,
+    retry_after = refusal.retry_after, waiting = self.count })
 end
 
 -- Sleeps until something may have changed for this waiter.
@@ -296,19 +294,13 @@ local function walk_in(self, call, targets, now)
 end
 
 -- Stands in line until it has a place, or there is no use in waiting. `asked`: it has been refused
--- just now. `yields`: calls of other processes go first.
-local function line_up(self, call, targets, now, asked, yields)
+-- just now.
+local function line_up(self, call, targets, now, asked)
   local waiter = new_waiter(self, call, targets, now)
-  waiter.yields = yields
   local guard = leave(self, waiter)
   call:hold(guard) -- before it stands there: whatever raises from now on, it leaves
   insert(self, waiter)
-  if yields then
-    begin_pass(self)
-    serve_soon(self, now)
-  elseif not asked then
-    self:serve(now)
-  end
+  if not asked then self:serve(now) end
   waiter.fresh = false
   local place, message, code, detail = waiter.place, nil, nil, nil
   if not place then
@@ -320,23 +312,16 @@ local function line_up(self, call, targets, now, asked, yields)
   return place, message, code, detail
 end
 
--- Does a call of another process wait longer, and has this one the time to let it go first?
-local function must_yield(self, call, now)
-  local patience = math.min(self.max_wait, call.deadline - now)
-  return self.waits and patience > 2 * self.common.GRACE and self.common:elder()
-end
-
 --- Gives a place at one of `targets`, waiting for it if need be.
 ---@param call table
 ---@param targets table[] in the order in which they are wanted
 ---@return table? place, string? message, string? code, table? detail
 function queue:enter(call, targets)
   local now = call.loop.now()
-  local yields = self.common ~= nil and self.count == 0 and must_yield(self, call, now)
-  local may_walk_in = self.count == 0 and not self.serving and now < call.deadline and not yields
+  local may_walk_in = self.count == 0 and not self.serving and now < call.deadline
   local place = may_walk_in and walk_in(self, call, targets, now)
   if place then return place end
-  return line_up(self, call, targets, now, may_walk_in, yields)
+  return line_up(self, call, targets, now, may_walk_in)
 end
 
 return queue
