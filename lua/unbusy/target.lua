@@ -51,6 +51,17 @@ local function account_limiter(account, model)
   return account.limiters[model]
 end
 
+-- Its keys; no field shows one. Among processes each has a mark of its own: the key that takes the
+-- place of a refused one has not been refused.
+local function new_keys(given, common)
+  local keys = {}
+  for i, secret in ipairs(given.keys) do
+    keys[i] = { aside_until = 0, secret = function() return secret end,
+      mark = common and common.tag("key " .. given.name, given.url, secret) }
+  end
+  return keys
+end
+
 --- Makes a target.
 ---@param given table its checked options, with `keys` filled in
 ---@param account table see `target.account`
@@ -69,14 +80,11 @@ function target.new(given, account, shared)
     heeded_until = 0,
     judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil,
   }, target)
-  local keys = {}
-  for i, secret in ipairs(given.keys) do
-    keys[i] = { aside_until = 0, secret = function() return secret end } -- no field shows it
-  end
-  self.keys, self.no_key = keys, { secret = function() return nil end }
+  self.keys, self.no_key = new_keys(given, self.common), { secret = function() return nil end }
+  self.tag = self.common and self.common.tag(given.name, given.url) or given.name
   if shared.breaker then
     local o = shared.breaker
-    if shared.common then o = shared.common:part(o, shared.common.tag(given.name, given.url)) end
+    if shared.common then o = shared.common:part(o, self.tag) end
     local made, message, code = breaker.new(o)
     if not made then return nil, message, code end
     self.breaker = made
@@ -126,16 +134,13 @@ local function mark(self, what, at)
   if self.common then self.common:mark(what, at, self.now()) end
 end
 
-local function rest_mark(self) return "rest " .. self.name end
-local function key_mark(self, i) return ("key %d %s"):format(i, self.name) end
+local function rest_mark(self) return "rest " .. self.tag end
 local function broke_mark(self) return "broke " .. self.account_name end
 
 -- The server refused the key: not that one again for a while.
 local function set_key_aside(self, key)
   key.aside_until = self.now() + target.SET_ASIDE
-  for i, k in ipairs(self.keys) do
-    if k == key then mark(self, key_mark(self, i), key.aside_until) end
-  end
+  mark(self, key.mark, key.aside_until)
 end
 
 local function set_account_aside(self)
@@ -149,8 +154,8 @@ local function heed_marks(self, now)
   self.heeded_until = now + common.REFRESH
   self.rest_until = math.max(self.rest_until, common:marked(rest_mark(self)))
   account.broke_until = math.max(account.broke_until, common:marked(broke_mark(self)))
-  for i, key in ipairs(self.keys) do
-    key.aside_until = math.max(key.aside_until, common:marked(key_mark(self, i)))
+  for _, key in ipairs(self.keys) do
+    key.aside_until = math.max(key.aside_until, common:marked(key.mark))
   end
 end
 
