@@ -81,7 +81,7 @@ function target.new(given, account, shared)
     judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil,
   }, target)
   self.keys, self.no_key = new_keys(given, self.common), { secret = function() return nil end }
-  self.tag = self.common and self.common.tag(given.name, given.url)
+  self.tag = self.common and self.common.tag(given.name, given.url) or given.name
   if shared.breaker then
     local o = shared.breaker
     if shared.common then o = shared.common:part(o, self.tag) end
