@@ -241,7 +241,7 @@ soak() {
     count_busted
     echo "== killed at every instruction on $lua"
     export UNBUSY_KILLS=all
-    busted_with $lua "build/$lua" spec/region_kill_spec.lua
+    busted_with $lua "build/$lua" spec/region_kill_spec.lua spec/shared_kill_spec.lua
     unset UNBUSY_KILLS
   done
 }
