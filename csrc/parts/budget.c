@@ -11,9 +11,10 @@
 
 #define HAIR 1e-9  /* 0.29 × 100 is a hair under 29 */
 
-/* The calls under way by process; of the one that an operation changes, the count before. */
+/* The calls under way by process. Of the process that an operation is of: its slot
+** and, in the lower half, its calls before; one word, so that the pair is always true. */
 typedef struct held {
-  uint32_t process, before;
+  uint64_t before;
   uint32_t calls[UB_PROCESSES];
 } held;
 
@@ -117,14 +118,11 @@ static void part_init (void *b, const void *config, int64_t now_us) {
   ub_budget_init(b, config);
 }
 
-/* The calls of this process are going to change: 'repair' puts them back. In this order
-** whoever dies between two of the stores leaves a pair that is true. */
+/* The calls of this process are going to change: 'repair' puts them back. */
 static void note_held (ub_budget *b, uint32_t process) {
   held *h = held_by(b);
-  uint32_t calls = h->calls[process];
-  __atomic_store_n(&h->process, 0, __ATOMIC_SEQ_CST);
-  __atomic_store_n(&h->before, calls, __ATOMIC_SEQ_CST);
-  __atomic_store_n(&h->process, process, __ATOMIC_SEQ_CST);
+  uint64_t before = (uint64_t)process << 32 | h->calls[process];
+  __atomic_store_n(&h->before, before, __ATOMIC_SEQ_CST);
 }
 
 static void part_begin (void *b, uint32_t process) {
@@ -134,8 +132,7 @@ static void part_begin (void *b, uint32_t process) {
 
 static void part_repair (void *b) {
   held *h = held_by(b);
-  if (h->process != 0)
-    h->calls[h->process] = h->before;
+  h->calls[h->before >> 32] = (uint32_t)h->before;
   ub_slots_log_undo(slots(b));
 }
 
