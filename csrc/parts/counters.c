@@ -8,23 +8,33 @@
 #include "base/hash.h"
 
 #define NONE UINT32_MAX
+#define MOST_LINKS 3  /* counters whose neighbours one operation changes */
+
+/* Keep the compiler from moving a store across: a process may die between the two. */
+#define in_order() __asm__ volatile ("" ::: "memory")
 
 typedef enum counter_kind { SUM, SLIDING, PEAK } counter_kind;
 
 typedef struct counter {
-  uint32_t next;       /* in its chain, or NONE */
+  uint32_t next;       /* in its chain, or in the list of free ones */
   uint16_t length;     /* of the name; 0: free */
   uint16_t kind;
   int64_t window_us;   /* of a sliding sum; how long a peak is kept */
   int64_t start_us;    /* of this window; when the peak was kept */
-  int64_t asked_us;    /* for the last time */
+  uint32_t newer, older;  /* neighbours in the list of use */
   double now, before;
   char name[UB_COUNTERS_NAME];
 } counter;
 
-/* The counter that an operation changes, as it was: for 'part_repair'. */
+typedef struct links {
+  uint32_t counter, newer, older;
+} links;
+
+/* What an operation changes, as it was, for 'part_repair': a counter (NONE: none), and
+** places in the list of use. */
 typedef struct undo_log {
-  uint32_t which, room;  /* NONE: none */
+  uint32_t which, count;
+  links links[MOST_LINKS];
   counter old;
 } undo_log;
 
@@ -52,20 +62,23 @@ size_t ub_counters_size (const ub_counters_config *config) {
          + config->counters * sizeof(counter);
 }
 
+static void begin_log (ub_counters *c) {
+  log_of(c)->which = NONE;
+  log_of(c)->count = 0;
+}
+
 static void clear_chains (ub_counters *c) {
   memset(heads(c), 0xff, (c->mask + 1) * sizeof(uint32_t));  /* NONE everywhere */
 }
 
 void ub_counters_init (ub_counters *c, const ub_counters_config *config) {
-  uint32_t i;
   memset(c, 0, sizeof *c);
   c->config = *config;
   c->mask = chains_for(config->counters) - 1;
   c->latest_us = INT64_MIN;
-  log_of(c)->which = NONE;
+  c->free = c->newest = c->oldest = NONE;
+  begin_log(c);
   clear_chains(c);
-  for (i = 0; i < config->counters; i++)
-    counters(c)[i].length = 0;
 }
 
 /* {== Finding =============================================================== */
@@ -83,44 +96,101 @@ static counter *find (const ub_counters *c, ub_counter_name name) {
   return NULL;
 }
 
+static uint32_t index_of (const ub_counters *c, const counter *k) {
+  return (uint32_t)(k - counters(c));
+}
+
 static void link_in (ub_counters *c, counter *k) {
   uint32_t *head = chain_of(c, k->name, k->length);
   k->next = *head;
-  *head = (uint32_t)(k - counters(c));
+  *head = index_of(c, k);
 }
 
 static void unlink_from (ub_counters *c, counter *k) {
   uint32_t *at = chain_of(c, k->name, k->length);
-  while (*at != (uint32_t)(k - counters(c)))
+  while (*at != index_of(c, k))
     at = &counters(c)[*at].next;
   *at = k->next;
 }
 
-/* The counter is going to change. */
+/* }============================================================================ */
+
+/* {== The log and the list of use ============================================== */
+
+/* An operation begins: this is the counter that it is going to change. */
 static void note (ub_counters *c, const counter *k) {
   undo_log *u = log_of(c);
-  __atomic_store_n(&u->which, NONE, __ATOMIC_SEQ_CST);
+  begin_log(c);
+  in_order();
   u->old = *k;
-  __atomic_store_n(&u->which, (uint32_t)(k - counters(c)), __ATOMIC_SEQ_CST);
+  in_order();
+  u->which = index_of(c, k);
+  in_order();
 }
 
-/* Room for one name more: a free counter, or the one not asked for the longest. */
+/* Counter i for a change of its neighbours. */
+static counter *linked (ub_counters *c, uint32_t i) {
+  undo_log *u = log_of(c);
+  counter *k = &counters(c)[i];
+  u->links[u->count] = (links){i, k->newer, k->older};
+  in_order();
+  u->count++;
+  in_order();
+  return k;
+}
+
+/* Take a counter that was noted out of the list. */
+static void unlist (ub_counters *c, const counter *k) {
+  if (k->newer != NONE)
+    linked(c, k->newer)->older = k->older;
+  else
+    c->newest = k->older;
+  if (k->older != NONE)
+    linked(c, k->older)->newer = k->newer;
+  else
+    c->oldest = k->newer;
+}
+
+/* Put one that was noted at the list's new end. */
+static void enlist (ub_counters *c, counter *k) {
+  k->newer = NONE;
+  k->older = c->newest;
+  if (c->newest != NONE)
+    linked(c, c->newest)->newer = index_of(c, k);
+  else
+    c->oldest = index_of(c, k);
+  c->newest = index_of(c, k);
+}
+
+/* One that was noted is used now. */
+static void touch (ub_counters *c, counter *k) {
+  if (c->newest == index_of(c, k))
+    return;
+  unlist(c, k);
+  enlist(c, k);
+}
+
+/* }============================================================================ */
+
+/* A counter for one name more: a free one, or that of the name not used for the longest. */
 static counter *make_room (ub_counters *c) {
-  counter *all = counters(c), *oldest = &all[0];
-  uint32_t i;
-  for (i = 0; i < c->config.counters; i++) {
-    if (all[i].length == 0) {
-      note(c, &all[i]);
-      c->used++;
-      return &all[i];
-    }
-    if (all[i].asked_us < oldest->asked_us)
-      oldest = &all[i];
+  counter *all = counters(c), *k;
+  if (c->used == c->config.counters) {
+    k = &all[c->oldest];
+    note(c, k);
+    unlink_from(c, k);
+    unlist(c, k);
+    c->evicted++;
+    return k;
   }
-  note(c, oldest);
-  unlink_from(c, oldest);
-  c->evicted++;
-  return oldest;
+  k = &all[c->free != NONE ? c->free : c->high];
+  note(c, k);
+  if (c->free != NONE)
+    c->free = k->next;
+  else
+    c->high++;
+  c->used++;
+  return k;
 }
 
 static int64_t moved_on (ub_counters *c, int64_t now_us) {
@@ -145,17 +215,16 @@ static counter *open_counter (ub_counters *c, ub_counter_name name, counter_kind
     k->length = (uint16_t)name.length;
     memcpy(k->name, name.bytes, name.length);
     link_in(c, k);
+    enlist(c, k);
     begin_anew(k, kind, window_us, now_us);
   } else {
     note(c, k);
+    touch(c, k);
     if (k->kind != kind || (kind == SLIDING && k->window_us != window_us))
       begin_anew(k, kind, window_us, now_us);
   }
-  k->asked_us = now_us;
   return k;
 }
-
-/* }============================================================================ */
 
 /* {== Counting ============================================================== */
 
@@ -212,7 +281,8 @@ double ub_counters_get (ub_counters *c, ub_counter_name name, int64_t now_us) {
   if (k == NULL)
     return 0;
   now_us = moved_on(c, now_us);
-  k->asked_us = now_us;  /* one store, harmless alone */
+  note(c, k);
+  touch(c, k);
   return value_at(k, now_us);
 }
 
@@ -222,7 +292,10 @@ int ub_counters_delete (ub_counters *c, ub_counter_name name) {
     return 0;
   note(c, k);
   unlink_from(c, k);
+  unlist(c, k);
   k->length = 0;
+  k->next = c->free;
+  c->free = index_of(c, k);
   c->used--;
   return 1;
 }
@@ -232,7 +305,9 @@ ub_counter_name ub_counters_at (const ub_counters *c, uint32_t i, int64_t now_us
   const counter *k = &counters(c)[i];
   if (now_us < c->latest_us)
     now_us = c->latest_us;
-  *value = k->length > 0 ? value_at(k, now_us) : 0;
+  if (i >= c->high || k->length == 0)  /* never used, or not now */
+    return (ub_counter_name){.bytes = k->name};
+  *value = value_at(k, now_us);
   return (ub_counter_name){.bytes = k->name, .length = k->length};
 }
 
@@ -256,20 +331,26 @@ static void part_init (void *c, const void *config, int64_t now_us) {
 
 static void part_begin (void *c, uint32_t process) {
   (void)process;
-  log_of(c)->which = NONE;
+  begin_log(c);
 }
 
-/* The one counter that was being changed as it was; and the index made anew. */
+/* The counter and the places that were being changed as they were; the index made anew. */
 static void part_repair (void *machine) {
   ub_counters *c = machine;
   const undo_log *u = log_of(c);
+  counter *all = counters(c);
   uint32_t i;
+  for (i = u->count; i > 0; i--) {  /* the first of a counter's is the true one */
+    const links *l = &u->links[i - 1];
+    all[l->counter].newer = l->newer;
+    all[l->counter].older = l->older;
+  }
   if (u->which != NONE)
-    counters(c)[u->which] = u->old;
+    all[u->which] = u->old;
   clear_chains(c);
-  for (i = 0; i < c->config.counters; i++)
-    if (counters(c)[i].length > 0)
-      link_in(c, &counters(c)[i]);
+  for (i = 0; i < c->high; i++)
+    if (all[i].length > 0)
+      link_in(c, &all[i]);
 }
 
 const ub_part_type ub_counters_part = {

@@ -35,6 +35,9 @@ typedef struct ub_counters {
   ub_counters_config config;
   uint32_t used;
   uint32_t mask;       /* chains of the index, a power of two, less one */
+  uint32_t high;       /* counters that were ever in use */
+  uint32_t free;       /* first of those given back */
+  uint32_t newest, oldest;  /* ends of the list of use */
   int64_t latest_us;   /* time never goes back here */
   uint64_t evicted;    /* names put out for others */
 } ub_counters;
