@@ -21,7 +21,18 @@ local function has_quota(keys)
   end
 end
 
---- Counts for these keys, in a region of their own where none is given.
+-- Counters for them, in the region if it has the room, else in one of their own; or a failure.
+local function new_counts(keys, shared)
+  local o = { counters = #keys * NAMES + 64, name = "gateway quotas", region = shared }
+  local made, message, code = nil, nil, "full"
+  if shared then made, message, code = counters.new(o) end
+  if made or code ~= "full" then return made, message end
+  o.region, message = region.new { bytes = 512 * 1024 + #keys * NAMES * 256 }
+  if not o.region then return nil, message end
+  return counters.new(o)
+end
+
+--- Counts for these keys.
 ---@param keys table[]? { name =, calls =, tokens = }, …
 ---@param shared userdata? a region
 ---@param now function? gives seconds
@@ -30,12 +41,7 @@ function quotas.new(keys, shared, now)
   local self = setmetatable({ now = now or clock }, quotas)
   if not has_quota(keys) then return self end
   local message
-  if not shared then
-    shared, message = region.new { bytes = 512 * 1024 + #keys * NAMES * 256 }
-    if not shared then return nil, message end
-  end
-  self.counts, message = counters.new { counters = math.min(#keys * NAMES + 64, 1048576),
-    region = shared, name = "gateway quotas" }
+  self.counts, message = new_counts(keys, shared)
   if not self.counts then return nil, message end
   return self
 end
