@@ -250,6 +250,34 @@ describe("clients of one region", function()
     assert.equal(0, mine.budget:stats().active)
   end)
 
+  it("let a limit move again that a killed one had stopped", function()
+    local status = 500
+    local mine = new_client(function() return status, GOOD end,
+      { breaker = { min_calls = 2, open_for = 0.05 } })
+    local l = mine.targets[1]:limiter ""
+    local child = fork(function(say, told)
+      for _ = 1, 2 do mine:chat(question) end
+      say(mine.targets[1].state)
+      told "go"
+    end)
+    child:said "open"
+    children:kill(child)
+    assert.is_true(l:stats().frozen)
+    regions.wait_for(function() return mine.targets[1].breaker:retry_after() == 0 end, "its time")
+    status = 200
+    assert.is_truthy(mine:chat(question)) -- the probe; this one was never refused
+    assert.equal("closed", mine.targets[1].breaker:state())
+    assert.is_false(l:stats().frozen)
+  end)
+
+  it("keep apart the limits of accounts and models whose names run together", function()
+    local mine = new_client(good, { limiter = { kind = "fixed", initial = 1 }, targets = {
+      { name = "a", account = "x", url = "http://a.test" },
+      { name = "b", account = "x/y", url = "http://b.test" } } })
+    assert.is_truthy(mine.targets[1]:limiter("y/z"):allow())
+    assert.is_truthy(mine.targets[2]:limiter("z"):allow())
+  end)
+
   it("share the budget", function()
     local mine = new_client(good)
     finish(fork(function() for _ = 1, 3 do mine.budget:take "retry" end end))

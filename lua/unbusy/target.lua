@@ -36,7 +36,7 @@ end
 local function new_limiter(account, model)
   local o, common = { clock = account.clock }, account.common
   for name, value in pairs(account.options) do o[name] = value end
-  return common and limiter.new(common:part(o, account.name .. "/" .. model)) or limiter.new(o)
+  return common and limiter.new(common:part(o, account.name .. "\0" .. model)) or limiter.new(o)
 end
 
 local function account_limiter(account, model)
@@ -256,7 +256,8 @@ function target:admit(model, now)
       if self.common then note_state(self) end -- another process may have opened it
       return nil, "open", "the breaker is open", detail and detail.retry_after
     end
-    if self.state ~= "closed" then note_state(self) end
+    -- It may be open no more, by its own clock or by another process, which may be gone since.
+    if self.common or self.state ~= "closed" then note_state(self) end
   end
   local l = self:limiter(model)
   if l then

@@ -1,4 +1,5 @@
 local quotas = require "unbusy.gateway.quotas"
+local region = require "unbusy.region"
 
 describe("quotas", function()
   local now, q
@@ -32,6 +33,15 @@ describe("quotas", function()
     now = 800 -- nothing since
     for _ = 1, 10 do assert.is_true(q:take(key)) end
     assert.is_nil((q:take(key)))
+  end)
+
+  it("find room for many keys, though the clients' region has none", function()
+    local small, keys = assert(region.new { bytes = 1024 * 1024 }), {}
+    for i = 1, 10000 do keys[i] = { name = "k" .. i, calls = 1 } end
+    q = assert(quotas.new(keys, small, function() return now end))
+    for i = 1, 10000 do assert.is_true(q:take(keys[i])) end
+    for i = 1, 10000 do assert.is_nil((q:take(keys[i]))) end
+    small:close()
   end)
 
   it("say when there is room again", function()
