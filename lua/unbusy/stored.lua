@@ -14,14 +14,29 @@ local some = answers.some
 local left_out = { stream = true, stream_options = true, user = true,
   safety_identifier = true, prompt_cache_key = true }
 
+-- Headers that name one request; whatever they say, the answer is the same.
+local of_one_request = { ["x-request-id"] = true, ["x-client-request-id"] = true,
+  ["idempotency-key"] = true }
+
+-- The headers that a call adds and that may change its answer (an organisation's, a language), or
+-- false for none.
+local function asked_with(call)
+  local out = {}
+  for _, header in ipairs(call.extra or {}) do
+    if not of_one_request[header.name] then out[#out + 1] = header.name .. ":" .. header.value end
+  end
+  table.sort(out)
+  return out[1] and out or false
+end
+
 --- The key of a call; nil when its request cannot be written as JSON. A call that names its target
 --- has a key of its own: it wants that target's answer. So have clients of other servers, though
---- they may be called the same.
+--- they may be called the same, and calls with other headers.
 ---@param call table
 ---@return userdata? key
 function stored.key(call)
   return (cache.key_without(left_out, call.client.sources, call.kind,
-    call.options.target or false, call.request))
+    call.options.target or false, call.extra and asked_with(call) or false, call.request))
 end
 
 local USUAL = 1 -- the temperature that servers take when none is given

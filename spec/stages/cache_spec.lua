@@ -110,6 +110,19 @@ describe("the cache stage", function()
     assert.equal("cache", w:chat({ target = "b" }).source)
   end)
 
+  it("tells calls apart by headers of theirs, but for those that name one request", function()
+    local w = cached { good "hello" }
+    local function source(headers) return ask(w, "x", nil, { headers = headers }).source end
+    assert.equal("upstream", source { "accept-language: de" })
+    assert.equal("upstream", source { "accept-language: fr" })
+    assert.equal("upstream", source(nil))
+    assert.equal("cache", source { "Accept-Language:  de" })
+    assert.equal("cache", source { ["accept-language"] = "fr", ["x-request-id"] = "1" })
+    assert.equal("cache", source { "idempotency-key: 7", "x-request-id: 2" })
+    assert.equal("upstream", source { "accept-language: de", "openai-organization: o" })
+    assert.equal("cache", source { "openai-organization: o", "accept-language: de" })
+  end)
+
   describe("keeps only whole answers:", function()
     local function is_kept(answer, more)
       local w = cached { answer, good "later" }

@@ -62,8 +62,9 @@ end
 local function call(ctx, request, given)
   local seconds = ctx.gateway.options.ping
   local thread = seconds and ngx.thread.spawn(ping, ctx, seconds)
-  local stream, message, code, detail = ctx.client:stream(request, given)
+  local ok, stream, message, code, detail = pcall(ctx.client.stream, ctx.client, request, given)
   if thread then ngx.thread.kill(thread) end
+  if not ok then error(stream, 0) end
   return stream, message, code, detail
 end
 

@@ -155,7 +155,7 @@ function gateway:handle()
   if not ok then
     refusal, ctx.broken = internal(refusal), ctx.begun
   end
-  if refusal and not ctx.begun and not ctx.gone then
+  if refusal and not ctx.begun and not ctx.gone and not ngx.headers_sent then
     ngx.req.discard_body() -- what has not been read must not be taken for the next request
     answers.refuse(ctx, refusal)
   end
