@@ -4,3 +4,5 @@ exclude_files = { "build", "node_modules", "spec/support/busyd/server" }
 files["spec"] = { std = "min+busted" }
 files["tools"] = { std = "lua54" }
 files["lua/unbusy/gateway"] = { globals = { "ngx" } }
+files["bench/support/cosocket.lua"] = { globals = { "ngx" } }
+files["bench/support/wrk_post.lua"] = { globals = { "wrk", "init", "done" } }

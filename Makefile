@@ -22,7 +22,7 @@ all: $(LUAS)
 # Ratios against peers and floors, on both Luas; NAME=cache runs one of them.
 .PHONY: bench
 bench:
-	@sh tools/deps.sh test
+	@sh tools/deps.sh bench
 	@$(MAKE) -s all
 	@sh tools/bench.sh $(NAME)
 

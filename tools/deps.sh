@@ -3,6 +3,7 @@
 #   build   compiler, both Luas, libcurl, lua-cjson
 #   demo    and what the busy upstream runs on: nginx with its Lua module
 #   test    and the test runner, the linter, LuaRocks, clang, Node.js, cqueues, luv, Neovim
+#   bench   and what gives the benches a network of their own
 set -eu
 
 build="gcc libc6-dev make pkg-config lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev
@@ -10,12 +11,14 @@ build="gcc libc6-dev make pkg-config lua5.4 liblua5.4-dev luajit2 libluajit2-5.1
 demo="nginx-light libnginx-mod-http-lua lua-resty-core curl openssl procps util-linux"
 test="lua-busted lua-check luarocks unzip clang libclang-rt-14-dev nodejs npm ca-certificates valgrind
   lua-cqueues lua-luv neovim wrk"
+bench="iproute2"
 
 case "${1:-build}" in
   build) wanted=$build ;;
   demo) wanted="$build $demo" ;;
   test) wanted="$build $demo $test" ;;
-  *) echo "deps.sh: build, demo or test?" >&2; exit 2 ;;
+  bench) wanted="$build $demo $test $bench" ;;
+  *) echo "deps.sh: build, demo, test or bench?" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null 2>&1; then

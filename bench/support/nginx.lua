@@ -4,6 +4,9 @@
 --     server.url .. "/ok/…"      a whole answer of 700 bytes, on a kept connection
 --     server.url .. "/hold/…"    a stream: one event, and then nothing until the caller leaves
 --     server.url .. "/stream/…"  a stream of three events that ends well
+--     server.url .. "/paced/…"   the same, 10 ms between its events
+--     server.url .. "/slow/…"    a whole answer, after two seconds (at first two to four)
+--     server.url .. "/begun"     how many of /hold and /slow have begun
 --     server.url .. "/cut/…"     a stream that is cut after its first event
 --     server.url .. "/busy/…"    503
 --     server.url .. "/lost/…"    the connection is closed without an answer
@@ -43,14 +46,30 @@ http {
       ngx.header.content_type = "text/event-stream"
       say(event:format "null")
     end
+    begun = 0
     function hold()
       begin()
+      begun = begun + 1
       ngx.sleep(3600)
     end
     function stream()
       begin()
       say(event:format "null")
       say(event:format '"stop"' .. "data: [DONE]\n\n")
+    end
+    function paced()
+      begin()
+      ngx.sleep(0.01)
+      say(event:format "null")
+      ngx.sleep(0.01)
+      say(event:format '"stop"' .. "data: [DONE]\n\n")
+    end
+    function slow()
+      ngx.req.read_body()
+      begun = begun + 1
+      local is_first = ngx.var.connection_requests == "1" -- who comes at once ends up spread
+      ngx.sleep(is_first and 2 + 2 * math.random() or 2)
+      ngx.print '${answer}'
     end
     function cut()
       begin()
@@ -64,6 +83,9 @@ http {
     location /lost/ { return 444; }
     location /hold/ { content_by_lua_block { hold() } }
     location /stream/ { content_by_lua_block { stream() } }
+    location /paced/ { content_by_lua_block { paced() } }
+    location /slow/ { content_by_lua_block { slow() } }
+    location = /begun { content_by_lua_block { ngx.print(begun) } }
     location /cut/ { content_by_lua_block { cut() } }
   }
 }

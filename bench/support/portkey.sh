@@ -1,0 +1,53 @@
+#!/bin/sh
+# portkey.sh: the Portkey gateway from npm, which other gateways are measured against. The versions
+# stand in portkey/package-lock.json.
+#   install     puts it into build/portkey, if it is not there yet
+#   start       runs it until its input ends: prints "pid …", and "url http://127.0.0.1:…" once it
+#               answers
+# It listens on all interfaces: only start it where there is none but loopback (unshare -n).
+set -eu
+root=$(cd "$(dirname "$0")/../.." && pwd)
+pins=$root/bench/support/portkey
+into=$root/build/portkey
+server=$into/node_modules/@portkey-ai/gateway/build/start-server.js
+
+fail() {
+  echo "portkey.sh: $*" >&2
+  exit 1
+}
+
+install() {
+  cmp -s "$pins/package-lock.json" "$into/installed.json" && [ -e "$server" ] && return
+  command -v npm >/dev/null || fail "no npm"
+  rm -rf "$into"
+  mkdir -p "$into"
+  cp "$pins/package.json" "$pins/package-lock.json" "$into/"
+  (cd "$into" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund \
+    --engine-strict=false --loglevel=error) >"$into/npm.log" 2>&1 || {
+    tail -20 "$into/npm.log" >&2
+    fail "npm could not install it"
+  }
+  cp "$pins/package-lock.json" "$into/installed.json"
+}
+
+start() {
+  [ -e "$server" ] || fail "not installed"
+  ! ip -o link show up | grep -qv ' lo:' || fail "there are interfaces besides loopback"
+  port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 10000))
+  setpriv --pdeathsig KILL node "$server" --headless --port=$port </dev/null >"$into/log" 2>&1 &
+  pid=$!
+  trap 'kill $pid' EXIT
+  echo "pid $pid"
+  for _ in $(seq 300); do
+    curl -s -o /dev/null "http://127.0.0.1:$port/" && break
+    kill -0 $pid || fail "$(tail -5 "$into/log")"
+    sleep 0.1
+  done
+  echo "url http://127.0.0.1:$port"
+  cat >/dev/null
+}
+
+case "${1:-}" in
+  install|start) "$1" ;;
+  *) fail "install or start?" ;;
+esac
