@@ -2,9 +2,12 @@
 -- key that took its place, after a reload of nginx, was set aside too, and nobody was served.
 local busyd = require "spec.support.busyd"
 local client = require "unbusy.client"
+local guard = require "spec.support.leak_guard"
 local region = require "unbusy.region"
 
 describe("a key that takes the place of a refused one", function()
+  guard.watch(before_each, after_each)
+
   it("is asked with, and the refused one is not", function()
     local up = busyd.start { workers = 1 }
     local r = assert(region.new { bytes = 4 * 1024 * 1024 })
