@@ -107,7 +107,7 @@ local function new_ctx(self)
   return setmetatable({ gateway = self, client = self.client, headers = headers,
     record = log.record(), method = ngx.req.get_method(), path = ngx.var.uri, key = nobody,
     began = self.client.now(), own_id = false, status = false, cancel = false, begun = false,
-    gone = false, broken = false }, ctx_methods) -- made in the size it comes to
+    gone = false, broken = false, garbled = false }, ctx_methods) -- made in the size it comes to
 end
 
 -- Whose request it is, and whether it may be made.
@@ -123,10 +123,16 @@ local function admit(self, ctx)
   if not ok then return errors.later(message, seconds, "rate_limit_exceeded") end
 end
 
+-- What has not been read must not be taken for the next request. False where it breaks HTTP.
+local function discard(ctx)
+  if not ctx.garbled then ctx.garbled = not pcall(ngx.req.discard_body) end
+  return not ctx.garbled
+end
+
 local function serve(self, ctx)
   local route, id = routes.find(ctx.method, ctx.path, self.options.pass)
   if not route then return id end
-  if not route.reads then ngx.req.discard_body() end
+  if not route.reads and not discard(ctx) then return errors.invalid "the body is no HTTP" end
   if not route.open then
     local refusal = admit(self, ctx)
     if refusal then return refusal end
@@ -142,6 +148,7 @@ end
 
 local function close_connection(ctx)
   if ctx.gone then return ngx.exit(499) end
+  if ctx.garbled then return ngx.exit(400) end -- by nginx, which closes then
   if ctx.broken then return ngx.exit(ngx.ERROR) end -- no end that looks like a good one
 end
 
@@ -156,8 +163,7 @@ function gateway:handle()
     refusal, ctx.broken = internal(refusal), ctx.begun
   end
   if refusal and not ctx.begun and not ctx.gone and not ngx.headers_sent then
-    ngx.req.discard_body() -- what has not been read must not be taken for the next request
-    answers.refuse(ctx, refusal)
+    if discard(ctx) then answers.refuse(ctx, refusal) else ctx.status = 400 end
   end
   log.write(ctx)
   return close_connection(ctx)
