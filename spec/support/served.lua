@@ -111,8 +111,10 @@ end
 
 -- {== Servers =============================================================
 
--- The outer shell writes the exit status; the inner one has become the command.
-local LINE = [[cd %s && exec setpriv --pdeathsig KILL sh -c '
+-- The outer shell writes the exit status; the inner one has become the command. Whoever runs the
+-- tests may ignore signals (nohup, a job in the background), and a shell cannot trap such a one.
+local LINE = [[cd %s && exec setpriv --pdeathsig KILL \
+  env --default-signal=HUP,INT,QUIT,TERM sh -c '
   setpriv --pdeathsig TERM sh -c "echo \$\$ >%s.pid; exec \"\$@\"" sh "$@" \
     </dev/null >%s.out 2>%s.err
   echo $? >%s.rc' sh %s]]
