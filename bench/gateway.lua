@@ -235,7 +235,7 @@ local function beside(name)
   local other = { name = "unrelated", url = site.base .. "/unrelated", headers = {} }
   local idle, busy, known = {}, {}, begun()
   load.run(other, { connections = 1, seconds = 1 })
-  for _ = 1, TURNS do better(idle, load.run(other, { connections = 1, seconds = TURN })) end
+  for _ = 1, TURNS do better(idle, load.run(other, { connections = 1, seconds = 2 * TURN })) end
   local leave = background(site, { connections = 500 })
   until_begun(known + 1000)
   for _ = 1, TURNS do better(busy, load.run(other, { connections = 1, seconds = 2 * TURN })) end
