@@ -18,8 +18,7 @@ local SECONDS = tonumber(os.getenv "UNBUSY_BENCH_SECONDS") or 3
 local TURNS = tonumber(os.getenv "UNBUSY_BENCH_TURNS") or 3
 
 local CONFIG = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 user root;
 pid ${dir}/nginx.pid;
@@ -29,11 +28,7 @@ worker_rlimit_nofile 20000;
 events { worker_connections 8192; }
 http {
   access_log off;
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   keepalive_requests 1000000000;
   lua_package_path "${root}/lua/?.lua;${root}/lua/?/init.lua;${root}/?.lua;;";
   lua_package_cpath "${root}/build/luajit/?.so;;";
@@ -152,8 +147,7 @@ local COSOCKET = [[
 
 -- The slow server answers after two seconds.
 local SLOW = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 master_process off;
 pid ${dir}/nginx.pid;
@@ -162,11 +156,7 @@ worker_rlimit_nofile 20000;
 events { worker_connections 8192; }
 http {
   access_log off;
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   server {
     listen 127.0.0.1:${port} backlog=4096;
     location / { content_by_lua_block { ngx.req.read_body() ngx.sleep(2) ngx.print '${answer}' } }

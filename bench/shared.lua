@@ -97,8 +97,7 @@ end
 -- {== In nginx ==============================================================
 
 local CONFIG = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 master_process off;
 pid ${dir}/nginx.pid;
@@ -106,11 +105,7 @@ error_log ${dir}/error.log crit;
 events { worker_connections 64; }
 http {
   access_log off;
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   lua_package_path "${pwd}/lua/?.lua;${pwd}/lua/?/init.lua;${pwd}/?.lua;;";
   lua_package_cpath "${pwd}/build/luajit/?.so;;";
   lua_shared_dict peer 16m;

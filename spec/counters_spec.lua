@@ -54,6 +54,29 @@ describe("counters", function()
     assert.equal(0, c:get "a")
   end)
 
+  it("take from a quota, and say when there is room again", function()
+    for _ = 1, 3 do assert.is_true(c:take("a", 1, 3, 60)) end
+    local fine, seconds = c:take("a", 1, 3, 60)
+    assert.is_false(fine)
+    -- A window later the three are those of the one before, of which two may still count.
+    assert.is_true(math.abs(seconds - 80) < 1e-5)
+    assert.equal(3, c:get "a")
+    now = now + seconds - 0.001
+    assert.is_false((c:take("a", 1, 3, 60)))
+    now = now + 0.002
+    assert.is_true(c:take("a", 1, 3, 60))
+    assert.is_true(c:take("b", 0, 10, 60)) -- only looks
+    assert.equal(0, c:get "b")
+    c:add("b", 25, 60)
+    fine, seconds = c:take("b", 0, 10, 60)
+    assert.is_false(fine)
+    now = now + seconds + 0.001
+    assert.is_true(c:take("b", 0, 10, 60))
+    fine, seconds = c:take("c", 1, 0.5, 60) -- never
+    assert.is_false(fine)
+    assert.is_true(seconds > 0 and seconds <= 120)
+  end)
+
   it("begin anew when a name is used in another way", function()
     c:add("a", 5)
     assert.equal(1, c:add("a", 1, 60))
@@ -115,6 +138,8 @@ describe("counters", function()
     assert.matches("seconds above 0", message(p.add, p, "a", 1, -5))
     assert.matches("NaN", message(p.add, p, "a", 1, 0 / 0))
     assert.matches("number expected", message(p.peak, p, "a", 1))
+    assert.matches("finite", message(p.take, p, "a", 1, 0 / 0, 60))
+    assert.matches("seconds above 0", message(p.take, p, "a", 1, 5, 0))
     assert.matches("counters", message(p.add, {}, "a"))
     assert.same({}, p:list())
   end)
@@ -151,6 +176,20 @@ describe("counters", function()
       for _, child in ipairs(others) do child:wait() end
       assert.equal(20000, mine:get "sum")
       assert.is_true(mine:get "a" > 5 and mine:get "a" <= 6)
+    end)
+
+    it("let no more through together than the quota", function()
+      local others = {}
+      for i = 1, 4 do
+        others[i] = regions.fork(function()
+          local own, taken = shared(), 0
+          for _ = 1, 500 do if own:take("q", 1, 700, 600) then taken = taken + 1 end end
+          return taken
+        end)
+      end
+      local sum = 0
+      for _, child in ipairs(others) do sum = sum + tonumber(child:wait()) end
+      assert.equal(700, sum)
     end)
 
     it("are whole after each of many is killed at work", function()

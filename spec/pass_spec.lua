@@ -323,8 +323,7 @@ describe("passing on tries again", function()
 end)
 
 local CONFIG = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 master_process off;
 pid ${dir}/nginx.pid;
@@ -332,11 +331,7 @@ error_log ${dir}/error.log warn;
 events { worker_connections 256; }
 http {
   access_log off;
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   client_body_buffer_size 64m;
   client_max_body_size 64m;
   gzip on;

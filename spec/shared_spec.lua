@@ -285,16 +285,28 @@ describe("clients of one region", function()
   end)
 
   it("go on alone where a limiter finds no room", function()
+    local small = assert(region.new { bytes = 2 * 1024 * 1024 })
+    local c = assert(unbusy.new { region = small, loop = loop_with(good),
+      limiter = { max = 65534 }, -- 2.6 MB
+      targets = { { name = "a", url = "http://a.test" } } })
+    assert.equal("hello", c:chat(question).text)
+    assert(c.targets[1]:limiter(""):allow())
+    assert.equal("0", finish(fork(function() return c.targets[1]:limiter(""):in_flight() - 1 end)))
+    assert.equal("0", finish(fork(function()
+      local other = assert(unbusy.new { region = small, loop = loop_with(good),
+        limiter = { max = 65534 }, targets = { { name = "a", url = "http://a.test" } } })
+      return other.targets[1]:limiter(""):in_flight() -- its own, where nothing is out
+    end)))
+    c:close()
+    small:close()
+  end)
+
+  it("have no state without room for the least of it", function()
     local small = assert(region.new { bytes = 256 * 1024 })
-    local c, _, code = unbusy.new { region = small, loop = loop_with(good), budget = false,
-      breaker = false, limiter = { max = 65534 },
+    local none, message, code = unbusy.new { region = small,
       targets = { { name = "a", url = "http://a.test" } } }
-    if c then
-      assert.is_truthy(c:chat(question))
-      c:close()
-    else
-      assert.equal("full", code) -- not even for the marks
-    end
+    assert.is_nil(none)
+    assert.equal("full", code, message)
     small:close()
   end)
 

@@ -15,8 +15,7 @@ local launcher = require "spec.support.launcher"
 local nginx = {}
 
 local CONFIG = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 master_process off;
 pid ${dir}/nginx.pid;
@@ -26,11 +25,7 @@ events { worker_connections 8192; }
 http {
   access_log off;
   default_type application/json;
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   keepalive_timeout 600s;
   keepalive_requests 1000000000;
   lua_check_client_abort on;

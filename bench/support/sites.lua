@@ -18,8 +18,7 @@ local sites = {}
 sites.FILES = 20000
 
 local CONFIG = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 ${user}
 pid ${dir}/nginx.pid;
@@ -30,11 +29,7 @@ events { worker_connections ${connections}; }
 http {
   access_log off;
   default_type application/json;
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   client_body_buffer_size 16m;
   keepalive_timeout 600s;
   keepalive_requests 1000000000;

@@ -1,10 +1,9 @@
 /*
 ** bell.h: tells an event loop that takes no descriptors that a step is due.
 **
-**   engine's descriptor ──readable──► thread ──one byte──► a unix socket, which the
-**          ▲                            ▲                  host reads in its own way
-**          └── step ◄── heard ◄─────────┼──────────────────────────┘
-**                 └──► arm ─────────────┘
+**   descriptor ──readable──► thread ──a byte──► unix socket, read by the host
+**                              ▲                          │
+**                              └── arm ◄── step ◄── heard ┘
 **
 ** The thread does nothing else: it touches no engine, no memory of others and no
 ** Lua. It rings once, and again only after 'heard' and 'arm': so the socket never

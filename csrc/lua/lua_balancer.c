@@ -30,7 +30,8 @@ static ub_balancer_config checkconfig (lua_State *L, uint32_t targets) {
   config.slots = (uint32_t)ub_fieldwhole(L, 1, "slots");
   config.decay_us = ub_fieldus(L, 1, "decay");
   config.seed = ub_fieldseed(L, 1);
-  luaL_argcheck(L, targets >= 1 && targets <= UB_BALANCER_TARGETS, 1, "1 … 1024 targets expected");
+  luaL_argcheck(L, targets >= 1 && targets <= UB_BALANCER_TARGETS, 1,
+                "1 … 1024 targets expected");
   luaL_argcheck(L, config.slots >= 1 && config.slots <= UB_SLOTS_MOST, 1, "slots out of range");
   luaL_argcheck(L, config.decay_us >= 1, 1, "decay above 0 expected");
   return config;

@@ -81,6 +81,24 @@ static int counters_add (lua_State *L) {
                    : pushresult(L, &self, ub_counters_add(c, name, n, window, now));
 }
 
+/* c:take(name, n, most, window, now or nil) -> true | false, seconds */
+static int counters_take (lua_State *L) {
+  ub_self self = checkcounters(L);
+  ub_counter_name name = checkname(L);
+  double n = checkfinite(L, 3), most = checkfinite(L, 4);
+  int64_t wait, window = checkspan(L, 5), now = ub_optnow(L, 6);
+  ub_counters *c = ub_enter(&self);
+  if (c == NULL)
+    return pushlost(L);
+  wait = ub_counters_take(c, name, n, most, window, now);
+  ub_leave(&self);
+  lua_pushboolean(L, wait == 0);
+  if (wait == 0)
+    return 1;
+  lua_pushnumber(L, (double)wait / UB_SECOND_US);
+  return 2;
+}
+
 /* c:peak(name, value, seconds, now or nil) -> value */
 static int counters_peak (lua_State *L) {
   ub_self self = checkcounters(L);
@@ -169,7 +187,7 @@ static int counters_stats (lua_State *L) {
 
 void ub_open_counters (lua_State *L) {
   static const luaL_Reg methods[] = {
-    {"add", counters_add}, {"peak", counters_peak}, {"get", counters_get},
+    {"add", counters_add}, {"take", counters_take}, {"peak", counters_peak}, {"get", counters_get},
     {"delete", counters_delete}, {"list", counters_list}, {"stats", counters_stats},
     {NULL, NULL}
   };

@@ -1,7 +1,7 @@
 /*
 ** balancer.h: which target the next call goes to.
 **
-**   pick(except) ──► target, ticket ──► pending ──report──► cost of the target
+**   pick(except) ──► target, ticket ──► pending ──report──► its cost
 **
 ** Who is asked: the targets that are not ruled out; of these, those with a
 ** weight, if any has one; of these, for 'priority', the lowest number.

@@ -3,6 +3,7 @@
 */
 #include "parts/counters.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -261,6 +262,36 @@ double ub_counters_add (ub_counters *c, ub_counter_name name, double n, int64_t 
     slide(k, now_us);
   k->now += n;
   return value_at(k, now_us);
+}
+
+/* How much of a window must have passed for 'older', of the one before, to count as no more
+** than 'room'. */
+static double share_passed (double older, double room) {
+  return older > room ? 1 - (room > 0 ? room : 0) / older : 0;
+}
+
+/* Until the sum, which has just slid, has room for one more. */
+static int64_t wait_of (const counter *k, double most, int64_t now_us) {
+  int64_t past = now_us - k->start_us;
+  double window = (double)k->window_us;
+  if (k->now + 1 <= most)  /* the one before has to go */
+    return (int64_t)ceil(share_passed(k->before, most - k->now - 1) * window) - past;
+  return k->window_us - past + (int64_t)ceil(share_passed(k->now, most - 1) * window);
+}
+
+int64_t ub_counters_take (ub_counters *c, ub_counter_name name, double n, double most,
+                          int64_t window_us, int64_t now_us) {
+  counter *k;
+  int64_t wait;
+  now_us = moved_on(c, now_us);
+  k = open_counter(c, name, SLIDING, window_us, now_us);
+  slide(k, now_us);
+  if (value_at(k, now_us) + 1 <= most) {
+    k->now += n;
+    return 0;
+  }
+  wait = wait_of(k, most, now_us);
+  return wait > 0 ? wait : 1;
 }
 
 double ub_counters_peak (ub_counters *c, ub_counter_name name, double value, int64_t ttl_us,

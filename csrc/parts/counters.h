@@ -58,6 +58,13 @@ void ub_counters_init (ub_counters *c, const ub_counters_config *config);
 double ub_counters_add (ub_counters *c, ub_counter_name name, double n, int64_t window_us,
                         int64_t now_us);
 
+/*
+** Add 'n' to the sum over the window if there is room for one more below 'most': 0. Or
+** nothing, and the microseconds until there is room when nobody adds anything.
+*/
+int64_t ub_counters_take (ub_counters *c, ub_counter_name name, double n, double most,
+                          int64_t window_us, int64_t now_us);
+
 /* The higher of 'value' and what was kept: kept for 'ttl_us' from now, if it is 'value'. */
 double ub_counters_peak (ub_counters *c, ub_counter_name name, double value, int64_t ttl_us,
                          int64_t now_us);

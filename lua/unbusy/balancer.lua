@@ -69,9 +69,9 @@ end
 -- the target and leaves its cost. False for a ticket that is not out (reported before, given up, or
 -- unknown).
 --
--- `b:stats() -> { name = { picks =, pending =, cost =, load = }, … }`: calls sent there and not yet
--- reported, the smoothed seconds to the first token (nil before the first), and the load by which
--- p2c compares.
+-- `b:stats() -> { name = { picks =, pending =, cost =, load = }, … }`: calls sent there, those
+-- not yet reported, the smoothed seconds to the first token (nil before the first), and the load
+-- by which p2c compares.
 ---@param given table see `balancer.schema`
 ---@return table|userdata b
 function balancer.new(given)

@@ -217,6 +217,10 @@ function core.counters(o, _, region, name) end
 ---@return number sum
 function counters:add(name, n, window, now) end
 
+---@param most number
+---@return boolean taken, number? seconds until there is room
+function counters:take(name, n, most, window, now) end
+
 ---@param seconds number how long it is kept
 ---@return number value
 function counters:peak(name, value, seconds, now) end

@@ -3,7 +3,8 @@
 --     local counters = require "unbusy.counters"
 --     local c = counters.new {}
 --     c:add("calls")                                  -- a sum, for ever
---     if c:add("calls of a", 1, 60) > 600 then … end  -- over the last minute: a quota
+--     c:add("tokens of a", 250, 60)                   -- over the last minute
+--     local fine, seconds = c:take("calls of a", 1, 600, 60) -- a quota of 600 a minute
 --     c:peak("rest until", time, 30)                  -- the highest, kept for 30 seconds
 --
 -- A sum over a window slides: of two fixed windows, the older counts for the share that the
@@ -26,12 +27,16 @@ counters.schema = {
   name = region.fields.name,
 }
 
-local class = clocked.class({ add = 3, peak = 3, get = 1, list = 0 }, { "delete", "stats" })
+local class = clocked.class({ add = 3, take = 4, peak = 3, get = 1, list = 0 },
+  { "delete", "stats" })
 
 --- Makes counters. Names are strings of 1 to 128 bytes.
 --
 -- `c:add(name, n, window) -> sum`: adds n (1 by default; it may be negative) and gives the sum: of
 -- all that was ever added, or with `window` (seconds) of what was added within that time.
+--
+-- `c:take(name, n, most, window) -> true`: adds n to the sum within the window, if there is room
+-- for one more up to `most`; or false and the seconds until there is, if nobody adds anything.
 --
 -- `c:peak(name, value, seconds) -> value`: keeps the higher of this value and what is there (0 for
 -- nothing), for so many seconds.

@@ -6,9 +6,9 @@
 --     print(h:quantile(0.5), h:quantile(0.99))
 --
 -- Log-linear buckets, 64 to each power of two, from 1 µs to 3 days: a quantile is at most 1/128
--- (0.78 %) off. Below 1 µs it is less than 1 µs off; what took more than 3 days (2^18 s) is in one
--- bucket, for which the greatest value stands. Count, min and max are exact, and no quantile lies
--- outside of min and max.
+-- (0.78 %) off. Below 1 µs it is less than 1 µs off; what took more than 3 days (2^18 s) lies in
+-- one bucket, for which the greatest value stands. Count, min and max are exact, and no quantile
+-- lies outside of min and max.
 local core = require "unbusy.core"
 local options = require "unbusy.options"
 

@@ -6,8 +6,7 @@ local sites = require "spec.support.site"
 
 -- An upstream that says 50 MB in 50,000 events, as fast as they are taken.
 local TALKER = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 master_process off;
 pid ${dir}/nginx.pid;
@@ -15,11 +14,7 @@ error_log ${dir}/error.log warn;
 events { worker_connections 64; }
 http {
   access_log off;
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   lua_shared_dict said 1m;
   server {
     listen 127.0.0.1:${port};

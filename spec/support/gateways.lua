@@ -10,8 +10,7 @@ local socket = require "cqueues.socket"
 local gateways = {}
 
 local CONFIG = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 ${user}
 pid ${dir}/nginx.pid;
@@ -20,11 +19,7 @@ worker_processes ${workers};
 ${main}
 events { worker_connections 4096; }
 http {
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   client_max_body_size 128m;
   lua_package_path "${root}/lua/?.lua;${root}/lua/?/init.lua;;";
   lua_package_cpath "${root}/build/luajit/?.so;;";

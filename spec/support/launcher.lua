@@ -5,6 +5,9 @@
 --     server.port  server.port2                   free ports: ${port} and ${port2} in the config
 --     server.dir   server.pid                     ${dir}: nginx.conf, nginx.pid, error.log
 --     server:stop()
+--
+-- ${modules} stands for the lines that load nginx's Lua module, ${temp_paths} for those that keep
+-- its temporary files in ${dir}.
 local launcher = {}
 launcher.__index = launcher
 
@@ -36,14 +39,31 @@ local function random_port()
   return 10000 + (a * 256 + b) % 22000
 end
 
+local MODULES = [[
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;]]
+
+local TEMP_PATHS = [[
+client_body_temp_path ${dir}/body;
+  proxy_temp_path ${dir}/proxy;
+  fastcgi_temp_path ${dir}/fastcgi;
+  uwsgi_temp_path ${dir}/uwsgi;
+  scgi_temp_path ${dir}/scgi;]]
+
+local DEPTH = 3 -- values may have names of values in them
+
+local function filled(text, values)
+  for _ = 1, DEPTH do text = text:gsub("%${([%w_]+)}", values) end
+  return text
+end
+
 local function write_config(self, given)
-  local values = { dir = self.dir, port = tostring(self.port), port2 = tostring(self.port2) }
-  for name, value in pairs(given.values or {}) do
-    values[name] = value:gsub("%${(%w+)}", values)
-  end
-  write(self.dir .. "/nginx.conf", (given.config:gsub("%${(%w+)}", values)))
+  local values = { dir = self.dir, port = tostring(self.port), port2 = tostring(self.port2),
+    modules = MODULES, temp_paths = TEMP_PATHS }
+  for name, value in pairs(given.values or {}) do values[name] = value end
+  write(self.dir .. "/nginx.conf", filled(given.config, values))
   for name, text in pairs(given.files or {}) do
-    write(self.dir .. "/" .. name, (text:gsub("%${(%w+)}", values)))
+    write(self.dir .. "/" .. name, filled(text, values))
   end
 end
 

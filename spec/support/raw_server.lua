@@ -12,8 +12,7 @@ local launcher = require "spec.support.launcher"
 local raw_server = {}
 
 local CONFIG = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 master_process off;
 pid ${dir}/nginx.pid;
@@ -21,11 +20,7 @@ error_log ${dir}/error.log warn;
 events { worker_connections 1024; }
 http {
   access_log off;
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   client_body_buffer_size 8m;
   client_max_body_size 64m;
   lingering_close off;

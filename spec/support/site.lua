@@ -16,8 +16,7 @@ local site = {}
 site.__index = site
 
 local CONFIG = [[
-load_module /usr/lib/nginx/modules/ndk_http_module.so;
-load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+${modules}
 daemon off;
 ${user}
 pid ${dir}/nginx.pid;
@@ -28,11 +27,7 @@ ${main}
 events { worker_connections 8192; }
 http {
   access_log off;
-  client_body_temp_path ${dir}/body;
-  proxy_temp_path ${dir}/proxy;
-  fastcgi_temp_path ${dir}/fastcgi;
-  uwsgi_temp_path ${dir}/uwsgi;
-  scgi_temp_path ${dir}/scgi;
+  ${temp_paths}
   lua_package_path "${root}/lua/?.lua;${root}/lua/?/init.lua;;";
   lua_package_cpath "${root}/build/luajit/?.so;;";
   lua_check_client_abort on;

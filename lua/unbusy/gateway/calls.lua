@@ -83,15 +83,12 @@ end
 
 -- {== Tokens ==============================================================
 
-local BYTES = 4 -- of a token, where nobody counts them
-
 -- Counts what the call has used for its key: what the server says, or what its length tells.
 local function spend(ctx, text)
   if not ctx.key.tokens then return end
   local r = ctx.record
-  local used = (r.prompt_tokens or 0) + (r.completion_tokens or 0)
-  if used == 0 and ctx.answered then used = math.ceil((#text + ctx.answered) / BYTES) end
-  ctx.gateway.quotas:spend(ctx.key, used)
+  ctx.gateway.quotas:spend(ctx.key, (r.prompt_tokens or 0) + (r.completion_tokens or 0),
+    ctx.answered and #text + ctx.answered)
 end
 
 -- }========================================================================

@@ -52,7 +52,6 @@ end
 -- {== Tokens ==============================================================
 
 local TAIL = 16384 -- bytes of an answer in which its usage is looked for
-local BYTES = 4    -- of a token, where nobody counts them
 
 -- Notes a piece of an answer that may tell what it has used; only where somebody wants to know.
 local function note(ctx, bytes)
@@ -77,10 +76,8 @@ local function spend(ctx, text, kind)
     ctx.record.prompt_tokens, ctx.record.completion_tokens = u.prompt_tokens, u.completion_tokens
     used = u.total_tokens
   end
-  if used == 0 and kind and kind:lower():find "^text/event%-stream" then
-    used = math.ceil((#text + ctx.answered) / BYTES)
-  end
-  ctx.gateway.quotas:spend(ctx.key, used)
+  local streams = kind and kind:lower():find "^text/event%-stream"
+  ctx.gateway.quotas:spend(ctx.key, used, streams and #text + ctx.answered)
 end
 
 -- }========================================================================

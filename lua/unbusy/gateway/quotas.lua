@@ -1,9 +1,6 @@
 --- How many calls and tokens a client key has had in the last minute, of all workers together.
 --
--- Two minutes are counted, this one and the one before, of which as much counts as still lies
--- within sixty seconds: so no minute's end lets twice as many through. The counts live in memory
--- that the workers share.
-local clock = require "unbusy.clock"
+-- The counts live in memory that the workers share.
 local counters = require "unbusy.counters"
 local region = require "unbusy.region"
 
@@ -11,7 +8,8 @@ local quotas = {}
 quotas.__index = quotas
 
 local WINDOW = 60
-local NAMES = 8 -- for each key: calls and tokens of some minutes
+local NAMES = 2 -- for each key: calls and tokens
+local BYTES = 4 -- of a token, where nobody counts them
 
 local MOST = 1e12 -- tokens of a call, whatever a server says: so that sums stay finite
 
@@ -23,8 +21,9 @@ local function has_quota(keys)
   end
 end
 
-local function counts_in(shared, keys)
-  return counters.new { counters = keys * NAMES + 64, region = shared, name = "gateway quotas" }
+local function counts_in(shared, keys, now)
+  return counters.new { counters = keys * NAMES, region = shared, name = "gateway quotas",
+    clock = now }
 end
 
 --- Counts for these keys, in a region of their own where none is given, or it has no room left.
@@ -33,43 +32,24 @@ end
 ---@param now function? gives seconds
 ---@return table? quotas, string? message
 function quotas.new(keys, shared, now)
-  local self = setmetatable({ now = now or clock }, quotas)
+  local self = setmetatable({}, quotas)
   if not has_quota(keys) then return self end
   local message, code
   if shared then
-    self.counts, message, code = counts_in(shared, #keys)
+    self.counts, message, code = counts_in(shared, #keys, now)
     if code and code ~= "full" then return nil, message end
   end
   if not self.counts then -- no room there for so many
     shared, message = region.new { bytes = 512 * 1024 + #keys * NAMES * 256 }
     if not shared then return nil, message end
-    self.counts, message = counts_in(shared, #keys)
+    self.counts, message = counts_in(shared, #keys, now)
   end
   if not self.counts then return nil, message end
   return self
 end
 
-local function name_of(key, what, minute)
-  return ("%s %.0f %s"):format(what, minute, key.name)
-end
-
--- The seconds until there is room for one more, where `this` and `last` minute have had so many.
-local function wait(this, last, past, most)
-  local left = WINDOW - past -- until this minute's end
-  if this + 1 <= most then return (this + last * (1 - past / WINDOW) + 1 - most) / last * WINDOW end
-  return left + math.max(0, (this + 1 - most) / this) * WINDOW
-end
-
--- Counts `n` more, unless there is no room for one; then the seconds until there is.
-local function count(self, key, what, n)
-  local now, most = self.now(), key[what]
-  local minute, past = math.floor(now / WINDOW), now % WINDOW
-  local name = name_of(key, what, minute)
-  local this = self.counts:add(name, n) -- first, so that no two workers take the last one
-  local last = self.counts:get(name_of(key, what, minute - 1))
-  if this - n + last * (1 - past / WINDOW) + 1 <= most then return true end
-  if n > 0 then self.counts:add(name, -n) end
-  return false, this == n and last == 0 and WINDOW or wait(this - n, last, past, most)
+local function name_of(key, what)
+  return what .. " " .. key.name
 end
 
 --- May a call be made for this key? It counts when it may.
@@ -78,7 +58,8 @@ end
 function quotas:take(key)
   for _, what in ipairs(kinds) do
     if key[what] then
-      local fine, seconds = count(self, key, what, what == "calls" and 1 or 0)
+      local n = what == "calls" and 1 or 0
+      local fine, seconds = self.counts:take(name_of(key, what), n, key[what], WINDOW)
       if not fine then
         return nil, ("this key may have %.0f %s a minute"):format(key[what], what), seconds
       end
@@ -87,13 +68,16 @@ function quotas:take(key)
   return true
 end
 
---- A call of this key's has used so many tokens.
+--- A call of this key's has used so many tokens; 0 where nobody has counted them: then its `bytes`
+--- tell.
 ---@param key table
 ---@param tokens number
-function quotas:spend(key, tokens)
-  if not key.tokens or tokens <= 0 then return end
-  tokens = math.min(tokens, MOST)
-  self.counts:add(name_of(key, "tokens", math.floor(self.now() / WINDOW)), tokens)
+---@param bytes number? of request and answer
+function quotas:spend(key, tokens, bytes)
+  if not key.tokens then return end
+  if tokens == 0 and bytes then tokens = math.ceil(bytes / BYTES) end
+  if tokens <= 0 then return end
+  self.counts:add(name_of(key, "tokens"), math.min(tokens, MOST), WINDOW)
 end
 
 return quotas
