@@ -52,6 +52,21 @@ busted_with() { # HOST CORE_DIR [option or spec…]
   count_busted
 }
 
+BATCH=16 # files for one process: each fork and each look for leaks costs more in a large one
+
+in_batches() { # HOST CORE_DIR spec…
+  host=$1 core=$2
+  shift 2
+  while [ $# -gt 0 ]; do
+    batch= n=0
+    while [ $# -gt 0 ] && [ $n -lt $BATCH ]; do
+      batch="$batch $1" n=$((n + 1))
+      shift
+    done
+    busted_with "$host" "$core" $batch
+  done
+}
+
 nginx_specs() {
   find spec -name '*_spec.lua' |
     grep -e /gateway/ -e /nginx/ -e /serve -e /docs_openresty_spec | sort
@@ -65,7 +80,7 @@ other_specs() {
 unit() {
   for lua in lua5.4 luajit; do
     echo "== specs on $lua"
-    busted_with $lua "build/$lua" $(other_specs)
+    in_batches $lua "build/$lua" $(other_specs)
   done
   echo "== on luajit without the FFI: what it serves otherwise"
   export UNBUSY_FFI=off
@@ -75,7 +90,7 @@ unit() {
 
 nginx() {
   echo "== specs inside nginx"
-  busted_with luajit build/luajit $(nginx_specs)
+  in_batches luajit build/luajit $(nginx_specs)
 }
 
 sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=undefined"
@@ -90,8 +105,8 @@ sanitized_build() { # LUA
 
 # Without what takes long and runs little of the C: a tool, a crowd, a kill at each step.
 sanitized_specs() { # LUA
-  but='/(demo|cli|readme|busyd|busyd_load)_spec|/cli/|_kill_spec'
-  [ "$1" = lua5.4 ] || but="$but|/faults_spec"
+  but='/(demo|cli|readme|signs|busyd|busyd_load)_spec|/cli/|_kill_spec'
+  [ "$1" = lua5.4 ] || but="$but|/faults_spec|_model_spec|_processes_spec"
   other_specs | grep -v -E "$but"
 }
 
@@ -100,7 +115,7 @@ sanitize() {
     echo "== specs on $lua under ASan and UBSan"
     sanitized_build $lua || { failed=$((failed + 1)); continue; }
     export ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1
-    busted_with "build/asan/$lua/host" "build/asan/$lua" $(sanitized_specs $lua)
+    in_batches "build/asan/$lua/host" "build/asan/$lua" $(sanitized_specs $lua)
     unset ASAN_OPTIONS UNBUSY_SANITIZED
   done
 }
