@@ -80,7 +80,7 @@ local function ask(self, i)
   local number = calls.questions and calls.questions[i] or i
   local began, target = self.now(), self.targets[calls.of[i]]
   local reply, first, _, code, detail = self.ask(
-    self.body(self.model, "question " .. number), target and target.name,
+    self.body(self.model, (("%07d "):format(number)):rep(8)), target and target.name,
     calls.streams ~= nil and calls.streams[i])
   local now = self.now()
   record.totals[i], record.firsts[i] = now - began, first - began
