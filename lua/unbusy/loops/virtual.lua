@@ -82,12 +82,14 @@ end
 -- }========================================================================
 
 --- A loop of its own with its own time.
----@param given table? { start = seconds (0), serve = function(request, answer, loop), or
+---@param given table? { start = seconds (0); serve = function(request, answer, loop), or
 --- open = function(request, body): exchange; world = { next = function(self): seconds? of what it
---- does next, step = function(self, now) that does what is due } }
+--- does next, step = function(self, now) that does what is due }; wall = Unix seconds at the start
+--- (0), random = function giving a number in [0, 1): what scripts go by }
 function virtual.new(given)
   given = given or {}
-  local time, world = given.start or 0, given.world
+  local start, world = given.start or 0, given.world
+  local time, wall = start, given.wall or 0
   local function idle(seconds)
     local at = world and world:next()
     if at and (seconds == nil or at <= time + seconds) then
@@ -100,7 +102,8 @@ function virtual.new(given)
     return true
   end
   local s = scheduler.new { now = function() return time end, idle = idle }
-  local loop = { name = "virtual", now = s.now }
+  local loop = { name = "virtual", now = s.now, random = given.random }
+  function loop.wall() return wall + time - start end
   loop.event, loop.cancel = scheduler.event, scheduler.cancel
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end
