@@ -143,14 +143,14 @@ local function fields_of(line)
   if fields then return fields[1], fields[2], fields[3], fields[4], fields[5] end
 end
 
--- An optional whole number of at most `most`; false where the field is empty, nil where it is wrong.
+-- A whole number of at most `most`; false where the field is empty, nil where it is wrong.
 local function whole(text, most)
   if text == "" then return false end
   local n = text:find "^%d+$" and #text <= 10 and tonumber(text)
   return n and n <= most and n or nil
 end
 
---- Adds a row; raises nothing, since it is checked before.
+--- Adds a row, whose values have been checked.
 function trace.add(self, time, of, arrival, status, latency)
   local n = self.rows + 1
   self.times[n], self.of[n], self.arrivals[n] = time, of, arrival
@@ -185,7 +185,8 @@ local function time_of(self, text)
   end
   local before = self.times[self.rows]
   if before and time < before then
-    return nil, ("time: %s is before the row above (%.14g): rows stand in order"):format(text, before)
+    return nil, ("time: %s is before the row above (%.14g): rows stand in order")
+      :format(text, before)
   end
   return time
 end
