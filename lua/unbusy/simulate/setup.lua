@@ -88,9 +88,9 @@ local function asker(client, loop, kind)
     end
     local stream, message, code, detail = client:stream(request, given)
     if not stream then return nil, loop.now(), message, code, detail end
-    local first, reply = loop.now(), nil
-    reply, message, code, detail = stream:reply()
-    return reply, first, message, code, detail
+    local first = loop.now()
+    local reply, why, how, more = stream:reply()
+    return reply, first, why, how, more
   end
 end
 

@@ -113,18 +113,26 @@ local function number(text)
   return tonumber(text)
 end
 
+-- The text of a field in quotes that opens at `at`, and the place behind it; two quotes in it stand
+-- for one. Nil where it does not close.
+local function quoted(line, at)
+  local text, stop = "", at
+  repeat
+    local part, behind = line:match('^"([^"]*)"()', stop)
+    if not part then return nil end
+    text, stop = text .. (stop > at and '"' or "") .. part, behind
+  until line:byte(stop) ~= 34
+  return text, stop
+end
+
 -- The five fields of a line with quotes in it (RFC 4180), or nil.
 local function quoted_fields(line)
   local fields, at = {}, 1
   while true do
-    local text, stop = line:match('^"([^"]*)()', at), nil
-    if text then
-      text, stop = "", at
-      repeat -- up to the closing quote; two of them stand for one
-        local part, behind = line:match('^"([^"]*)"()', stop)
-        if not part then return nil end
-        text, stop = text .. (stop > at and '"' or "") .. part, behind
-      until line:byte(stop) ~= 34
+    local text, stop
+    if line:byte(at) == 34 then
+      text, stop = quoted(line, at)
+      if not text then return nil end
     else
       text, stop = line:match('^([^,"]*)()', at)
     end
