@@ -24,7 +24,8 @@ function both.play(t, o)
   local made = piece.cut(t, o)
   local report = assert(simulate.compare(made, { { name = "policy", policy = o.policy } },
     { config = piece.options(made, o.speed, nil), seed = made.seed }))
-  local measured = real.run(made, piece.options(made, o.speed, o.policy), run.calls(made, made.seed))
+  local measured = real.run(made, piece.options(made, o.speed, o.policy),
+    run.calls(made, made.seed))
   local simulated = report.clients[1]
   local off = { availability = apart(simulated.availability, measured.availability),
     calls_each = apart(simulated.calls_each, measured.calls_each) }

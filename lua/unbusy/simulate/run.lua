@@ -76,9 +76,9 @@ end
 
 local POOL = 4096 -- questions, where nobody can tell a repeated one
 
--- A function that gives the request of a question's number. The text differs from others all along:
--- LuaJIT looks at a few bytes of a long string when it makes one, and those that are alike there get
--- in each other's way.
+-- A function that gives the request of a question's number. The text differs from others all
+-- along: LuaJIT looks at a few bytes of a long string when it makes one, and those that are alike
+-- there get in each other's way.
 local function requests_of(kind, model, forget)
   local make, kept = bodies[kind], {}
   return function(number)
