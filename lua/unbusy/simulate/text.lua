@@ -37,9 +37,9 @@ local function rows_of(report, style)
 end
 
 local LEGEND = {
-  "  p50, p99: until the answer is whole; first: until its first byte, of half of them;",
-  "  calls: upstream calls for each call; cost: of 1000 answers; recovered: after the",
-  "  end of the trouble.",
+  "  p50, p99: until the answer is whole; first: until its first byte, for half of",
+  "  them; calls: upstream calls for each call; cost: of 1000 answers; recovered:",
+  "  after the end of the trouble.",
 }
 
 -- }========================================================================
@@ -207,7 +207,7 @@ local function head(report)
   local t, trouble = report.trace, report.trouble
   local what = trouble and ("trouble from %.4g s to %.4g s%s"):format(trouble.from, trouble.to,
     trouble.open and ", the end" or "") or "no trouble"
-  return ("%s: %d calls in %.4g s, %s (seed %d)"):format(t.path, report.calls.n, report.span, what,
+  return t.path, ("  %d calls in %.4g s; %s; seed %d"):format(report.calls.n, report.span, what,
     report.seed)
 end
 
@@ -222,13 +222,14 @@ end
 ---@param style "utf8"|"ascii"
 ---@return string[]
 function text.lines(report, style)
-  local out = { head(report), "" }
+  local path, what = head(report)
+  local out = { path, what, "" }
   join(out, chart.table(rows_of(report, style)))
   join(out, LEGEND)
   for _, part in ipairs { load_chart, answer_chart, wait_chart } do
     out[#out + 1] = ""
     join(out, part(report, style))
-    out[#out + 1] = axis(report, style)
+    join(out, axis(report, style))
   end
   for _, c in ipairs(report.clients) do
     if c.kind == "policy" then
