@@ -4,6 +4,8 @@ local figures = require "unbusy.simulate.figures"
 
 local text = {}
 
+local MOST_NAME = 30 -- columns of a client's name in a sentence
+
 -- {== The table ===========================================================
 
 -- A share as text, never rounded up: 99.96 % is not 100 %.
@@ -167,8 +169,8 @@ end
 
 local function breaker_chart(report, c, style)
   local m = marks[style]
-  local out = { ("Breakers of %s (%s closed, %s half open, %s open)"):format(c.name, m[1], m[2],
-    m[3]) }
+  local out = { ("Breakers of %s (%s closed, %s half open, %s open)"):format(
+    chart.cut(c.name, MOST_NAME, style), m[1], m[2], m[3]) }
   for _, name in ipairs(report.targets) do
     out[#out + 1] = breaker_row(report, c, name, style)
   end
@@ -191,16 +193,16 @@ local function list_of(counts)
   return table.concat(out, ", ")
 end
 
-local function sources(c)
+local function sources(c, style)
   local failures = next(c.failures) and (" (%s)"):format(list_of(c.failures)) or ""
-  return ("  %s: %s%s"):format(c.name, list_of(c.sources), failures)
+  return ("  %s: %s%s"):format(chart.cut(c.name, MOST_NAME, style), list_of(c.sources), failures)
 end
 
 -- What a policy's script did wrong, so that the built-in decision was taken.
-local function faults(c)
+local function faults(c, style)
   if not next(c.policy_faults) then return nil end
-  return ("  %s: its script failed: %s (%s)"):format(c.name, list_of(c.policy_faults),
-    c.last_fault or "no word of it")
+  return ("  %s: its script failed: %s (%s)"):format(chart.cut(c.name, MOST_NAME, style),
+    list_of(c.policy_faults), c.last_fault or "no word of it")
 end
 
 local function head(report)
@@ -240,8 +242,8 @@ function text.lines(report, style)
   out[#out + 1] = ""
   out[#out + 1] = "Where the answers came from, and why there was none"
   for _, c in ipairs(report.clients) do
-    out[#out + 1] = sources(c)
-    out[#out + 1] = faults(c)
+    out[#out + 1] = sources(c, style)
+    out[#out + 1] = faults(c, style)
   end
   return out
 end
