@@ -1,7 +1,9 @@
 #!/bin/sh
 # test.sh SUITE…: runs suites, shows what each prints, and closes with "N passed, N failed".
-#   unit        every spec but those of nginx, on Lua 5.4 and LuaJIT
-#   sanitize    the same specs against a core built with ASan and UBSan (not quite all)
+#   unit        every spec but those of nginx, on Lua 5.4 and LuaJIT, side by side (or one alone:
+#               unit_lua54, unit_luajit)
+#   sanitize    the same specs against a core built with ASan and UBSan (not quite all;
+#               sanitize_lua54, sanitize_luajit)
 #   nginx       what runs inside nginx, whose Lua is LuaJIT whoever tests it
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
@@ -77,16 +79,43 @@ other_specs() {
     grep -v -e /gateway/ -e /nginx/ -e /serve -e /docs_openresty_spec | sort
 }
 
-unit() {
-  for lua in lua5.4 luajit; do
-    echo "== specs on $lua"
-    in_batches $lua "build/$lua" $(other_specs)
+# Suites at the same time, each in a shell of its own; what they print comes suite by suite.
+side_by_side() { # SUITE…
+  printed=$(mktemp -d)
+  for suite; do sh tools/test.sh "$suite" >"$printed/$suite" 2>&1 & done
+  wait
+  for suite; do
+    sed '$d' "$printed/$suite"
+    add_counts "$(tail -1 "$printed/$suite")"
   done
+  rm -rf "$printed"
+}
+
+# Add the counts of a suite's last line; one that has none ended early.
+add_counts() { # "N passed, N failed"
+  case $1 in
+    *" passed, "*" failed")
+      line=${1% failed}
+      passed=$((passed + ${line%% *})) failed=$((failed + ${line##* })) ;;
+    *) echo "no summary: $1"; failed=$((failed + 1)) ;;
+  esac
+}
+
+unit_on() { # LUA
+  echo "== specs on $1"
+  in_batches "$1" "build/$1" $(other_specs)
+}
+
+without_ffi() {
   echo "== on luajit without the FFI: what it serves otherwise"
   export UNBUSY_FFI=off
   busted_with luajit build/luajit spec/breaker*_spec.lua spec/limiter*_spec.lua spec/sse*_spec.lua
   unset UNBUSY_FFI
 }
+
+unit_lua54() { unit_on lua5.4; }
+unit_luajit() { unit_on luajit; without_ffi; }
+unit() { side_by_side unit_lua54 unit_luajit; }
 
 nginx() {
   echo "== specs inside nginx"
@@ -110,15 +139,17 @@ sanitized_specs() { # LUA
   other_specs | grep -v -E "$but"
 }
 
-sanitize() {
-  for lua in lua5.4 luajit; do
-    echo "== specs on $lua under ASan and UBSan"
-    sanitized_build $lua || { failed=$((failed + 1)); continue; }
-    export ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1
-    in_batches "build/asan/$lua/host" "build/asan/$lua" $(sanitized_specs $lua)
-    unset ASAN_OPTIONS UNBUSY_SANITIZED
-  done
+sanitize_on() { # LUA
+  echo "== specs on $1 under ASan and UBSan"
+  sanitized_build "$1" || { failed=$((failed + 1)); return; }
+  export ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1
+  in_batches "build/asan/$1/host" "build/asan/$1" $(sanitized_specs "$1")
+  unset ASAN_OPTIONS UNBUSY_SANITIZED
 }
+
+sanitize_lua54() { sanitize_on lua5.4; }
+sanitize_luajit() { sanitize_on luajit; }
+sanitize() { side_by_side sanitize_lua54 sanitize_luajit; }
 
 clang_build() {
   echo "== clang"
@@ -272,7 +303,7 @@ soak() {
 
 for suite in "$@"; do
   case $suite in
-    unit|sanitize|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
+    unit|unit_lua54|unit_luajit|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
