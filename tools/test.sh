@@ -22,25 +22,34 @@ cd "$(dirname "$0")/.."
 passed=0
 failed=0
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+if [ -z "${UNBUSY_FAILURES:-}" ]; then # a file: what has failed, told again at the end
+  export UNBUSY_FAILURES=$(mktemp)
+  outermost=yes
+fi
+trap 'rm -f "$log" ${outermost:+"$UNBUSY_FAILURES"}' EXIT
+
+fail() { # WHAT
+  failed=$((failed + 1))
+  echo "FAILED: $1" | tee -a "$UNBUSY_FAILURES"
+}
 
 # Add the counts of a busted run, whose last summary line looks like
 # "7 successes / 0 failures / 0 errors / 0 pending : 0.12 seconds".
 count_busted() {
   line=$(grep -E '^[0-9]+ success(es)? / [0-9]+ failures? / [0-9]+ errors?' "$log" | tail -1)
   if [ -z "$line" ]; then
-    failed=$((failed + 1))
-    echo "no summary: the run ended early"
+    fail "no summary: the run ended early: $(tail -n 3 "$log")"
     return
   fi
   set -- $(echo "$line" | tr -c '0-9' ' ')
   passed=$((passed + $1))
   failed=$((failed + $2 + $3))
+  [ $(($2 + $3)) = 0 ] || sed -n '/^[0-9]* success/,$p' "$log" | head -n 100 >>"$UNBUSY_FAILURES"
 }
 
 # one COMMAND…: counts as one test.
 one() {
-  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $*"; fi
+  if "$@"; then passed=$((passed + 1)); else fail "$*"; fi
 }
 
 paths="LUA_PATH=./lua/?.lua;./lua/?/init.lua;./?.lua;./?/init.lua;;"
@@ -97,7 +106,7 @@ add_counts() { # "N passed, N failed"
     *" passed, "*" failed")
       line=${1% failed}
       passed=$((passed + ${line%% *})) failed=$((failed + ${line##* })) ;;
-    *) echo "no summary: $1"; failed=$((failed + 1)) ;;
+    *) fail "no summary of a suite: $1" ;;
   esac
 }
 
@@ -141,7 +150,7 @@ sanitized_specs() { # LUA
 
 sanitize_on() { # LUA
   echo "== specs on $1 under ASan and UBSan"
-  sanitized_build "$1" || { failed=$((failed + 1)); return; }
+  sanitized_build "$1" || { fail "sanitized_build $1"; return; }
   export ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1
   in_batches "build/asan/$1/host" "build/asan/$1" $(sanitized_specs "$1")
   unset ASAN_OPTIONS UNBUSY_SANITIZED
@@ -168,7 +177,7 @@ rock() {
 
 third() {
   if ! sh spec/support/third_party.sh install; then
-    failed=$((failed + 1))
+    fail "spec/support/third_party.sh install"
     return
   fi
   for lua in lua5.4 luajit; do
@@ -226,7 +235,7 @@ oom() {
   for lua in lua5.4 luajit; do
     echo "== out of memory on $lua under ASan and UBSan"
     sanitized_build $lua && nomem_host $lua "-O1 $sanitizers" build/asan/$lua/host_nomem ||
-      { failed=$((failed + 1)); continue; }
+      { fail "nomem_host $lua"; continue; }
     export ASAN_OPTIONS=detect_leaks=0
     runs=1
     [ $lua = lua5.4 ] || runs=3
@@ -255,7 +264,7 @@ valgrind() {
     echo "== specs on $lua under valgrind"
     mkdir -p build/valgrind
     gcc -g -O1 $(pkg-config --cflags $lua) -o build/valgrind/$lua spec/support/host.c \
-      $(pkg-config --libs $lua) || { failed=$((failed + 1)); continue; }
+      $(pkg-config --libs $lua) || { fail "valgrind's host for $lua"; continue; }
     export UNBUSY_SANITIZED=1
     checker="valgrind -q --leak-check=full --show-leak-kinds=definite --num-callers=25
       --log-file=build/valgrind/$lua.log"
@@ -309,6 +318,11 @@ for suite in "$@"; do
   esac
 done
 
+if [ -n "${outermost:-}" ] && [ -s "$UNBUSY_FAILURES" ]; then
+  echo
+  echo "== what failed"
+  cat "$UNBUSY_FAILURES"
+fi
 echo
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
