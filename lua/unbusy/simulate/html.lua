@@ -70,8 +70,9 @@ local function spread(report)
   end
   return ('<h2>With %d seeds</h2><p class="soft">The same calls, other chance in the servers and '
     .. 'the clients.</p><div class="card scroll"><table><thead><tr><th>client</th>'
-    .. "<th>answered at least</th><th>middle</th><th>at most</th><th>upstream calls<br>for each call</th></tr></thead>"
-    .. "<tbody>%s</tbody></table></div>"):format(report.seeds, table.concat(rows))
+    .. "<th>answered at least</th><th>middle</th><th>at most</th>"
+    .. "<th>upstream calls<br>for each call</th></tr></thead><tbody>%s</tbody></table></div>")
+    :format(report.seeds, table.concat(rows))
 end
 
 local function comparison(report)

@@ -121,9 +121,9 @@ function simulate.compare(t, policies, given)
   local seed, span = given.seed or t.seed, figures.span(t)
   local o = { seed = seed, calls = run.calls(t, seed), observed = given.observed,
     width = math.max(span, t.calls.deadline / 2) / LOOKS }
-  local list, records = contestants(policies), nil
-  records, message = run_all(t, list, options, o)
-  if not records then return nil, message end
+  local list = contestants(policies)
+  local records, why = run_all(t, list, options, o)
+  if not records then return nil, why end
   local report = { trace = t, seed = seed, span = span, width = o.width, calls = o.calls,
     count = math.ceil(horizon(span, records) / o.width - 1e-9), targets = target_names(t),
     trouble = figures.trouble(t, o.calls, o.observed), clients = {} }
