@@ -116,6 +116,8 @@ function simulate.compare(t, policies, given)
   given = given or {}
   t.calls.deadline, t.calls.stream = given.deadline or t.calls.deadline,
     given.stream or t.calls.stream
+  local fault = trace.fault(t)
+  if fault then return nil, fault end
   local options, message = setup.options(t, given.config)
   if not options then return nil, message end
   local seed, span = given.seed or t.seed, figures.span(t)
