@@ -221,6 +221,7 @@ local PAUSE = 1000 -- of the collector: a run leaves little behind and makes muc
 
 local function go(self, width)
   local before = collectgarbage("setpause", PAUSE)
+  collectgarbage() -- or the pause would count from the next one on
   local ok, message = pcall(self.loop.run, function()
     self.over = self.loop.event()
     arrive(self)
