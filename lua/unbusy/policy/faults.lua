@@ -1,0 +1,69 @@
+--- What may be told of a script's fault: where it is, and what Lua or the script's author said.
+--
+-- A script is told prompts, and an error may repeat them. So of an error that it raises itself the
+-- words are told only where they stand in its text as they are; of Lua's own messages, the words
+-- in quotes only where they do.
+local faults = {}
+
+local MOST = 200 -- bytes of a message
+local LONG = "it ran too long" -- as lua_guard.c says it
+
+local function stands_in(words, source)
+  return source ~= nil and source:find(words, 1, true) ~= nil
+end
+
+local function without_quoted(message, source)
+  return (message:gsub("'([^']*)'", function(words)
+    if not stands_in(words, source) and not words:find "^[%a_][%w_]*$" then return "'…'" end
+  end))
+end
+
+-- What Lua itself says of a running function.
+local own_words = { "^attempt to ", "^bad argument #", "^stack overflow", "^C stack overflow",
+  "^not enough memory", "^invalid order function", "^'for' ", "^malformed pattern" }
+
+local function is_of_lua(words)
+  for _, pattern in ipairs(own_words) do
+    if words:find(pattern) then return true end
+  end
+end
+
+-- "file:12: " and the rest; "" where that is no place in `file`, and Lua does not say so.
+local function parted(message, file)
+  local place, words = message:match "^([^\n]-:%d+: )(.*)$"
+  if place and (place:sub(1, #file + 1) == file .. ":" or is_of_lua(words)) then
+    return place, words
+  end
+  return "", message
+end
+
+-- What may be told of a text that was thrown.
+local function of_text(message, script)
+  local place, words = parted(message:match "^[^\n]*", script.file)
+  local said = script.raised and stands_in(words, script.source)
+  if not said and (script.raised or not script.source and not is_of_lua(words)) then
+    words = "it raised an error"
+  end
+  return place ~= "" and place or script.place, without_quoted(words, script.source)
+end
+
+--- The sentence for an error.
+---@param thrown any
+---@param why "long"|"memory"|nil the limit that was reached
+---@param script table { file =, place = "file:12: ", where the function begins; source = the file's
+--- text, or nil for functions of the program; raised = did it raise the error itself? }
+---@return string
+function faults.describe(thrown, why, script)
+  if why == "long" then
+    local place = type(thrown) == "string" and thrown:match("^([^\n]-:%d+: )" .. LONG .. "$")
+    return (place or script.place) .. LONG
+  elseif why == "memory" then
+    return script.place .. "it took too much memory"
+  elseif type(thrown) ~= "string" then
+    return ("%sit raised a %s"):format(script.place, type(thrown))
+  end
+  local place, words = of_text(thrown:sub(1, 2000), script)
+  return (place .. words):sub(1, MOST)
+end
+
+return faults
