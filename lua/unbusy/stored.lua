@@ -29,14 +29,20 @@ local function asked_with(call)
   return out[1] and out or false
 end
 
+-- Where the call wants to be answered: the target's name, a table for a pool, or false.
+local function asked_of(call)
+  return call.options.target or call.pool and { pool = call.pool }
+end
+
 --- The key of a call; nil when its request cannot be written as JSON. A call that names its target
---- has a key of its own: it wants that target's answer. So have clients of other servers, though
---- they may be called the same, and calls with other headers.
+--- has a key of its own: it wants that target's answer. So has one that names its pool, or was
+--- sent there since nobody else answered. So have clients of other servers, though they may be
+--- called the same, and calls with other headers.
 ---@param call table
 ---@return userdata? key
 function stored.key(call)
   return (cache.key_without(left_out, call.client.sources, call.kind,
-    call.options.target or false, call.extra and asked_with(call) or false, call.request))
+    asked_of(call), call.extra and asked_with(call) or false, call.request))
 end
 
 local USUAL = 1 -- the temperature that servers take when none is given

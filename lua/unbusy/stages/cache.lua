@@ -2,17 +2,11 @@
 --
 -- A fresh answer is given at once; nothing is sent. When the call fails for reasons that are not
 -- the caller's, the last good answer is given though its time is over, and says so (`reply.source`
--- is "stale", `reply.failure` what went wrong). Only whole answers are kept: see `unbusy.stored`.
+-- is "stale", `reply.failure` what went wrong), unless the fallback says when that is due. Only
+-- whole answers are kept: see `unbusy.stored`.
 local codes = require "unbusy.codes"
-local reply = require "unbusy.reply"
+local last_good = require "unbusy.last_good"
 local stored = require "unbusy.stored"
-
-local kinds = { chat = true, complete = true, embed = true }
-
-local function takes_part(call)
-  return kinds[call.kind] and call.options.cache ~= false
-    and stored.may_ask(call.kind, call.request, call.client.cache_temperature)
-end
 
 -- Puts the answer under the key, unless the request has changed since the key was made.
 local function put(cache, call, key, answer)
@@ -30,31 +24,6 @@ local function keep(cache, call, key, answer)
   end)
 end
 
--- A stored answer as this call's reply; nil when it cannot be read.
-local function recall(call, value, source, age, failure)
-  local target, text, answer = stored.unpack(call.kind, value)
-  if not target then return nil end
-  call:emit("cache", { source = source, age = age, target = target,
-    code = failure and failure.code })
-  return reply.of_stored(call, answer, { source = source, age = age, target = target, raw = text,
-    failure = failure })
-end
-
--- May an answer of that age stand in for a call that failed like this?
-local function may_stand_in(call, code, age)
-  local most = call.options.stale
-  return codes[code].fallback and most ~= false and (type(most) ~= "number" or age <= most)
-end
-
--- The last good answer in place of a call that failed; nil when there is none, or it may not.
-local function stand_in(cache, call, key, message, code, detail)
-  if call.client.closed then return nil end
-  local value, _, age = cache:get(key)
-  if not value or not may_stand_in(call, code, age) then return nil end
-  return recall(call, value, "stale", age,
-    { message = message, code = code, detail = call:detail(detail) })
-end
-
 ---@param next function the rest of the call's way
 ---@param client table
 ---@return fun(call: table): table?, string?, string?, table?
@@ -62,12 +31,12 @@ return function(next, client)
   local cache = client.cache
   if not cache then return next end
   return function(call)
-    if not takes_part(call) then return next(call) end
+    if not last_good.takes_part(call) then return next(call) end
     local key = stored.key(call)
     if not key then return next(call) end -- no JSON: whoever encodes it says why
     if call.options.cache ~= "refresh" then
       local value, state, age = cache:get(key)
-      local known = state == "fresh" and recall(call, value, "cache", age)
+      local known = state == "fresh" and last_good.recall(call, value, "cache", age)
       if known then return known end
     end
     local answer, message, code, detail = next(call)
@@ -75,8 +44,10 @@ return function(next, client)
       keep(cache, call, key, answer)
       return answer
     end
-    answer = stand_in(cache, call, key, message, code, detail)
-    if answer then return answer end
+    if codes[code].fallback and not call.stale_later then
+      answer = last_good.stand_in(call, key, { message = message, code = code, detail = detail })
+      if answer then return answer end
+    end
     return nil, message, code, detail
   end
 end
