@@ -75,7 +75,7 @@ local function forwarded(ctx)
 end
 
 -- The same browsers say the same again and again.
-local accepted, count = {}, 0
+local accepted, kept = {}, 0
 local MOST, LONG = 1000, 256 -- headers that are kept, and the longest of them
 
 local function languages_of(header)
@@ -83,8 +83,8 @@ local function languages_of(header)
   if known ~= nil then return known or nil end
   local tags = language.accepted(header)
   if type(header) == "string" and #header <= LONG then
-    if count >= MOST then accepted, count = {}, 0 end
-    accepted[header], count = tags or false, count + 1
+    if kept >= MOST then accepted, kept = {}, 0 end
+    accepted[header], kept = tags or false, kept + 1
   end
   return tags
 end

@@ -15,8 +15,9 @@ local fields = { "time", "id", "key", "method", "path", "kind", "model", "target
 function log.record()
   return { time = false, id = false, key = false, method = false, path = false, kind = false,
     model = false, target = false, source = false, fallback = false, tries = false,
-    status = false, code = false, queued = false, start = false, seconds = false, prompt_tokens = false,
-    completion_tokens = false, cost = false, trace = false, upstream_id = false }
+    status = false, code = false, queued = false, start = false, seconds = false,
+    prompt_tokens = false, completion_tokens = false, cost = false, trace = false,
+    upstream_id = false }
 end
 
 local SHOWN = 256 -- bytes of a text that a client or a server has chosen
