@@ -11,8 +11,19 @@ local again = {}
 local LEAST = 0.1 -- seconds that must be left; nobody answers in less
 local MOST = 8    -- second askings of one call
 
-local function name_of(model, pool)
-  return ("%s\n%s"):format(model or "", pool or "")
+local function targets_of(call, pool)
+  local client, only = call.client, call.options.target
+  if not only then return pool and client.pools.by_name[pool] or client.pools.ordinary end
+  for _, t in ipairs(client.targets) do
+    if t.name == only then return { t } end
+  end
+end
+
+-- What is asked, and who may answer: two pools may have the same targets.
+local function name_of(call, model, pool)
+  local parts = { model or "" }
+  for _, t in ipairs(targets_of(call, pool)) do parts[#parts + 1] = t.name end
+  return table.concat(parts, "\n")
 end
 
 -- May the call be sent there? A caller that has named a target or a pool wants no other.
@@ -24,8 +35,10 @@ end
 -- Is there time, and has this not been asked already?
 local function is_worth_it(way, model, pool)
   local call = way.call
-  if not way.asked then way.asked, way.count = { [name_of(call.model, call.pool)] = true }, 0 end
-  local name = name_of(model, pool)
+  if not way.asked then
+    way.asked, way.count = { [name_of(call, call.model, call.pool)] = true }, 0
+  end
+  local name = name_of(call, model, pool)
   if way.asked[name] or way.count >= MOST or not call:can_wait(LEAST) then return false end
   way.asked[name], way.count = true, way.count + 1
   return true
@@ -41,19 +54,12 @@ local function note_accounts(way)
   end
 end
 
-local function targets_of(call)
-  if not call.options.target then return call:targets() end
-  for _, t in ipairs(call.client.targets) do
-    if t.name == call.options.target then return { t } end
-  end
-end
-
 -- Does another account stand ready, and is the call's free move to be had?
 local function moves_free(way)
   local call = way.call
   if call.moved then return false end
   local now = call.loop.now()
-  for _, t in ipairs(targets_of(call)) do
+  for _, t in ipairs(targets_of(call, call.pool)) do
     if not way.accounts[t.account_name] and t:is_free(t:model(call.model), now) then return true end
   end
   return false
