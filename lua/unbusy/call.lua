@@ -4,11 +4,12 @@
 -- place at a target, an exchange, that the budget counts it, and (see `hold`) whatever else it
 -- waits in or for. Whatever way it ends, `call:finish` gives all of that back.
 local headers = require "unbusy.headers"
+local plain = require "unbusy.policy.plain"
 local trace = require "unbusy.trace"
 
 -- Of most calls: not in each of them.
-local call = { stopped = false, extra = false, path = false, pool = false, permit = false,
-  asked = false, past = 0, stale_later = false }
+local call = { stopped = false, extra = false, path = false, policy = false, pool = false,
+  permit = false, asked = false, past = 0, stale_later = false, stale_key = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -28,6 +29,7 @@ function call.new(client, kind, request, given, how)
   }, call)
   if how and how.path then self.path, self.method = how.path, how.method end
   if given.pool then self.pool = given.pool end
+  if client.policy then self.policy = client.policy end -- see `unbusy.policy.stack`
   return self
 end
 
@@ -48,6 +50,7 @@ function call:begin(loop)
   local seconds, total = self.options.deadline, self:clock "total"
   self.deadline = self.started + (seconds and seconds < total and seconds or total)
   if loop.adopt then self.owner = loop.adopt(self) end
+  if self.policy then self.policy:begin(loop, self.started) end
   local cancel = self.options.cancel
   if cancel then
     cancel:add(self)
@@ -114,6 +117,13 @@ function call:targets()
   return client.pools.ordinary
 end
 
+--- The request as scripts see it: one copy for all of them, so that they can change nothing.
+---@return any
+function call:shown_request()
+  if self.shown == nil then self.shown = plain.lenient(self.request) or {} end
+  return self.shown
+end
+
 --- The target of that name is not asked again by this call.
 function call:rule_out(name)
   self.ruled_out = self.ruled_out or {}
@@ -157,7 +167,7 @@ end
 -- What was tried before is counted, and forgotten otherwise.
 local function begin_anew(self)
   self.past, self.tries = self.past + #self.tries, { nil }
-  self.ruled_out, self.pause, self.sent = nil, nil, nil
+  self.ruled_out, self.pause, self.sent, self.shown = nil, nil, nil, nil
 end
 
 --- From here on the call asks something else or somewhere else, with tries of its own; its clock

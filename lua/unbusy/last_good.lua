@@ -4,14 +4,6 @@ local stored = require "unbusy.stored"
 
 local last_good = {}
 
-local kinds = { chat = true, complete = true, embed = true }
-
---- Does the call have to do with the cache at all?
-function last_good.takes_part(call)
-  return call.client.cache and kinds[call.kind] and call.options.cache ~= false
-    and stored.may_ask(call.kind, call.request, call.client.cache_temperature)
-end
-
 --- A stored answer as this call's reply; nil when it cannot be read.
 ---@param call table
 ---@param value string
@@ -37,7 +29,7 @@ end
 --- The last good answer in place of a call that has failed; nil when there is none, or it may not
 --- stand in.
 ---@param call table
----@param key userdata? see `unbusy.stored`
+---@param key userdata|false its question's, see `unbusy.stored`
 ---@param failure table { message =, code =, detail = }
 ---@param most number? seconds that it may be old
 ---@return table? reply

@@ -29,8 +29,13 @@ local function asked_with(call)
   return out[1] and out or false
 end
 
--- Where the call wants to be answered: the target's name, a table for a pool, or false.
-local function asked_of(call)
+-- Where the call wants to be answered: the target's name, a table for a pool, or false. Where
+-- another model is asked in place of the first one, its answer is that model's, though a policy may
+-- find that the question is the same.
+local function asked_of(call, request)
+  if call.asked and request and request.model ~= call.model then
+    return { pool = call.pool, model = call.model }
+  end
   return call.options.target or call.pool and { pool = call.pool }
 end
 
@@ -39,10 +44,11 @@ end
 --- sent there since nobody else answered. So have clients of other servers, though they may be
 --- called the same, and calls with other headers.
 ---@param call table
+---@param request table? what counts as the question; the call's request by default
 ---@return userdata? key
-function stored.key(call)
+function stored.key(call, request)
   return (cache.key_without(left_out, call.client.sources, call.kind,
-    asked_of(call), call.extra and asked_with(call) or false, call.request))
+    asked_of(call, request), call.extra and asked_with(call) or false, request or call.request))
 end
 
 local USUAL = 1 -- the temperature that servers take when none is given

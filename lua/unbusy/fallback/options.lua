@@ -131,7 +131,7 @@ local function model_fault(known, model, pool, where)
   if model == "" or #model > MOST_NAME or not plain then
     return ("%s.model: a name of 1 to %d plain characters expected"):format(where, MOST_NAME)
   end
-  local names = pools.models(known.pools, pool)
+  local names = known.pools and pools.models(known.pools, pool)
   for _, name in ipairs(names or {}) do
     if name == model then return nil end
   end
@@ -142,9 +142,10 @@ local function model_fault(known, model, pool, where)
 end
 
 function readers.ask(state, o, where)
-  local message = o.pool and pools.fault(state.known.pools, o.pool)
+  local known = state.known
+  local message = o.pool and known.pools and pools.fault(known.pools, o.pool)
   if message then return nil, ("%s.pool: %s"):format(where, message) end
-  message = o.model and model_fault(state.known, o.model, o.pool, where)
+  message = o.model and model_fault(known, o.model, o.pool, where)
   if message then return nil, message end
   return { kind = "ask", model = o.model, pool = o.pool }
 end
@@ -273,7 +274,8 @@ end
 
 --- Checks what was given and makes a plan of it.
 ---@param given any
----@param known table what there is: `pools` (of `unbusy.pools`), `cache` (is there one?)
+---@param known table what there is: `pools` (see `unbusy.pools`; nil where any may be), `cache` (is
+--- there one?)
 ---@param where string? opens each message
 ---@return table? plan { root = node, stale = does it say when a stale answer is due? }
 ---@return string? message what is wrong

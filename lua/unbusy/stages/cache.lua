@@ -4,23 +4,53 @@
 -- the caller's, the last good answer is given though its time is over, and says so (`reply.source`
 -- is "stale", `reply.failure` what went wrong), unless the fallback says when that is due. Only
 -- whole answers are kept: see `unbusy.stored`.
+--
+-- A policy may say for how long an answer is kept, if at all (`cache`, where the call itself says
+-- nothing), and which requests are the same question (`normalise`).
 local codes = require "unbusy.codes"
 local last_good = require "unbusy.last_good"
+local plain = require "unbusy.policy.plain"
 local stored = require "unbusy.stored"
 
--- Puts the answer under the key, unless the request has changed since the key was made.
-local function put(cache, call, key, answer)
-  local ttl, value = call.options.cache, stored.pack(call.kind, answer)
-  if value and stored.key(call) == key then
-    cache:set(key, value, type(ttl) == "number" and ttl or nil)
-  end
+local kinds = { chat = true, complete = true, embed = true }
+
+-- What the call itself wants of the cache, or else its policy: seconds, true or false, "refresh";
+-- nil where nobody says.
+local function wanted(call)
+  local own = call.options.cache
+  if own ~= nil or not call.policy then return own end
+  local decided, value = call.policy:ask(call, "cache", nil, call:shown_request())
+  if decided then return value end
+end
+
+-- Does the call take part, and for how many seconds is its answer kept (nil: as ever)?
+local function takes_part(call)
+  if not kinds[call.kind] then return false end
+  local value = wanted(call)
+  if value == false then return false end
+  local said = value ~= nil and call.options.cache == nil -- by a policy, which may know better
+  return said or stored.may_ask(call.kind, call.request, call.client.cache_temperature),
+    type(value) == "number" and value or nil
+end
+
+-- The key of what the policy makes of the request, or that of the request itself.
+local function normal_key(call, own)
+  if not own or not call.policy:decides "normalise" then return own end
+  local decided, request = call.policy:ask(call, "normalise", nil, plain.lenient(call.request))
+  return decided and stored.key(call, request) or own
+end
+
+-- Puts the answer under the key, unless the request has changed since its own key was made.
+local function put(cache, call, key, own, ttl, answer)
+  local value = stored.pack(call.kind, answer)
+  if value and stored.key(call) == own then cache:set(key, value, ttl) end
 end
 
 -- Keeps the answer once it has come to its good end. What cannot be kept (for want of memory, or
 -- since the client was closed meanwhile) takes no good answer away.
-local function keep(cache, call, key, answer)
+local function keep(cache, call, key, own, ttl, answer)
   answer:on_end(function(self, how)
-    if not how then pcall(put, cache, call, key, self) end
+    if not how then pcall(put, cache, call, key, own, ttl, self) end
   end)
 end
 
@@ -31,8 +61,10 @@ return function(next, client)
   local cache = client.cache
   if not cache then return next end
   return function(call)
-    if not last_good.takes_part(call) then return next(call) end
-    local key = stored.key(call)
+    local takes, ttl = takes_part(call)
+    if not takes then return next(call) end
+    local own = stored.key(call)
+    local key = call.policy and normal_key(call, own) or own
     if not key then return next(call) end -- no JSON: whoever encodes it says why
     if call.options.cache ~= "refresh" then
       local value, state, age = cache:get(key)
@@ -41,10 +73,12 @@ return function(next, client)
     end
     local answer, message, code, detail = next(call)
     if answer then
-      keep(cache, call, key, answer)
+      keep(cache, call, key, own, ttl, answer)
       return answer
     end
-    if codes[code].fallback and not call.stale_later then
+    if call.stale_later then
+      call.stale_key = key
+    elseif codes[code].fallback then
       answer = last_good.stand_in(call, key, { message = message, code = code, detail = detail })
       if answer then return answer end
     end

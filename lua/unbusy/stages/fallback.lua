@@ -9,12 +9,10 @@
 -- where a text can stand for the answer: chat, complete and responses.
 local again = require "unbusy.fallback.again"
 local codes = require "unbusy.codes"
-local fallback_options = require "unbusy.fallback.options"
 local json = require "unbusy.json"
 local language = require "unbusy.fallback.language"
 local last_good = require "unbusy.last_good"
 local reply = require "unbusy.reply"
-local stored = require "unbusy.stored"
 local template = require "unbusy.fallback.template"
 
 local speaks = { chat = true, complete = true, responses = true }
@@ -107,9 +105,7 @@ function rungs.reply(way, node)
 end
 
 function rungs.stale(way, node)
-  local call = way.call
-  if not last_good.takes_part(call) then return nil end
-  local made = last_good.stand_in(call, stored.key(call), way.failure, node.most)
+  local made = last_good.stand_in(way.call, way.key, way.failure, node.most)
   return made and marked(way, made, "stale")
 end
 
@@ -126,15 +122,10 @@ end
 -- What the policy wants to stand in; nil for whatever the client has, false for nothing.
 local function plan_of_policy(way)
   local call = way.call
-  if not call.policy then return nil end
-  local decided, given =
+  if not call.policy or not call.policy:decides "fallback" then return nil end
+  local decided, plan =
     call.policy:ask(call, "fallback", nil, call:shown_request(), facts_of(way))
-  if not decided or not given then return decided and given end
-  local plan, message =
-    fallback_options.read(given, { pools = call.client.pools, cache = true })
-  if plan then return plan end
-  call.policy:fault(call, "fallback", message)
-  return nil
+  if decided then return plan end
 end
 
 -- The answer in place of a failed call's; or nil.
@@ -159,11 +150,13 @@ return function(next, client)
   local own = client.fallback
   return function(call)
     if not own and not call.policy or not speaks[call.kind] then return next(call) end
-    if own and own.stale or call.policy then call.stale_later = true end
+    if own and own.stale or call.policy and call.policy:decides "fallback" then
+      call.stale_later = true
+    end
     local answer, message, code, detail = next(call)
     if answer or not codes[code].fallback then return answer, message, code, detail end
     local failure = { message = message, code = code, detail = detail or {} }
-    answer = stand_in({ call = call, next = next, failure = failure }, own)
+    answer = stand_in({ call = call, next = next, failure = failure, key = call.stale_key }, own)
     if answer then return answer end
     if call.stopped then return call:refusal() end
     return nil, message, code, failure.detail
