@@ -29,9 +29,9 @@ end
 local once = { "model", "stream" } -- a server could take the first where we have read the last
 
 -- The caller's own bytes, with no more changed than must be; nil where they are not JSON that could
--- be changed. They are of the request as it was asked at first.
+-- be changed.
 local function spliced(call, body)
-  local edits = edits_of(call.asked or call.request, body)
+  local edits = edits_of(call.request, body)
   return edits and json_fields.splice(call.options.raw, edits, once)
 end
 
