@@ -220,6 +220,15 @@ describe("a policy and the last good answer", function()
     assert.equal("from pro", w.client:chat(other).text)
   end)
 
+  it("and so are other decisions, which see what is asked now", function()
+    local seen = {}
+    local w = with(nil, { cache = {}, policy = { cache = function(request)
+      seen[#seen + 1] = request.model
+    end, fallback = function() return { model = "flash" } end } }, { flash = good "from flash" })
+    assert.equal("from flash", w.client:chat(question).text)
+    assert.same({ "pro", "flash" }, seen)
+  end)
+
   it("is never another model's, though the policy takes the models for one", function()
     local function without_model(request)
       request.model = nil
