@@ -6,7 +6,9 @@
 local headers = require "unbusy.headers"
 local trace = require "unbusy.trace"
 
-local call = { stopped = false, extra = false, path = false } -- of most calls: not in each of them
+-- Of most calls, and so not in each of them.
+local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
+  merged = false, policy = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients

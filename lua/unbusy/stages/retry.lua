@@ -153,10 +153,17 @@ local function try_again(call, next, tried, message, code, detail)
   return nil, message, code, detail
 end
 
+-- Tries before (of a batch that the call was in) count. Where one of them has failed for this call
+-- alone, it goes on from there.
 local function attempt(call, next)
+  local tried, failed = #call.tries, call.failed
+  if failed then
+    call.failed = false
+    return try_again(call, next, tried - 1, failed.message, failed.code, failed.detail)
+  end
   local reply, message, code, detail = next(call)
   if reply then return reply end
-  return try_again(call, next, 0, message, code, detail)
+  return try_again(call, next, tried, message, code, detail)
 end
 
 ---@param next function the rest of the call's way
