@@ -39,16 +39,18 @@ function member:close()
   if not self.batch.sent then self.batch:drop(self) end
 end
 
--- Waits for an outcome; nil where the call was stopped, or its time is up.
+-- Waits for an outcome; nil where the call was stopped, or its time is up. Others may come at least
+-- once, however short the window is.
 local function await(self)
   local call, batch = self.call, self.batch
-  local loop = call.loop
+  local loop, waited = call.loop, false
   while not self.outcome do
     local now = loop.now()
     if call.stopped or now >= call.deadline then return nil end
-    if not batch.sent and now >= batch.closes_at then
+    if waited and not batch.sent and now >= batch.closes_at then
       batch:end_window()
     else
+      waited = true
       self.event:clear()
       loop.wait({ self.event },
         batch.sent and call.deadline or math.min(batch.closes_at, call.deadline))
@@ -184,7 +186,7 @@ end
 -- JSON.
 local function key_of(call, plan)
   local o, extra = call.options, call.extra
-  return (cache.key(call.kind, o.target or false, o.pool or false, o.priority or false,
+  return (cache.key(call.kind, o.target or false, o.pool or false, o.priority or "normal",
     o.given_clocks or false, extra and headers.asked_with(extra) or false,
     extra and { o.trace or extra.traceparent or false, extra.tracestate or false } or false,
     plan.key))
