@@ -22,7 +22,7 @@ readers["/v1/completions"] = function(body) return as_list(body.prompt) end
 readers["/v1/chat/completions"] = function(body)
   return { body.messages[#body.messages].content }
 end
-readers["/api/v1/batch"] = function(body)
+local function read_batch(body)
   local out = {}
   for i, item in ipairs(body.requests) do out[i] = item.prompt end
   return out
@@ -31,6 +31,8 @@ end
 local function path_of(request)
   return request.url:match "^%a+://[^/]+([^?]*)"
 end
+
+readers["/api/v1/batch"], readers["/b"] = read_batch, read_batch
 
 --- What one request asks for: its texts, and its decoded body.
 function batching.texts(request)
@@ -71,11 +73,13 @@ writers["/v1/chat/completions"] = function(texts)
   return { id = "x", object = "chat.completion", choices = { message(texts[1]) } }
 end
 
-writers["/api/v1/batch"] = function(texts, item)
+local function write_batch(texts, item)
   return { object = "list", responses = items(texts, item, function(text)
     return { choices = { message(text) } }
   end) }
 end
+
+writers["/api/v1/batch"], writers["/b"] = write_batch, write_batch
 
 local function usage(texts)
   local prompt = 0

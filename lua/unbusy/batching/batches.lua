@@ -271,12 +271,10 @@ function batches:join(call, plan, next)
   if #b.members >= b.max then b:send() end
   local outcome = await(m)
   call:release(m)
-  if call.stopped or not outcome then
-    m:close()
-    if call.stopped then return call:refusal() end
-    return too_late(call, m)
-  end
+  if not outcome and m.part then m.part:show_tries(m) end
   m:close()
+  if call.stopped then return call:refusal() end
+  if not outcome then return too_late(call, m) end
   if outcome.alone or outcome.failed then
     call.queued = (call.queued or 0) + (outcome.sent_at or call.loop.now()) - began
   end

@@ -61,11 +61,17 @@ local function tries_of(self, m)
   return out
 end
 
--- Tells a member.
-local function settle(self, m, outcome)
+--- What its members' calls know of the tries that are made for them.
+---@param m table member
+function part:show_tries(m)
   local c = self.call
   m.call.tries = tries_of(self, m)
   if c and c.trace then m.call.trace = c.trace end
+end
+
+-- Tells a member.
+local function settle(self, m, outcome)
+  self:show_tries(m)
   outcome.sent_at = self.sent_at
   m:settle(outcome)
 end
@@ -247,7 +253,7 @@ local function answered(self, whole, requests)
     local outcome = found[i]
     if not m.gone and not m.outcome then
       m.call.queued = self.sent_at - m.call.started + whole.times.queued
-      m.call.tries = tries_of(self, m)
+      self:show_tries(m)
       if outcome.answer then
         outcome.reply = reply.of_member(m.call, whole, outcome.answer,
           { size = #bodies, index = i, price = target.price })
