@@ -332,8 +332,8 @@ end
 
 local function read_batch(given, level)
   if given == true then error("unbusy: batch: a rule expected", level + 1) end
-  local list, message = batch_rules.read(given, "unbusy: batch")
-  if not list then error(message, level + 1) end
+  local list, message = batch_rules.read(given, "batch")
+  if not list then error("unbusy: " .. message, level + 1) end
   return list
 end
 

@@ -155,7 +155,8 @@ describe("a batch that fails", function()
 
   it("costs no more than twice the calls, even where all are poisoned", function()
     for _, n in ipairs { 2, 7, 16, 33 } do
-      local w = new { batch = { rule = "embeddings", max = n }, whole = function() return INVALID end }
+      local w = new { batch = { rule = "embeddings", max = n },
+        whole = function() return INVALID end }
       local out = ask(w, "embed", many(n))
       for i = 1, n do assert.equal("invalid", out[i].code) end
       assert.is_true(#w.log < 2 * n, ("%d calls for %d"):format(#w.log, n))
@@ -165,7 +166,9 @@ describe("a batch that fails", function()
 
   it("is asked with fewer at once where the answer did not come whole", function()
     local w = new { options = { retry = { attempts = 2 } }, whole = function(texts)
-      if #texts > 4 then return { status = 200, body = '{"data":[', fail = "cut", message = "gone" } end
+      if #texts > 4 then
+        return { status = 200, body = '{"data":[', fail = "cut", message = "gone" }
+      end
     end }
     local out = ask(w, "embed", many(8))
     assert_own(out)
@@ -333,7 +336,9 @@ describe("what does not fit", function()
     local out = ask(w, "embed", many(3))
     assert_own(out)
     assert.equal(3, #w.log)
-    w = batching.world { batch = rule { batch = function() return { key = { [1] = 1, a = 2 } } end } }
+    w = batching.world { batch = rule { batch = function()
+      return { key = { [1] = 1, a = 2 } }
+    end } }
     assert_own(ask(w, "embed", many(3)))
     assert.equal(3, #w.log)
   end)

@@ -260,7 +260,7 @@ describe("the option batch", function()
       { { max = 3 }, "rule is missing" },
       { { rule = "embeddings", max = 0 }, "batch.max: a number at least 1" },
       { { rule = "embeddings", window = -1 }, "batch.window" },
-      { { rule = "embeddings", windows = 1 }, "unknown option 'unbusy: batch.windows', did you mean" },
+      { { rule = "embeddings", windows = 1 }, "unknown option 'batch.windows', did you mean" },
       { { "embeddings", { rule = "x/y.lua" } }, "batch%[2%]: .*x/y.lua" },
       { { rule = 5 }, "batch.rule" },
       { 5, "batch: string or table or boolean expected" },

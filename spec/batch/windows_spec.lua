@@ -160,7 +160,7 @@ describe("who goes together", function()
   end)
 
   it("is not who asks for what one of a list cannot have", function()
-    for _, fields in ipairs { { n = 2 }, { best_of = 3 }, { suffix = "x" }, { prompt = { "a" } } } do
+    for _, fields in ipairs { { n = 2 }, { best_of = 3 }, { suffix = "x" }, { prompt = { "" } } } do
       assert.is_false(two("complete", { nil, fields }, { nil, fields }))
     end
     assert.is_false(two("embed", { nil, { input = { "a" } } }, { nil, { input = { "a" } } }))
@@ -192,7 +192,7 @@ describe("who goes together", function()
     w.loop.run(function()
       for _ = 1, 2 do
         w.loop.spawn(function() w.client:stream { prompt = "x" } end)
-        w.loop.spawn(function() w.client:chat { messages = { { role = "user", content = "x" } } } end)
+        w.loop.spawn(function() w.client:chat(batching.request("chat", "x")) end)
       end
     end)
     assert.equal(4, #w.log)

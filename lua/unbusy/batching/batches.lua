@@ -39,24 +39,40 @@ function member:close()
   if not self.batch.sent then self.batch:drop(self) end
 end
 
+local GRACE = 0.1 -- seconds in which a part whose time is up tells its members
+
+-- When it has waited long enough: the last to go hear it of the part, which knows more.
+local function limit_of(self)
+  local deadline = self.call.deadline
+  return self.part and self.part:lasts_until(deadline) and deadline + GRACE or deadline
+end
+
 -- Waits for an outcome; nil where the call was stopped, or its time is up. Others may come at least
 -- once, however short the window is.
 local function await(self)
   local call, batch = self.call, self.batch
   local loop, waited = call.loop, false
   while not self.outcome do
-    local now = loop.now()
-    if call.stopped or now >= call.deadline then return nil end
+    local now, limit = loop.now(), limit_of(self)
+    if call.stopped or now >= limit then return nil end
     if waited and not batch.sent and now >= batch.closes_at then
       batch:end_window()
     else
       waited = true
       self.event:clear()
-      loop.wait({ self.event },
-        batch.sent and call.deadline or math.min(batch.closes_at, call.deadline))
+      loop.wait({ self.event }, batch.sent and limit or math.min(batch.closes_at, limit))
     end
   end
   return self.outcome
+end
+
+-- It leaves without an outcome. The last one sees the part end, which is at once: where the loop
+-- runs for this call alone, nothing else would.
+local function leave(self)
+  local part, loop = self.part, self.call.loop
+  if part then part:show_tries(self) end
+  self:close()
+  if part and part:is_left() then loop.wait({ part.ended }, loop.now() + GRACE) end
 end
 
 -- }========================================================================
@@ -270,8 +286,8 @@ function batches:join(call, plan, next)
   local m = add(b, call, plan.request)
   if #b.members >= b.max then b:send() end
   local outcome = await(m)
+  if not outcome then leave(m) end
   call:release(m)
-  if not outcome and m.part then m.part:show_tries(m) end
   m:close()
   if call.stopped then return call:refusal() end
   if not outcome then return too_late(call, m) end

@@ -161,7 +161,7 @@ local function apart(given, more)
     if type(key) == "number" then
       requests[key] = value
     else
-      if more ~= nil then error("batch: options: beside the requests or behind them", 4) end
+      if more ~= nil then error("batch: options: beside the requests or behind them", 3) end
       own = type(own) == "table" and own or {}
       own[key] = value
     end
@@ -171,11 +171,11 @@ end
 
 local function read_all(requests, model)
   local items, wrong = options.field({ type = "list" }, requests, "batch: requests")
-  if not items then error(wrong, 4) end
+  if not items then error(wrong, 3) end
   local out = {}
   for i, item in ipairs(items) do
     local kind, request = list.read(item, model)
-    if not kind then error(("batch: request %d: %s"):format(i, request), 4) end
+    if not kind then error(("batch: request %d: %s"):format(i, request), 3) end
     out[i] = { kind = kind, request = request }
   end
   return out
@@ -188,7 +188,7 @@ local function check_headers(given)
   if list_of and headers.names_one_request(list_of) then
     message = "a header that names one request"
   end
-  if message then error("batch: headers: " .. message:gsub("^headers: ", ""), 4) end
+  if message then error("batch: headers: " .. message:gsub("^headers: ", ""), 3) end
 end
 
 --- Asks all of them: a list of the same length and order, in which each item is a reply, or a
@@ -199,10 +199,10 @@ end
 ---@return table[] results
 function list.all(client, given, more)
   if type(given) ~= "table" then
-    error(("batch: a list of requests expected, got a %s"):format(type(given)), 3)
+    error(("batch: a list of requests expected, got a %s"):format(type(given)), 2)
   end
   local requests, own = apart(given, more)
-  local o = options.check(list.schema, own, "batch", 4)
+  local o = options.check(list.schema, own, "batch", 3)
   check_headers(o.headers)
   local job = { client = client, items = read_all(requests, o.model), at_once = o.at_once,
     seconds = o.deadline, next = 1, out = {}, call = o }

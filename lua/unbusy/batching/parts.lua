@@ -47,6 +47,18 @@ function part:left()
   if c and not present(self)[1] and c.loop.now() < c.deadline then c:abort "cancelled" end
 end
 
+--- Is none of its members there any more, while it is still under way?
+function part:is_left()
+  return not self.done and not present(self)[1]
+end
+
+--- Is its own time up no later than that, so that it will end by itself?
+---@param deadline number
+function part:lasts_until(deadline)
+  local c = self.call
+  return c and not self.done and c.deadline <= deadline
+end
+
 --- The name of the target that is being asked, or nil.
 function part:target()
   local c = self.call
@@ -328,6 +340,8 @@ end
 
 local function run(self)
   local ok, raised = pcall(ask, self)
+  self.done = true
+  self.ended:set()
   if ok then return end
   if raised == scheduler.cancelled then
     all_alone(self)
@@ -343,11 +357,14 @@ end
 ---@param failure table? that this is asked again for
 function parts.begin(batch, members, tries, failure)
   local self = setmetatable({ batch = batch, members = members, tries = tries or {},
-    failure = failure, call = false, sent_at = false, done = false }, part)
+    failure = failure, call = false, sent_at = false, done = false,
+    ended = batch.loop.event() }, part)
   for _, m in ipairs(members) do m.part = self end
   local loop = batch.loop
   local ok, begun = pcall(loop.nursery or loop.spawn, function() run(self) end)
-  if not (ok and begun) then all_alone(self, failure) end -- the host has no room for it
+  if ok and begun then return end
+  self.done = true -- the host has no room for it
+  all_alone(self, failure)
 end
 
 return parts
