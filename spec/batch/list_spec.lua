@@ -173,7 +173,7 @@ describe("client:batch", function()
       { "beside the requests or behind them", { at_once = 5 }, {} },
       { "a list without holes", { [2] = { input = "x" } } },
       { "at_once: a number at least 1", {}, { at_once = 0 } },
-      { "headers: a header that names one request", {}, { headers = { ["idempotency-key"] = "1" } } },
+      { "headers: a header that names one", {}, { headers = { ["idempotency-key"] = "1" } } },
     }
     for _, case in ipairs(cases) do
       local ok, message = pcall(function() w.client:batch(case[2], case[3]) end)

@@ -30,6 +30,7 @@ function exchange:head(status, headers)
 end
 
 function exchange:data(bytes)
+  if bytes == "" then return not (self.closed or self.finished) end -- no wire brings nothing
   return add(self, "data", bytes)
 end
 

@@ -128,6 +128,9 @@ local function prepare(call, code, detail)
   elseif not take_permit(call, code) then
     detail.budget = true
     return false, "the retry budget is spent"
+  elseif not call:can_wait(seconds) then -- it has waited for its permit
+    give_permit(call, true)
+    return false, "the deadline is too near to try again"
   end
   call:emit("retry", { number = #call.tries + 1, attempts = call.client.retry.attempts,
     seconds = seconds, code = code, target = detail.target })
