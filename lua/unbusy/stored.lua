@@ -19,11 +19,12 @@ local left_out = { stream = true, stream_options = true, user = true,
 --- has a key of its own: it wants that target's answer. So have clients of other servers, though
 --- they may be called the same, and calls with other headers.
 ---@param call table
+---@param request table? what counts as the question; the call's request by default
 ---@return userdata? key
-function stored.key(call)
+function stored.key(call, request)
   return (cache.key_without(left_out, call.client.sources, call.kind,
     call.options.target or false, call.extra and headers.asked_with(call.extra) or false,
-    call.request))
+    request or call.request))
 end
 
 local USUAL = 1 -- the temperature that servers take when none is given

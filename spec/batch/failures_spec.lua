@@ -324,7 +324,7 @@ describe("what does not fit", function()
   it("a plan that is none: each goes alone, without a wait", function()
     for _, plan in ipairs { "x", true, {}, { key = 1, max = 0 }, { key = 1, max = 1.5 },
       { key = 1, window = -1 }, { key = 1, window = 0 / 0 }, { key = 1, window = math.huge },
-      { key = 1, max = "2" } } do
+      { key = 1, max = "2" }, { key = print }, { key = 1, endpoint = 1 } } do
       local _, out = assert_alone({ batch = function() return plan end }, 3)
       assert.equal(0, out[1].reply.times.queued)
     end

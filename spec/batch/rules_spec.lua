@@ -5,7 +5,17 @@ local json = require "unbusy.json"
 local rules = require "unbusy.batching.rules"
 local unbusy = require "unbusy"
 
-local function shipped(name) return assert(rules.shipped(name)) end
+-- A shipped rule, asked as calls ask it.
+local function shipped(name)
+  local rule = assert(rules.shipped(name))
+  return {
+    plan = function(_, request)
+      return rule:plan { shown_request = function() return request end }
+    end,
+    merge = function(_, requests) return rule:merge(nil, requests) end,
+    split = function(_, body, requests) return rule:split(nil, body, requests) end,
+  }
+end
 
 local function messages(text) return { { role = "user", content = text } } end
 
@@ -247,6 +257,7 @@ describe("the option batch", function()
     os.remove(path)
     assert.equal(3, #new({ "embeddings", "completions", rule() }).batches.rules)
     assert.same({}, new(false).batches.rules)
+    assert.is_table(new "embeddings":status().batch.rules[1])
     local own = rule()
     own.max, own.window = 5, 1
     assert.same({ 5, 1 }, { new(own).batches.rules[1].max, new(own).batches.rules[1].window })

@@ -20,7 +20,7 @@ describe("a batch", function()
     assert.same({ 1, 1, 1, 1 }, sizes(w))
     assert.equal("upstream", out[1].reply.source)
     assert.is_nil(out[1].reply.batch)
-    assert.same({ sent = 0, members = 0, lone = 0, split = 0, faults = 0 },
+    assert.same({ sent = 0, members = 0, lone = 0, split = 0, faults = 0, rules = {} },
       w.client:status().batch)
   end)
 
@@ -37,8 +37,10 @@ describe("a batch", function()
       assert.same({ 0, 0.1, 1, "a" },
         { reply.times.queued, reply.times.total, reply.tries, reply.target })
     end
-    assert.same({ sent = 1, members = 4, lone = 0, split = 0, faults = 0 },
-      w.client:status().batch)
+    local counts = w.client:status().batch
+    assert.same({ 1, 4, 0, 0, 0 }, { counts.sent, counts.members, counts.lone, counts.split,
+      counts.faults })
+    assert.same({ "embeddings", 6 }, { counts.rules[1].name, counts.rules[1].asked })
     w:assert_clean()
   end)
 

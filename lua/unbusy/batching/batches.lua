@@ -135,21 +135,56 @@ local function with_endpoint(client, list)
   return out
 end
 
+-- Their faults are told as those of policies are, and their files are read anew with those.
+local function introduce(client, rule)
+  rule.guest.report = function(fields, call) client:report_policy(fields, call) end
+  if rule.watched then table.insert(client.policies.files, rule.watched) end
+end
+
 --- The batches of a client.
 ---@param client table
 ---@param list table[] its rules, see `unbusy.batching.rules`
 function batches.new(client, list)
-  return setmetatable({ client = client, rules = list, asked = with_endpoint(client, list),
+  local self = setmetatable({ client = client, rules = list, asked = with_endpoint(client, list),
+    by_policy = rules.of_policies(), shipped = {},
     open = setmetatable({}, { __mode = "k" }), -- loop -> rule -> key -> batch
     counts = { sent = 0, members = 0, lone = 0, split = 0 } }, batches)
+  for _, rule in ipairs(self.asked) do introduce(client, rule) end
+  if client.policy and client.policy:decides "batch" then -- not later, where files are slow to read
+    for _, name in ipairs(rules.names) do self:named(name) end
+  end
+  return self
+end
+
+--- A shipped rule, for a policy that names it; nil where there is none of that name.
+---@param name string
+function batches:named(name)
+  local known = self.shipped[name]
+  if known == nil then
+    known = rules.shipped(name) or false
+    self.shipped[name] = known
+    if known then introduce(self.client, known) end
+  end
+  return known or nil
+end
+
+local function faults_of(status)
+  local sum = 0
+  for _, count in pairs(status.faults) do sum = sum + count end
+  return sum
 end
 
 --- How many were sent and the calls in them, windows in which nobody else came, failures after
---- which fewer were asked at once, and faults of rules.
+--- which fewer were asked at once, and what has come of each rule (see `guest:status`).
 function batches:stats()
-  local c, faults = self.counts, 0
-  for _, rule in ipairs(self.asked) do faults = faults + rule.faults end
-  return { sent = c.sent, members = c.members, lone = c.lone, split = c.split, faults = faults }
+  local c = self.counts
+  local out = { sent = c.sent, members = c.members, lone = c.lone, split = c.split, faults = 0,
+    rules = {} }
+  for i, rule in ipairs(self.asked) do
+    out.rules[i] = rule.guest:status()
+    out.faults = out.faults + faults_of(out.rules[i])
+  end
+  return out
 end
 
 local kinds = { chat = true, complete = true, embed = true }
@@ -173,15 +208,37 @@ end
 
 -- The first rule that takes the request, and what it says.
 local function plan_by(list, call)
-  local request
   for _, rule in ipairs(list) do
-    request = request or rules.copy(call.request)
-    local plan = rule:plan(request)
-    if plan and (not plan.endpoint or parts.has_endpoint(call)) then
-      plan.rule, plan.request = rule, request
-      return plan
-    end
+    if rule.watched then rule.watched:begin(call.loop, call.loop.now()) end
+    local plan = rule:plan(call)
+    if plan and (not plan.endpoint or parts.has_endpoint(call)) then return plan end
   end
+end
+
+-- What the call's policies say: nil where they say nothing, false where it is to go alone.
+local function plan_by_policy(self, call)
+  local decided, said = call.policy:ask(call, "batch", nil, call:shown_request())
+  if not decided then return nil end
+  if not said then return false end
+  local rule = self.by_policy
+  if said.rule then
+    rule = self:named(said.rule)
+    local plan = rule and plan_by({ rule }, call)
+    if not plan then return false end
+    plan.max, plan.window = said.max or plan.max, said.window or plan.window
+    return plan
+  end
+  if said.endpoint and not parts.has_endpoint(call) then return false end
+  return { rule = rule, key = said.key, max = said.max or rule.max,
+    window = said.window or rule.window, endpoint = said.endpoint }
+end
+
+local function find_plan(self, call)
+  if call.policy and call.policy:decides "batch" then
+    local plan = plan_by_policy(self, call)
+    if plan ~= nil then return plan end
+  end
+  return plan_by(call.options.batch and self.asked or self.rules, call)
 end
 
 --- How a call goes together with others: nil where it goes alone.
@@ -189,7 +246,7 @@ end
 ---@return table? plan
 function batches:plan(call)
   if not may_join(call) then return nil end
-  local plan = plan_by(call.options.batch and self.asked or self.rules, call)
+  local plan = find_plan(self, call)
   if not plan or plan.max < 2 then return nil end
   local raw = call.options.raw
   if raw and raw:find(LONG) then return nil end
@@ -283,7 +340,7 @@ function batches:join(call, plan, next)
   local b = batch_for(self, call, plan, next)
   if not b then return next(call) end
   local began = call.loop.now()
-  local m = add(b, call, plan.request)
+  local m = add(b, call, call:shown_request())
   if #b.members >= b.max then b:send() end
   local outcome = await(m)
   if not outcome then leave(m) end

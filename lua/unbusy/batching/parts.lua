@@ -256,7 +256,7 @@ local function judge(self, target, whole, bodies)
 end
 
 local function answered(self, whole, requests)
-  local bodies = self.batch.rule:split(whole.body, requests)
+  local bodies = self.batch.rule:split(self.call, whole.body, requests)
   if not bodies then return all_alone(self) end
   local target = target_of(self.batch.client, whole.target)
   local found = judge(self, target, whole, bodies)
@@ -328,7 +328,7 @@ local function ask(self)
   if #self.members < 2 then return all_alone(self, self.failure) end
   local requests = {}
   for i, m in ipairs(self.members) do requests[i] = m.request end
-  local merged, path = self.batch.rule:merge(requests)
+  local merged, path = self.batch.rule:merge(self.members[1].call, requests)
   if not merged then return all_alone(self, self.failure) end
   local c = new_call(self, merged, path)
   self.call, self.sent_at = c, self.batch.loop.now()

@@ -1,17 +1,17 @@
---- Rules of what goes together: where they come from, and what they may say.
+--- Rules of what goes together: where they come from, and how they are asked.
 --
--- A rule has three functions:
+-- A rule is a script with three functions, run as a policy is (see `unbusy.policy`), which checks
+-- what they say (see `unbusy.policy.decisions`):
 --
 --   batch(request) -> { key =, max =, window = }   or nil: it is none of this rule's;
 --                                                  `endpoint = true`: to a target's `batch`
 --   merge(requests) -> request, path               with a path: a POST there
 --   split(body, requests) -> answers               in the order of the requests; { error = … }
 --
--- What they give is checked here. A function that fails, or gives what it should not, has a fault:
--- it is counted, told once in an event, and the calls go alone.
-local guest = require "unbusy.batching.guest"
-local json = require "unbusy.json"
+-- A function that fails, or says what it should not, has a fault: it is counted, told once in an
+-- event, and the calls go alone.
 local options = require "unbusy.options"
+local policy = require "unbusy.policy"
 
 local rules = {}
 
@@ -24,142 +24,68 @@ rules.schema = {
     .. "Lua file, or a table of functions" },
   max = { type = "whole", default = 16, min = 1, max = 10000,
     doc = "calls in one batch at most, where the rule does not say" },
-  window = { type = "number", default = 0.02, min = 0, max = 60, unit = "s",
+  window = { type = "number", default = 0.02, min = 0, max = 1e6, unit = "s",
     doc = "how long the first of a batch waits for others, where the rule does not say" },
 }
 
-local functions = { "batch", "merge", "split" }
+-- {== Asking ==============================================================
 
--- {== Checks ==============================================================
+-- What all kinds of rules have. `ask(call, name, …)` gives true and what was decided.
+local rule = {}
+rule.__index = rule
 
--- What `batch` gives, with what the rule's options say of the rest; or nil and what is wrong.
-local function plan_of(given, max, window)
-  if type(given) ~= "table" then return nil, "batch: a table or nil expected" end
-  local plan = { key = given.key, max = max, window = window, endpoint = given.endpoint == true }
-  if given.key == nil then return nil, "batch: key: a value expected" end
-  for _, name in ipairs { "max", "window" } do
-    if given[name] ~= nil then
-      local value, wrong = options.field(rules.schema[name], given[name], "batch: " .. name)
-      if wrong then return nil, wrong end
-      plan[name] = value
-    end
-  end
-  return plan
+--- How a call goes together with others; nil where this rule does not take it.
+---@param call table
+---@return table? plan { key =, max =, window =, endpoint = }
+function rule:plan(call)
+  local decided, said = self.ask(call, "batch", call:shown_request())
+  if not decided or not said or said.key == nil then return nil end
+  return { rule = self, key = said.key, max = said.max or self.max,
+    window = said.window or self.window, endpoint = said.endpoint }
 end
 
-local function is_path(path)
-  return path == nil or type(path) == "string" and path:match "^/[^%c%s#]*$" ~= nil
+--- Several requests as one.
+---@param call table one of those that ask
+---@param requests table[]
+---@return table? request nil for a fault; string? path
+function rule:merge(call, requests)
+  local decided, merged, path = self.ask(call, "merge", requests)
+  if decided then return merged, path end
 end
 
-local function wrong_merge(request, path)
-  if type(request) ~= "table" then return "merge: a request expected" end
-  if not is_path(path) then return "merge: a path that starts with / expected" end
-end
-
-local function wrong_split(list, count)
-  if type(list) ~= "table" then return "split: a list of answers expected" end
-  local n = 0
-  for _ in pairs(list) do n = n + 1 end
-  for i = 1, count do
-    if type(list[i]) ~= "table" then n = -1 end
-  end
-  if n ~= count then return ("split: %d answers expected"):format(count) end
+--- The answers of one body: a body or `{ error = … }` for each request.
+---@return table[]? answers nil for a fault
+function rule:split(call, body, requests)
+  local decided, list = self.ask(call, "split", body, requests)
+  return decided and list or nil
 end
 
 -- }========================================================================
 
-local rule = {}
-rule.__index = rule
-
-local function fault(self, message)
-  self.faults = self.faults + 1
-  self.told(self, message)
-  return nil
-end
-
-local function ask(self, name, ...)
-  return guest.call(self.functions[name], ...)
-end
-
---- How a request goes together with others; nil where this rule does not take it.
----@param request table a copy
----@return table? plan { key =, max =, window = }
-function rule:plan(request)
-  local ok, given = ask(self, "batch", request)
-  if not ok then return fault(self, given) end
-  if given == nil or given == false then return nil end
-  local plan, wrong = plan_of(given, self.max, self.window)
-  if not plan then return fault(self, wrong) end
-  return plan
-end
-
---- Several requests as one.
----@param requests table[] copies
----@return table? request nil for a fault; string? path
-function rule:merge(requests)
-  local ok, merged, path = ask(self, "merge", requests)
-  if not ok then return fault(self, merged) end
-  local wrong = wrong_merge(merged, path)
-  if wrong then return fault(self, wrong) end
-  return merged, path
-end
-
---- The answers of one body, a body or `{ error = … }` for each request.
----@return table[]? answers nil for a fault
-function rule:split(body, requests)
-  local ok, list = ask(self, "split", body, requests)
-  if not ok then return fault(self, list) end
-  local wrong = wrong_split(list, #requests)
-  if wrong then return fault(self, wrong) end
-  return list
-end
-
 -- {== Where they come from ================================================
 
-local function read_file(path)
-  local file, message = io.open(path, "rb")
-  if not file then return nil, message end
-  local text = file:read "*a"
-  file:close()
-  return text, message
-end
+local functions = { "batch", "merge", "split" }
 
-local function find_shipped(name)
-  for template in package.path:gmatch "[^;]+" do
-    local path = template:gsub("%?", "unbusy/batch/" .. name)
-    local text = read_file(path)
-    if text then return text, path end
+-- The script that an entry names; or nil and what is wrong.
+local function load(what)
+  local guest, watched = policy.load(what, "batch")
+  if not guest then
+    local near = type(what) == "string" and options.nearest(what, rules.names)
+    return nil, near and ("%s (did you mean '%s'?)"):format(watched, near) or watched
   end
-end
-
-local function load_rule(given)
-  if type(given) == "table" then return given end
-  local text, path
-  if given:find "/" or given:find "%.lua$" then
-    text, path = read_file(given), given
-    if not text then return nil, ("%s cannot be read"):format(given) end
-  else
-    text, path = find_shipped(given)
-    if not text then
-      local near = options.nearest(given, rules.names)
-      return nil, ("no rule is named '%s'%s"):format(given,
-        near and (", did you mean '%s'?"):format(near) or "")
-    end
-  end
-  return guest.load(text, "@" .. path)
-end
-
-local function nothing() end
-
--- Makes a rule of one entry; or nil and what is wrong.
-local function new(entry)
-  local made, message = load_rule(entry.rule)
-  if not made then return nil, message end
   for _, name in ipairs(functions) do
-    if type(made[name]) ~= "function" then return nil, ("no function '%s'"):format(name) end
+    if not guest.functions[name] then return nil, ("no function '%s'"):format(name) end
   end
-  return setmetatable({ name = type(entry.rule) == "string" and entry.rule or "own",
-    functions = made, max = entry.max, window = entry.window, faults = 0, told = nothing }, rule)
+  return guest, watched
+end
+
+-- Makes a rule of one checked entry; or nil and what is wrong.
+local function new(entry)
+  local guest, watched = load(entry.rule)
+  if not guest then return nil, watched end
+  return setmetatable({ name = guest.name, guest = guest, watched = watched or false,
+    max = entry.max, window = entry.window,
+    ask = function(call, name, ...) return guest:decide(call, name, ...) end }, rule)
 end
 
 -- One entry of the option, whatever form it has, as `rules.schema` knows it.
@@ -200,22 +126,21 @@ function rules.read(given, where)
   return out
 end
 
--- }========================================================================
-
---- A copy of a request, down to the last table: what a rule does to it, it does to itself.
----@param value any
-function rules.copy(value)
-  if type(value) ~= "table" then return value end
-  local out = {}
-  for k, v in next, value do out[k] = rules.copy(v) end
-  return json.is_array(value) and json.array(out) or out
-end
-
 --- A shipped rule by its name.
 ---@param name string
 ---@return table? rule, string? message
 function rules.shipped(name)
   return read_one(name, "batch")
 end
+
+--- What a call's own policies say of batches: they merge and split too, or name a shipped rule.
+---@return table rule
+function rules.of_policies()
+  return setmetatable({ name = "policy", guest = false, watched = false,
+    max = rules.schema.max.default, window = rules.schema.window.default,
+    ask = function(call, name, ...) return call.policy:ask(call, name, nil, ...) end }, rule)
+end
+
+-- }========================================================================
 
 return rules
