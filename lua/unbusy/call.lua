@@ -8,8 +8,9 @@ local plain = require "unbusy.policy.plain"
 local trace = require "unbusy.trace"
 
 -- Of most calls: not in each of them.
-local call = { stopped = false, extra = false, path = false, policy = false, permit = false,
-  past = 0, again = false, stale_later = false, stale_key = false }
+local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
+  merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
+  stale_key = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
