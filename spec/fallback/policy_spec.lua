@@ -105,9 +105,9 @@ describe("a policy's fallback", function()
       ["got a boolean"] = true,
       ["got a function"] = print,
       ["fallback%[1%]: a text or a table expected, got a function"] = { print },
-      ["unknown placeholder '{codee}', did you mean '{code}'%?"] = "{codee}",
-      ["unknown option 'fallback%.txt', did you mean 'text'%?"] = { txt = "x" },
-      ["no pool is named 'reserve'"] = { pool = "reserve" },
+      ["unknown placeholder, did you mean '{code}'%?"] = "{codee}",
+      ["unknown option, did you mean 'text'%?"] = { txt = "x" },
+      ["fallback%.pool: no pool has that name"] = { pool = "reserve" },
       ["plain characters expected"] = { model = "a\nb" },
       ["fallback%.status: a number at most 599 expected"] = { text = "x", status = 600 },
       ["a table that contains itself"] = cycle,
@@ -131,8 +131,23 @@ describe("a policy's fallback", function()
       options = { retry = false,
         policy = { fallback = function() return { model = "flesh" } end } } }
     assert.equal("busy", select(3, w.client:chat(question)))
-    assert.matches("no target has 'flesh', did you mean 'flash'%?",
+    assert.matches("no target has it, did you mean 'flash'%?",
       w.client:status().policy[1].last_fault)
+  end)
+
+  it("that is a fault tells none of its words, which may be a prompt's", function()
+    local word = "confidential"
+    for i, value in ipairs { "{" .. word .. "}", "{" .. word .. ":", "{code|" .. word,
+      { [word] = 1 }, { "x", [word] = 1 }, { text = "x", [word] = 1 }, { model = word .. "\n" },
+      { pool = word }, { by_code = { [word] = "x" } }, { by_language = { [word .. "_"] = "x" } },
+      { by_language = { [word:sub(1, 8)] = "{x}" } }, { text = "x", finish_reason = word },
+      { by_language = { [word:sub(1, 8)] = "x", [word:sub(1, 8):upper()] = "y" } },
+      { reply = { [word] = print } }, { reply = { choices = { { [word] = 1 } } } } } do
+      local w = with(function() return value end, { fallback = "from the client" })
+      assert.equal("from the client", w.client:chat(question).text)
+      assert.same({ i, 1 }, { i, faults(w) })
+      assert.is_nil(w.client:status().policy[1].last_fault:lower():find("confiden", 1, true), i)
+    end
   end)
 
   it("that raises or never ends is a fault", function()
