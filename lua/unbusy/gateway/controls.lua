@@ -8,6 +8,7 @@
 local config = require "unbusy.config"
 local errors = require "unbusy.gateway.errors"
 local language = require "unbusy.fallback.language"
+local headers = require "unbusy.headers"
 local options = require "unbusy.options"
 
 local controls = {}
@@ -61,11 +62,12 @@ local function read_all(ctx, given)
   end
 end
 
--- The headers that go on, as lines. nginx lets no line end into one.
-local function forwarded(ctx)
+-- The headers that go on, as lines; for many calls, without those that name one request. nginx lets
+-- no line end into one.
+local function forwarded(ctx, for_many)
   local lines, count = {}, 0
   for _, name in ipairs(ctx.gateway.options.forward) do
-    local value = ctx.headers[name]
+    local value = not (for_many and headers.of_one_request[name]) and ctx.headers[name] or nil
     for _, one in ipairs(type(value) == "table" and value or { value }) do
       count = count + 1
       lines[count] = name .. ": " .. one
@@ -89,16 +91,17 @@ local function languages_of(header)
   return tags
 end
 
---- The options for the call that a request asks for.
+--- The options for the call that a request asks for, or for its many calls.
 ---@param ctx table
+---@param for_many boolean?
 ---@return table? given, table? refusal
-function controls.read(ctx)
+function controls.read(ctx, for_many)
   local given = {}
   local refusal = read_all(ctx, given)
   if refusal then return nil, refusal end
-  local lines, count = forwarded(ctx)
+  local lines, count = forwarded(ctx, for_many)
   if count > 0 then given.headers = lines end
-  if ctx.gateway.options.trace then given.trace = true end
+  if ctx.gateway.options.trace and not for_many then given.trace = true end
   local header = ctx.headers["accept-language"]
   if header then given.language = languages_of(header) end
   return given

@@ -21,6 +21,7 @@ gateway.__index = gateway
 gateway.__name = "unbusy.gateway"
 
 local serves = {
+  batch = require "unbusy.gateway.batch",
   calls = require "unbusy.gateway.calls",
   health = require "unbusy.gateway.health",
   models = require "unbusy.gateway.models",
@@ -111,7 +112,7 @@ local function new_ctx(self)
 end
 
 -- Whose request it is, and whether it may be made.
-local function admit(self, ctx)
+local function admit(self, ctx, calls)
   local key, message = self.keys:of(ctx.headers)
   if not key then
     return errors.new(401, message, { code = "invalid_api_key",
@@ -119,7 +120,7 @@ local function admit(self, ctx)
   end
   ctx.key = key
   local ok, seconds
-  ok, message, seconds = self.quotas:take(key)
+  ok, message, seconds = self.quotas:take(key, calls)
   if not ok then return errors.later(message, seconds, "rate_limit_exceeded") end
 end
 
@@ -134,7 +135,7 @@ local function serve(self, ctx)
   if not route then return id end
   if not route.reads and not discard(ctx) then return errors.invalid "the body is no HTTP" end
   if not route.open then
-    local refusal = admit(self, ctx)
+    local refusal = admit(self, ctx, route.calls)
     if refusal then return refusal end
   end
   return serves[route.serves].serve(ctx, route, id)
