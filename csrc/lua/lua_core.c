@@ -2,7 +2,7 @@
 ** lua_core.c: opens 'unbusy.core', the C side of unbusy.
 **
 ** The module is a table of constructors, one per part, and a few functions:
-** now, wall, stats, errors, random_id, exec, fail_alloc.
+** now, wall, stats, errors, random_id, exec, stamp, fail_alloc.
 ** lua/unbusy/core.meta.lua describes it.
 */
 #include <errno.h>
@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/file.h"
 #include "base/rand.h"
 #include "base/region.h"
 #include "engine/engine.h"
@@ -101,6 +102,28 @@ static int core_exec (lua_State *L) {
   return 2;
 }
 
+/*
+** core.stamp(path) -> stamp, written | nil, message: a text that is another one
+** for another version of the file, and the seconds since 1970 of its last change
+*/
+static int core_stamp (lua_State *L) {
+  const char *path = luaL_checkstring(L, 1);
+  char text[120];
+  ub_file s;
+  int err = ub_file_look(path, &s);
+  if (err != 0) {
+    lua_pushnil(L);
+    lua_pushfstring(L, "%s: %s", path, strerror(err));
+    return 2;
+  }
+  snprintf(text, sizeof text, "%lld %lld %llu %llu %llu", (long long)s.written_ns,
+           (long long)s.changed_ns, (unsigned long long)s.size, (unsigned long long)s.inode,
+           (unsigned long long)s.device);
+  lua_pushstring(L, text);
+  lua_pushnumber(L, (double)s.written_ns / 1e9);
+  return 2;
+}
+
 /* core.fail_alloc(n) -> left: the n-th allocation of the core from now fails, once */
 static int core_fail_alloc (lua_State *L) {
   ub_pushwhole(L, ub_alloc_fail_at((int64_t)luaL_checknumber(L, 1)));
@@ -113,7 +136,7 @@ int luaopen_unbusy_core (lua_State *L) {
   static const luaL_Reg functions[] = {
     {"now", core_now}, {"wall", core_wall}, {"stats", core_stats},
     {"errors", core_errors}, {"random_id", core_random_id}, {"exec", core_exec},
-    {"fail_alloc", core_fail_alloc}, {NULL, NULL}
+    {"stamp", core_stamp}, {"fail_alloc", core_fail_alloc}, {NULL, NULL}
   };
   lua_newtable(L);
   luaL_setfuncs(L, functions, 0);
@@ -127,6 +150,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_counters(L);
   ub_open_ends(L);
   ub_open_engine(L);
+  ub_open_guard(L);
   ub_open_histogram(L);
   ub_open_json_fields(L);
   ub_open_limiter(L);

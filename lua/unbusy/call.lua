@@ -4,9 +4,11 @@
 -- place at a target, an exchange, that the budget counts it, and (see `hold`) whatever else it
 -- waits in or for. Whatever way it ends, `call:finish` gives all of that back.
 local headers = require "unbusy.headers"
+local plain = require "unbusy.policy.plain"
 local trace = require "unbusy.trace"
 
-local call = { stopped = false, extra = false, path = false } -- of most calls: not in each of them
+-- Of most calls: not in each of them.
+local call = { stopped = false, extra = false, path = false, policy = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -25,6 +27,7 @@ function call.new(client, kind, request, given, how)
     streaming = how ~= nil and how.streaming or false, tries = { nil }, ended = false,
   }, call)
   if how and how.path then self.path, self.method = how.path, how.method end
+  if client.policy then self.policy = client.policy end -- see `unbusy.policy.stack`
   return self
 end
 
@@ -45,6 +48,7 @@ function call:begin(loop)
   local seconds, total = self.options.deadline, self:clock "total"
   self.deadline = self.started + (seconds and seconds < total and seconds or total)
   if loop.adopt then self.owner = loop.adopt(self) end
+  if self.policy then self.policy:begin(loop, self.started) end
   local cancel = self.options.cancel
   if cancel then
     cancel:add(self)
@@ -101,6 +105,13 @@ function call:release(thing)
       return
     end
   end
+end
+
+--- The request as scripts see it: one copy for all of them, so that they can change nothing.
+---@return any
+function call:shown_request()
+  if self.shown == nil then self.shown = plain.lenient(self.request) or {} end
+  return self.shown
 end
 
 --- The target of that name is not asked again by this call.

@@ -16,6 +16,7 @@ local options = require "unbusy.options"
 local passed = require "unbusy.passed"
 local passing = require "unbusy.passing"
 local permits = require "unbusy.permits"
+local policies = require "unbusy.policy.stack"
 local queue = require "unbusy.queue"
 local shared = require "unbusy.shared"
 local stream = require "unbusy.stream"
@@ -40,7 +41,9 @@ local function part_options(part, given, clock)
 end
 
 local function build_retry(given)
-  if not given then return { attempts = 1, max_wait = 0, jitter = 0 } end
+  if not given then
+    return { attempts = 1, max_wait = 120, jitter = 0, chance = math.random }
+  end
   return { attempts = given.attempts, max_wait = given.max_wait, jitter = given.jitter,
     chance = math.random, backoff = backoff.new(part_options(backoff, given)) }
 end
@@ -100,6 +103,13 @@ local function build_parts(self, o)
   return true
 end
 
+-- Loads the policies; raises at the line of the caller of `client.new` what is wrong with one.
+local function build_policies(self, o)
+  local made, message = policies.new(o, function(fields, c) self:report_policy(fields, c) end)
+  if not made then error("unbusy: " .. message, 3) end
+  self.policies, self.policy = made, made.guests[1] and made or false
+end
+
 --- Makes a client; see `config.client` for the options. Without the memory for a cache, or room in
 --- its region, it is nil, message and a code ("nomem", "full", or "invalid" for what is no region).
 ---@param given table|string
@@ -114,6 +124,7 @@ function client.new(given)
     upstream_stream = o.upstream_stream, calls = {},
     cache_temperature = o.cache and o.cache.temperature or nil,
   }, client)
+  build_policies(self, o)
   local ok, message, code
   if o.region then
     self.common, message, code = shared.open(o.region)
@@ -170,6 +181,11 @@ local function call_options(self, given, what)
   if o.cancel and not canceller.is(o.cancel) then
     error(what .. ": cancel: what unbusy.canceller() gives expected", CALLER)
   end
+  if o.policy then
+    local with, message = self.policies:with(o.policy)
+    if not with then error(("%s: %s"):format(what, message), CALLER) end
+    o.policy = with
+  end
   if o.clocks then
     o.given_clocks, o.clocks = o.clocks, merged_clocks(self, o.clocks)
   end
@@ -217,6 +233,7 @@ local function start(self, kind, request, given, what, how)
   local o = call_options(self, given, what)
   if self.closed then return nil, "the client is closed", "closed", { tries = 0 } end
   local c = call.new(self, kind, request, o, how)
+  if o.policy then c.policy = o.policy end
   if o.headers or o.trace then
     local message = c:add_headers()
     if message then return nil, what .. ": " .. message, "invalid", { tries = 0 } end
@@ -341,11 +358,29 @@ end
 
 -- {== Looking and ending ==================================================
 
+-- The watcher is told what belongs to no call.
+local function tell(self, kind, event)
+  if not self.on_event then return end
+  event.type, event.at = kind, self.now()
+  if not pcall(self.on_event, event) then self.event_faults = self.event_faults + 1 end
+end
+
 --- A breaker of ours has changed its state: the watcher is told.
 function client:state_changed(t, old, new)
-  if not self.on_event then return end
-  local event = { type = "state", target = t.name, from = old, to = new, at = self.now() }
-  if not pcall(self.on_event, event) then self.event_faults = self.event_faults + 1 end
+  tell(self, "state", { target = t.name, from = old, to = new })
+end
+
+--- A policy of ours has failed, in a call perhaps, or has a new version: the watcher is told.
+function client:report_policy(event, c)
+  if c then return c:emit("policy", event) end
+  tell(self, "policy", event)
+end
+
+--- Loads the files of the policies anew, those of the client and its targets: all of them, or none
+--- where one of them cannot be loaded. What has changed is loaded without that, too, soon after.
+---@return boolean? true, string? message, string? code "policy"
+function client:reload()
+  return self.policies:reload()
 end
 
 --- Another process has given back what calls of ours may wait for.
@@ -368,7 +403,7 @@ function client:status()
   return { targets = targets, active = active, waiting = self.queue.count,
     budget = self.budget and self.budget:stats(),
     cache = self.cache and not self.closed and self.cache:stats() or nil,
-    event_faults = self.event_faults }
+    policy = self.policies:status(), event_faults = self.event_faults }
 end
 
 --- Ends it: calls under way fail with "closed", later ones too. May be called twice.

@@ -79,6 +79,7 @@ config.target = {
     verify = { type = "boolean", default = true, doc = "false accepts any server: for tests only" },
     http2 = { type = "boolean", default = true, doc = "offer HTTP/2" },
   } },
+  policy = { type = "string|table", doc = "for tries of this target; before the client's" },
   proxy = { type = "string|boolean",
     doc = "URL of a proxy; false for none; by default the environment's" },
 }
@@ -117,6 +118,8 @@ config.client = {
   upstream_stream = { type = "boolean", default = false,
     doc = "ask for streams and assemble them, so that queue and start show" },
   fallback = { type = "string|table", doc = "the last resort: a text, or `{ text =, status = }`" },
+  policy = { type = "string|table",
+    doc = "what decides: a name, the path of a Lua file, or a table of functions" },
   loop = { type = "string|table", one_of = { "tasks", "cqueues", "luv", "nginx" },
     doc = "where calls wait, or a table of verbs; picked at each call by default" },
   gateway = { type = "table", optional = true, fields = gateway_options.schema,
@@ -139,6 +142,7 @@ config.call = {
     doc = "the caller's `traceparent`: passed on, with a span for each try; true: a new one "
       .. "where `headers` has none; false: none" },
   cancel = { type = "table", doc = "ends the call from outside: an `unbusy.canceller()`" },
+  policy = { type = "string|table", doc = "for this call; before all others" },
   clocks = { type = "table", fields = call_clocks, optional = true,
     doc = "other clocks for this call; `start` then applies to any call" },
   upstream_stream = { type = "boolean", doc = "for this call" },

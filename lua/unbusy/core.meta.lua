@@ -42,6 +42,20 @@ function core.errors() end
 ---@return nil, string message
 function core.exec(argv) end
 
+--- What tells one version of a file from the next: a text, and the seconds since 1970 of its last
+--- change. Not for a directory, nor for what is no regular file.
+---@param path string
+---@return string? stamp, number|string written or what is wrong
+function core.stamp(path) end
+
+--- Runs `f(...)`, which cannot yield, within limits, and gives what it gives, two values. A hook
+--- that was set is put back.
+---@param instructions number of Lua
+---@param bytes number that the heap may grow by
+---@param f function
+---@return boolean ok, any a or the error, any b or the limit that it reached: "long" or "memory"
+function core.guarded(instructions, bytes, f, ...) end
+
 --- On LuaJIT: the addresses of the C functions that `unbusy.ffi` calls, by part and name, until it
 --- has taken them. Elsewhere nil.
 ---@type table<string, table<string, number>>?

@@ -33,10 +33,12 @@ end
 --- has a key of its own: it wants that target's answer. So have clients of other servers, though
 --- they may be called the same, and calls with other headers.
 ---@param call table
+---@param request table? what counts as the question; the call's request by default
 ---@return userdata? key
-function stored.key(call)
+function stored.key(call, request)
   return (cache.key_without(left_out, call.client.sources, call.kind,
-    call.options.target or false, call.extra and asked_with(call) or false, call.request))
+    call.options.target or false, call.extra and asked_with(call) or false,
+    request or call.request))
 end
 
 local USUAL = 1 -- the temperature that servers take when none is given

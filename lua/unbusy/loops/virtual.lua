@@ -78,17 +78,20 @@ end
 -- }========================================================================
 
 --- A loop of its own with its own time.
----@param given table? { start = seconds (0), serve = function(request, answer, loop) }
+---@param given table? { start = seconds (0), serve = function(request, answer, loop), wall = Unix
+--- seconds at the start (0), random = function giving a number in [0, 1) }: what scripts go by
 function virtual.new(given)
   given = given or {}
-  local time = given.start or 0
+  local start = given.start or 0
+  local time, wall = start, given.wall or 0
   local function idle(seconds)
     if seconds == nil then return false end
     time = time + seconds
     return true
   end
   local s = scheduler.new { now = function() return time end, idle = idle }
-  local loop = { name = "virtual", now = s.now }
+  local loop = { name = "virtual", now = s.now, random = given.random }
+  function loop.wall() return wall + time - start end
   loop.event, loop.cancel = scheduler.event, scheduler.cancel
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end

@@ -3,30 +3,53 @@
 -- A fresh answer is given at once; nothing is sent. When the call fails for reasons that are not
 -- the caller's, the last good answer is given though its time is over, and says so (`reply.source`
 -- is "stale", `reply.failure` what went wrong). Only whole answers are kept: see `unbusy.stored`.
+--
+-- A policy may say for how long an answer is kept, if at all (`cache`, where the call itself says
+-- nothing), and which requests are the same question (`normalise`).
 local codes = require "unbusy.codes"
+local plain = require "unbusy.policy.plain"
 local reply = require "unbusy.reply"
 local stored = require "unbusy.stored"
 
 local kinds = { chat = true, complete = true, embed = true }
 
-local function takes_part(call)
-  return kinds[call.kind] and call.options.cache ~= false
-    and stored.may_ask(call.kind, call.request, call.client.cache_temperature)
+-- What the call itself wants of the cache, or else its policy: seconds, true or false, "refresh";
+-- nil where nobody says.
+local function wanted(call)
+  local own = call.options.cache
+  if own ~= nil or not call.policy then return own end
+  local decided, value = call.policy:ask(call, "cache", nil, call:shown_request())
+  if decided then return value end
 end
 
--- Puts the answer under the key, unless the request has changed since the key was made.
-local function put(cache, call, key, answer)
-  local ttl, value = call.options.cache, stored.pack(call.kind, answer)
-  if value and stored.key(call) == key then
-    cache:set(key, value, type(ttl) == "number" and ttl or nil)
-  end
+-- Does the call take part, and for how many seconds is its answer kept (nil: as ever)?
+local function takes_part(call)
+  if not kinds[call.kind] then return false end
+  local value = wanted(call)
+  if value == false then return false end
+  local said = value ~= nil and call.options.cache == nil -- by a policy, which may know better
+  return said or stored.may_ask(call.kind, call.request, call.client.cache_temperature),
+    type(value) == "number" and value or nil
+end
+
+-- The key of what the policy makes of the request, or that of the request itself.
+local function normal_key(call, own)
+  if not own or not call.policy:decides "normalise" then return own end
+  local decided, request = call.policy:ask(call, "normalise", nil, plain.lenient(call.request))
+  return decided and stored.key(call, request) or own
+end
+
+-- Puts the answer under the key, unless the request has changed since its own key was made.
+local function put(cache, call, key, own, ttl, answer)
+  local value = stored.pack(call.kind, answer)
+  if value and stored.key(call) == own then cache:set(key, value, ttl) end
 end
 
 -- Keeps the answer once it has come to its good end. What cannot be kept (for want of memory, or
 -- since the client was closed meanwhile) takes no good answer away.
-local function keep(cache, call, key, answer)
+local function keep(cache, call, key, own, ttl, answer)
   answer:on_end(function(self, how)
-    if not how then pcall(put, cache, call, key, self) end
+    if not how then pcall(put, cache, call, key, own, ttl, self) end
   end)
 end
 
@@ -62,8 +85,10 @@ return function(next, client)
   local cache = client.cache
   if not cache then return next end
   return function(call)
-    if not takes_part(call) then return next(call) end
-    local key = stored.key(call)
+    local takes, ttl = takes_part(call)
+    if not takes then return next(call) end
+    local own = stored.key(call)
+    local key = call.policy and normal_key(call, own) or own
     if not key then return next(call) end -- no JSON: whoever encodes it says why
     if call.options.cache ~= "refresh" then
       local value, state, age = cache:get(key)
@@ -72,7 +97,7 @@ return function(next, client)
     end
     local answer, message, code, detail = next(call)
     if answer then
-      keep(cache, call, key, answer)
+      keep(cache, call, key, own, ttl, answer)
       return answer
     end
     answer = stand_in(cache, call, key, message, code, detail)

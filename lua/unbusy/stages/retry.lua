@@ -3,7 +3,13 @@
 -- A failure is followed by one of: a free move to another account that is well and has room (once
 -- per call), a paid try (a permit of the budget, after a wait), or the end. What the server says
 -- about when to come back is obeyed, with chance added on top and never below.
+--
+-- A policy's `retry` is asked wherever another try may be made at all: not where the call was
+-- stopped, what was sent may have been carried out, the fault is the caller's, or no target or no
+-- time is left. It says how long to wait, or that it is enough; the budget stays, and so does the
+-- free move, which then waits as the policy says.
 local codes = require "unbusy.codes"
+local facts = require "unbusy.policy.facts"
 
 -- The targets that this call may still ask: those it has not ruled out.
 local function open_targets(call)
@@ -55,44 +61,89 @@ end
 
 local NO_WAIT = 0.1 -- seconds; a server that asks for less has not asked for a wait
 
+-- The wait that the server asks for, and something more.
+local function server_wait(call, detail)
+  local retry = call.client.retry
+  return detail.retry_after * (1 + retry.jitter * retry.chance())
+end
+
 -- Seconds before the next try: what the server asks for, when nobody else can be asked, or our own.
 local function pause(call, detail, targets)
-  local retry = call.client.retry
   if #targets == 1 and (detail.retry_after or 0) >= NO_WAIT then
-    return detail.retry_after * (1 + retry.jitter * retry.chance())
+    return server_wait(call, detail)
   end
-  call.pause = retry.backoff:delay(#call.tries, call.pause)
+  call.pause = call.client.retry.backoff:delay(#call.tries, call.pause)
   return call.pause
 end
 
 -- May there be another try at all? Gives the targets that are left, or nil and why not.
 local function allowed(call, code, detail)
   if detail.maybe_done then return nil, "it may have been carried out" end
-  local kind, retry = codes[code], call.client.retry
+  local kind = codes[code]
   local again = kind.retry and not detail.lasting or has_other_key(call, code)
   if detail.should_retry ~= nil then again = detail.should_retry end
   if not again and not kind.elsewhere then return nil end
   if not again then call:rule_out(call.tries[#call.tries].target) end
   local targets = open_targets(call)
   if #targets == 0 or not call:can_wait(0) then return nil end
-  if #call.tries >= retry.attempts then
-    return nil, retry.attempts > 1 and ("after %d tries"):format(#call.tries) or nil
-  end
   return targets
+end
+
+-- Why this wait cannot be: the server asks for too long a one, or the deadline is before its end.
+local function too_long(call, seconds, detail, targets)
+  local asked, most = detail.retry_after or 0, call.client.retry.max_wait
+  if #targets == 1 and asked > most then
+    return ("the server asks for %.0f s, more than %.0f s"):format(asked, most)
+  end
+  return not call:can_wait(seconds) and "the deadline is too near to try again" or nil
+end
+
+local MOST_TRIES = 100 -- of one call, whatever its policy says
+
+-- Asks the policy: true and the seconds to wait, or nil for no more; false where none decides.
+local function asked(call, code, detail, targets)
+  local try = call.tries[#call.tries]
+  local target = facts.target_of(call, try)
+  if not call.policy:decides("retry", target) or #call.tries >= MOST_TRIES then return false end
+  local told = facts.try(call, try, code, detail)
+  told.untried = has_untried(call, targets)
+  return call.policy:ask(call, "retry", target, told)
+end
+
+-- What the policy wants: as `decide`.
+local function by_policy(call, seconds, detail, targets)
+  if not seconds then return nil, "the policy wants no more tries" end
+  if #targets == 1 and (detail.retry_after or 0) >= NO_WAIT then
+    seconds = math.max(seconds, server_wait(call, detail))
+  end
+  local reason = too_long(call, seconds, detail, targets)
+  if reason then return nil, reason end
+  return free_move(call, targets) and "move" or "retry", seconds
+end
+
+-- What to do by ourselves: as `decide`.
+local function by_default(call, code, detail, targets)
+  local attempts = call.client.retry.attempts
+  if #call.tries >= attempts then
+    return nil, attempts > 1 and ("after %d tries"):format(#call.tries) or nil
+  end
+  if free_move(call, targets) then return "move", 0 end
+  if has_untried(call, targets) or has_other_key(call, code) then return "retry", 0 end
+  local seconds = pause(call, detail, targets)
+  local reason = too_long(call, seconds, detail, targets)
+  if reason then return nil, reason end
+  return "retry", seconds
 end
 
 -- What to do after a failure: "move" or "retry" and the seconds to wait, or nil and why not.
 local function decide(call, code, detail)
   local targets, reason = allowed(call, code, detail)
   if not targets then return nil, reason end
-  if free_move(call, targets) then return "move", 0 end
-  if has_untried(call, targets) or has_other_key(call, code) then return "retry", 0 end
-  local seconds, most = pause(call, detail, targets), call.client.retry.max_wait
-  if #targets == 1 and (detail.retry_after or 0) > most then
-    return nil, ("the server asks for %.0f s, more than %.0f s"):format(detail.retry_after, most)
+  if call.policy then
+    local decided, seconds = asked(call, code, detail, targets)
+    if decided then return by_policy(call, seconds, detail, targets) end
   end
-  if not call:can_wait(seconds) then return nil, "the deadline is too near to try again" end
-  return "retry", seconds
+  return by_default(call, code, detail, targets)
 end
 
 -- A permit of the budget for a paid try; true when there is no budget.

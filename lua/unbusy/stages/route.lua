@@ -2,6 +2,8 @@
 --
 -- Fewer tries of this call first (a retry goes elsewhere), then the lower `priority`, then by
 -- weight, smoothly, or in the order of the configuration where no target has a weight.
+-- A policy may choose otherwise, among those that the call has not ruled out.
+local facts = require "unbusy.policy.facts"
 
 -- Smooth weighted round robin: every target gains its weight, the highest is taken and pays the
 -- sum.
@@ -81,10 +83,27 @@ local function not_ruled_out(call, targets)
   return left
 end
 
+-- The targets that a policy wants, in its order; nil where none decides.
+local function chosen(call, targets)
+  if not call.policy:decides "route" then return nil end
+  local decided, names =
+    call.policy:ask(call, "route", nil, call:shown_request(), facts.targets(call, targets))
+  if not decided then return nil end
+  local by_name, out = {}, {}
+  for _, t in ipairs(targets) do by_name[t.name] = t end
+  for _, name in ipairs(names) do out[#out + 1] = by_name[name] end
+  return out[1] and out
+end
+
 local function candidates(call)
   if call.options.target then return named(call.client.targets, call.options.target) end
   local targets = not_ruled_out(call, call.client.targets)
   if #targets == 1 then return targets end
+  local wanted = call.policy and chosen(call, targets)
+  if wanted then
+    call.moving = false
+    return wanted
+  end
   local tried = call.moving and tries_by_account(call, targets) or tries_by_target(call)
   call.moving = false
   local group = best_rank(targets, tried)

@@ -4,7 +4,11 @@
 -- elsewhere. Five clocks run: connect (in the engine), headers and start (from sending;
 -- keep-alives and blank lines re-arm nothing), token (between bytes of answer), and the call's
 -- own deadline over all.
+--
+-- A policy's `classify` is asked after each try that failed, and for each whole good answer; the
+-- code that it gives is what everybody is told.
 local codes = require "unbusy.codes"
+local facts = require "unbusy.policy.facts"
 local news = require "unbusy.news"
 local passed = require "unbusy.passed"
 local passing = require "unbusy.passing"
@@ -21,22 +25,45 @@ local REFUSAL = 5 -- seconds that the body of a refusal may take; its status say
 
 -- {== Failures ============================================================
 
+local ours = { cancelled = true, closed = true, nomem = true } -- nothing of these is the upstream's
+
 -- A server that kept us in its queue, and then let us go without an answer, was busy.
 local gone = { empty = true, cut = true, network = true }
 
--- A failure of this try, told outside-in: "deepseek: start: nothing but keep-alives for 20 s".
-local function failed(call, try, message, code, detail)
+-- The failure as a policy sees it: another code, perhaps, and then nothing else that was concluded
+-- from the first one.
+local function reclassified(call, try, message, code, detail)
+  local policy, target = call.policy, call.place.target
+  if ours[code] or not policy:decides("classify", target) then return message, code end
+  try.message, try.default_code = message, code
+  local decided, other = policy:ask(call, "classify", target, facts.try(call, try, code, detail))
+  if not decided or other == code then return message, code end
+  detail.verdict, detail.lasting, detail.should_retry = nil, nil, nil
+  return ("%s (%s, says the policy)"):format(message, other), other
+end
+
+-- Why a try failed, whatever its server seems to say; and what the policy makes of that.
+local function judged(call, try, message, code, detail)
   if call.stopped then
     message, code = call:reason()
-    detail = nil
+    return message, code, {}
   end
   detail = detail or {}
   if gone[code] and try.keep_alives and not try.start then
     code, message = "busy", "nothing but keep-alives, then the end"
   end
+  message = call.place.target.secrets.hide(message)
+  if call.policy then
+    try.seen, try.said = facts.seen(call, try, try.said), nil
+    message, code = reclassified(call, try, message, code, detail)
+  end
+  return message, code, detail
+end
+
+-- The try has failed, told outside-in: "deepseek: start: nothing but keep-alives for 20 s".
+local function fail(call, try, message, code, detail)
   detail.target, detail.status = try.target, detail.status or try.status
   detail.phase = detail.phase or try.phase
-  message = call.place.target.secrets.hide(message)
   try.code, try.message, try.seconds = code, message, call.loop.now() - try.began
   try.headers = nil -- they have been read, and may repeat what is secret
   local text = detail.phase and ("%s: %s: %s"):format(try.target, detail.phase, message)
@@ -44,6 +71,10 @@ local function failed(call, try, message, code, detail)
   call:emit("failed", { target = try.target, number = try.number, code = code, message = text,
     status = detail.status, phase = detail.phase, seconds = try.seconds })
   return nil, text, code, detail
+end
+
+local function failed(call, try, message, code, detail)
+  return fail(call, try, judged(call, try, message, code, detail))
 end
 
 -- What a clock that ran out says about the target. Nothing, when the caller gave less than an
@@ -195,6 +226,7 @@ local function judge(call, try, x, clock)
     answer.raw = text
     return answer
   end
+  try.said = call.policy and text
   return failed(call, try, message, code, note_wait(detail, try.headers, text))
 end
 
@@ -306,7 +338,7 @@ local function pass_error(call, try, x)
   local _, message, code, detail =
     target.provider.read(call.kind, try.status, try.headers, body or "", target.secrets.hide)
   if code == "busy" or code == "limited" then
-    detail = note_wait(detail, try.headers, body or "")
+    detail, try.said = note_wait(detail, try.headers, body or ""), call.policy and body
     call.refused = body and reply.of_error(call, try, body) or call.refused
     return failed(call, try, message, code, detail)
   elseif not body then
@@ -328,7 +360,8 @@ end
 local function receive_passed(call, try, x)
   local answer, message, code, detail = passed_on(call, try, x)
   if answer then return answer end
-  local refused = code == "busy" or code == "limited"
+  local said = call.tries[#call.tries].default_code or code -- whatever a policy calls it
+  local refused = said == "busy" or said == "limited"
   if not refused and detail.phase ~= "connect" and not passing.idempotent[call.method] then
     detail.maybe_done = true
   end
@@ -336,6 +369,17 @@ local function receive_passed(call, try, x)
 end
 
 -- }========================================================================
+
+-- A whole good answer, unless the policy finds that it is none.
+local function approved(call, try, answer)
+  local policy, target = call.policy, call.place.target
+  if not policy:decides("classify", target) then return answer end
+  try.seen = facts.seen(call, try, nil, answer)
+  local decided, code = policy:ask(call, "classify", target, facts.try(call, try))
+  try.seen = nil
+  if not decided then return answer end
+  return fail(call, try, "a poor answer, says the policy", code, {})
+end
 
 local streams = { chat = true, complete = true, responses = true }
 
@@ -362,6 +406,9 @@ return function()
     local receive = streaming and receive_stream
       or call.kind == "pass" and receive_passed or receive_whole
     local answer, why, how, detail = receive(call, try, x)
+    if call.policy and answer and answer.ended and not answer.how then
+      answer, why, how, detail = approved(call, try, answer)
+    end
     if not (answer and answer.pieces) then
       call.exchange = nil
       x:close()

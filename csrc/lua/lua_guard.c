@@ -1,0 +1,122 @@
+/*
+** lua_guard.c: runs a function of somebody else's within limits.
+**
+**   guarded(f) ── sets ──► allocator that counts · hook every STEP instructions
+**              ◄─ always ─ puts back what was there
+**
+** Memory is counted where it is taken, so that no single call of C (a long
+** string.rep, a table.concat) goes over the limit either: it gets none, and
+** Lua raises "not enough memory". Instructions are counted by the hook; a call
+** of C that takes long without memory is the one thing that nothing stops.
+** The function runs behind a C call, so nothing in it can yield.
+*/
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lua/lua_util.h"
+
+#define STEP 100     /* instructions between two looks */
+#define REFUSALS 16  /* of memory; each makes Lua 5.4 collect, and may be survived */
+
+typedef struct guard {
+  lua_Alloc alloc;  /* what was there */
+  void *ud;
+  lua_Hook hook;
+  int mask, count;
+  int64_t left;  /* instructions */
+  int64_t taken, most, look_at;  /* bytes since the beginning */
+  int refused;  /* how often memory was */
+} guard;
+
+static void *measured (void *ud, void *block, size_t osize, size_t nsize) {
+  guard *g = ud;
+  int64_t more = (int64_t)nsize - (block != NULL ? (int64_t)osize : 0);
+  void *result;
+  if (more > 0 && (g->taken + more > g->most || g->refused > REFUSALS)) {
+    g->refused++;
+    return NULL;
+  }
+  result = g->alloc(g->ud, block, osize, nsize);
+  if (result != NULL || nsize == 0)
+    g->taken += more;
+  return result;
+}
+
+/*
+** Lua 5.4 collects by itself when it gets no memory, LuaJIT does not: there
+** garbage would count that a large heap has no hurry to collect.
+*/
+#if UB_FFI
+static void look (lua_State *L, guard *g) {
+  int64_t half;
+  if (g->taken <= g->look_at)
+    return;
+  lua_gc(L, LUA_GCCOLLECT, 0);
+  half = (g->most - g->taken) / 2;
+  g->look_at = g->taken + (half > g->most / 8 ? half : g->most / 8);
+}
+#else
+#define look(L, g) ((void)(g))
+#endif
+
+static void tick (lua_State *L, lua_Debug *ar) {
+  void *ud;
+  guard *g;
+  if (lua_getallocf(L, &ud) != measured) {  /* a coroutine that outlives its guard */
+    lua_sethook(L, NULL, 0, 0);
+    return;
+  }
+  g = ud;
+  g->left -= STEP;
+  if (g->left <= 0) {
+    lua_sethook(L, tick, LUA_MASKCOUNT, 1);  /* whatever catches this is told again */
+    lua_getinfo(L, "Sl", ar);
+    luaL_error(L, "%s:%d: it ran too long", ar->short_src, ar->currentline);
+  }
+  look(L, g);
+}
+
+static void begin (lua_State *L, guard *g) {
+  g->hook = lua_gethook(L);
+  g->mask = lua_gethookmask(L);
+  g->count = lua_gethookcount(L);
+  g->alloc = lua_getallocf(L, &g->ud);
+  lua_sethook(L, tick, LUA_MASKCOUNT, STEP);
+  lua_setallocf(L, measured, g);
+}
+
+static void end (lua_State *L, const guard *g) {
+  lua_setallocf(L, g->alloc, g->ud);
+  lua_sethook(L, g->hook, g->mask, g->count);
+}
+
+/*
+** core.guarded(instructions, bytes, f, …) -> true, a, b (what f gave, two values)
+** or false, error, "long" | "memory" | nil
+*/
+static int guarded (lua_State *L) {
+  guard g = {.left = (int64_t)luaL_checknumber(L, 1), .most = (int64_t)luaL_checknumber(L, 2)};
+  int status;
+  luaL_checkany(L, 3);
+  g.look_at = g.most / 2;
+  begin(L, &g);
+  status = lua_pcall(L, lua_gettop(L) - 3, 2, 0);
+  end(L, &g);
+  lua_pushboolean(L, status == 0 && g.left > 0);
+  lua_replace(L, 2);
+  if (status == 0 && g.left > 0)
+    return 3;
+  lua_settop(L, 3);
+  if (g.left <= 0)
+    lua_pushliteral(L, "long");
+  else if (g.refused > 0 && status == LUA_ERRMEM)
+    lua_pushliteral(L, "memory");
+  else
+    lua_pushnil(L);
+  return 3;
+}
+
+void ub_open_guard (lua_State *L) {
+  lua_pushcfunction(L, guarded);
+  lua_setfield(L, -2, "guarded");
+}

@@ -1,0 +1,191 @@
+--- The decisions that a script may take: of each function what it is given, and what it may say.
+--
+-- | function | is given | says | nil |
+-- |---|---|---|---|
+-- | `classify` | try | a code of the upstream's | the built-in code |
+-- | `retry` | try | seconds to wait, 0 and more, or "default" | no more |
+-- | `route` | request, targets | a target's name, or a list of them in order | built-in |
+-- | `queued` | try | "wait", "switch" or "hedge" | built-in |
+-- | `hedge` | try | seconds until a second try elsewhere | none |
+-- | `accept` | request, reply | true, or false for a poor answer | built-in |
+-- | `resume` | request, so_far | "prefix" or "prompt" | the cut is reported |
+-- | `normalise` | request | the table that counts as the question | the request |
+-- | `cache` | request | seconds to keep it, true, or false | built-in |
+-- | `batch` | request | `{ key =, max =, window =, rule = }`, or false | built-in |
+-- | `merge` | requests | one request, and a path if it is another one | a fault |
+-- | `split` | reply, requests | a list of answers, in order | a fault |
+-- | `fallback` | request, failure | a text, a table, or false for none | built-in |
+--
+-- A check gives true and what is decided (checked, tables copied); or false: let the built-in
+-- decision be taken; or nil and what is wrong.
+local json = require "unbusy.json"
+local plain = require "unbusy.policy.plain"
+
+local decisions = {}
+
+local LONGEST = 1e6 -- seconds of any wait
+local MOST = 10000  -- calls in one batch
+
+local function seen(value)
+  local kind = type(value)
+  if kind == "number" then return ("%.14g"):format(value) end
+  return kind == "nil" and "nothing" or kind == "boolean" and tostring(value) or "a " .. kind
+end
+
+local function wants(what, value)
+  return nil, ("%s expected, got %s"):format(what, seen(value))
+end
+
+local function word(words)
+  local set, list = {}, {}
+  for i, one in ipairs(words) do set[one], list[i] = true, ('"%s"'):format(one) end
+  local what = "one of " .. table.concat(list, ", ")
+  return function(value)
+    if value == nil then return false end
+    if set[value] then return true, value end
+    if type(value) == "string" then return nil, what .. " expected, got another text" end
+    return wants(what, value)
+  end
+end
+
+local function is_finite(value)
+  return type(value) == "number" and value - value == 0
+end
+
+local function is_wait(value)
+  return is_finite(value) and value >= 0 and value <= LONGEST
+end
+
+local WAIT = ("seconds from 0 to %d"):format(LONGEST)
+
+local function retry(value)
+  if value == "default" then return false end
+  if value ~= nil and not is_wait(value) then return wants(WAIT .. ', "default" or nil', value) end
+  return true, value
+end
+
+local function hedge(value)
+  if value == nil or is_wait(value) then return true, value end
+  return wants(WAIT .. " or nil", value)
+end
+
+-- Those that may be named: what the script was given, and what the call has ruled out since.
+local function known_names(call, targets)
+  local known = {}
+  for _, target in ipairs(targets) do known[target.name] = true end
+  for _, target in ipairs(call and call.client.targets or {}) do known[target.name] = true end
+  return known
+end
+
+-- A list of names, each once.
+local function route(value, _, call, _, targets)
+  if value == nil then return false end
+  local list, out = type(value) == "string" and { value } or value, {}
+  if type(list) ~= "table" then return wants("a name or a list of names", value) end
+  local known = known_names(call, targets)
+  for i, name in ipairs(list) do
+    if type(name) ~= "string" then return wants(("a name at place %d"):format(i), name) end
+    if known[name] == nil then return nil, ("place %d: no target has that name"):format(i) end
+    if known[name] then out[#out + 1] = name end
+    known[name] = false
+  end
+  if not out[1] then return nil, "a list of at least one name expected" end
+  return true, out
+end
+
+local function accept(value)
+  if value == nil then return false end
+  if type(value) ~= "boolean" then return wants("true or false", value) end
+  return true, value
+end
+
+local function copied(value)
+  local copy, wrong = plain.strict(value)
+  if wrong then return nil, "plain data expected, got " .. wrong end
+  return true, copy
+end
+
+local function normalise(value)
+  if value == nil then return false end
+  if type(value) ~= "table" then return wants("a table", value) end
+  return copied(value)
+end
+
+local function cache(value)
+  if value == nil then return false end
+  if type(value) == "boolean" or is_finite(value) and value > 0 and value <= 1e9 then
+    return true, value
+  end
+  return wants("seconds above 0, true or false", value)
+end
+
+local function is_whole(value, least, most)
+  return is_finite(value) and value == math.floor(value) and value >= least and value <= most
+end
+
+local function batch(value)
+  if value == nil then return false end
+  if value == false then return true, false end
+  if type(value) ~= "table" then return wants("a table, false or nil", value) end
+  local key, most, window, rule = value.key, value.max, value.window, value.rule
+  if key ~= nil and type(key) ~= "string" then return wants("key: a text", key) end
+  if most ~= nil and not is_whole(most, 2, MOST) then
+    return wants(("max: a whole number from 2 to %d"):format(MOST), most)
+  end
+  if window ~= nil and not (is_wait(window) and window > 0) then
+    return wants("window: seconds above 0", window)
+  end
+  if rule ~= nil and type(rule) ~= "string" then return wants("rule: a name", rule) end
+  return true, { key = key, max = most, window = window, rule = rule }
+end
+
+local function merge(value, path)
+  if type(value) ~= "table" then return wants("a request", value) end
+  if path ~= nil and not (type(path) == "string" and path:find "^/[^%c%s#]*$") then
+    return nil, "a path that starts with / expected"
+  end
+  local ok, copy = copied(value)
+  return ok, copy, path
+end
+
+local function split(value)
+  if type(value) ~= "table" then return wants("a list of answers", value) end
+  return copied(value)
+end
+
+local function fallback(value)
+  if value == nil then return false end
+  if type(value) == "string" and not json.is_utf8(value) then
+    return nil, "a text in UTF-8 expected"
+  end
+  if type(value) == "string" or value == false then return true, value end
+  if type(value) ~= "table" then return wants("a text, a table or false", value) end
+  local ok, copy = copied(value)
+  if ok and type(copy.text) == "string" and not json.is_utf8(copy.text) then
+    return nil, "text: UTF-8 expected"
+  end
+  return ok, copy
+end
+
+--- The codes that a script may give a try.
+decisions.codes = { "busy", "limited", "quota", "auth", "invalid", "timeout", "network", "tls",
+  "cut", "empty", "upstream" }
+
+--- Function -> what checks what it says: `check(value, second, call, …)`, `…` being what it was
+--- given.
+decisions.check = {
+  classify = word(decisions.codes), retry = retry, route = route,
+  queued = word { "wait", "switch", "hedge" }, hedge = hedge, accept = accept,
+  resume = word { "prefix", "prompt" }, normalise = normalise, cache = cache, batch = batch,
+  merge = merge, split = split, fallback = fallback,
+}
+
+--- Decisions about one try, which its target's own policy may take.
+decisions.of_try = { classify = true, retry = true, queued = true, hedge = true, resume = true }
+
+--- Their names, sorted.
+decisions.names = {}
+for name in pairs(decisions.check) do decisions.names[#decisions.names + 1] = name end
+table.sort(decisions.names)
+
+return decisions

@@ -1,0 +1,57 @@
+--- Policies: scripts that decide what a client does, and are asked before it does it.
+--
+--     local loaded, message = policy.load "policies/rush_hour.lua"
+--
+-- A policy is a Lua file that returns a table of functions, each of which may be missing (see
+-- `unbusy.policy.decisions`). What it can reach: `unbusy.policy.sandbox`; how much it may take:
+-- `unbusy.policy.guest`; who decides when there are several: `unbusy.policy.stack`.
+local file = require "unbusy.policy.file"
+local guest = require "unbusy.policy.guest"
+local source = require "unbusy.policy.source"
+
+local policy = {}
+
+local function of_table(t)
+  local functions, message = source.of_table(t)
+  if not functions then return nil, message end
+  local made = guest.new "functions of the program"
+  made:install(functions)
+  return made
+end
+
+local function of_file(name, path)
+  local made = guest.new(name, path)
+  local watched = file.new(made)
+  local version, message = watched:prepare()
+  if not version then return nil, message end
+  watched:accept(version)
+  return made, watched
+end
+
+-- One that comes with the module, or that somebody has put beside it.
+local function of_name(name, kind)
+  if not name:find "^[%w_-]+$" then
+    return nil, "a name, a path (with a / or .lua) or a table of functions expected"
+  end
+  local module = ("unbusy.%s.%s"):format(kind, name)
+  local path = package.searchpath(module, package.path) -- luacheck: ignore 143
+  if not path then return nil, ("there is no '%s' among the %s"):format(name, kind) end
+  return of_file(name, path)
+end
+
+--- Loads a policy.
+---@param what string|table a name ("deepseek"), a path (with a slash, or ending in .lua), or a
+--- table of functions
+---@param kind string? where names are looked for: "policies" by default, or "batch"
+---@return table? guest see `unbusy.policy.guest`, table|string|nil file or message: what watches
+--- its file, for a path; what is wrong
+function policy.load(what, kind)
+  if type(what) == "table" then return of_table(what) end
+  if type(what) ~= "string" then return nil, "a name, a path or a table of functions expected" end
+  if what:find "[%z\1-\31\127]" then return nil, "a path without control characters expected" end
+  if what:find "/" or what:find "%.lua$" then return of_file(what, what) end
+  local made, message = of_name(what, kind or "policies")
+  return made, not made and message or nil
+end
+
+return policy
