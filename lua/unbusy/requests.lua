@@ -29,9 +29,9 @@ end
 local once = { "model", "stream" } -- a server could take the first where we have read the last
 
 -- The caller's own bytes, with no more changed than must be; nil where they are not JSON that could
--- be changed.
+-- be changed. They are of the request as it was asked at first.
 local function spliced(call, body)
-  local edits = edits_of(call.request, body)
+  local edits = edits_of(call.asked or call.request, body)
   return edits and json_fields.splice(call.options.raw, edits, once)
 end
 
@@ -175,7 +175,7 @@ local function with_extra(call, base)
   for name, value in pairs(base) do request[name] = value end
   if asks_for_range(call) then lines[#lines + 1] = "accept-encoding: identity" end
   if call.trace then
-    local parent, state = trace.lines(call.trace, #call.tries + 1)
+    local parent, state = trace.lines(call.trace, call:tries_made() + 1)
     lines[#lines + 1] = parent
     lines[#lines + 1] = state
   end

@@ -4,8 +4,10 @@
 --     x-unbusy-priority: batch        place in the waiting line: interactive, normal, batch
 --     x-unbusy-cache: no              neither read nor kept; "refresh"; or seconds to keep it for
 --     x-unbusy-target: backup         this target only
+--     accept-language: zh-CN,en;q=0.8 of what stands in for an answer
 local config = require "unbusy.config"
 local errors = require "unbusy.gateway.errors"
+local language = require "unbusy.fallback.language"
 local options = require "unbusy.options"
 
 local controls = {}
@@ -72,6 +74,21 @@ local function forwarded(ctx)
   return lines, count
 end
 
+-- The same browsers say the same again and again.
+local accepted, kept = {}, 0
+local MOST, LONG = 1000, 256 -- headers that are kept, and the longest of them
+
+local function languages_of(header)
+  local known = accepted[header]
+  if known ~= nil then return known or nil end
+  local tags = language.accepted(header)
+  if type(header) == "string" and #header <= LONG then
+    if kept >= MOST then accepted, kept = {}, 0 end
+    accepted[header], kept = tags or false, kept + 1
+  end
+  return tags
+end
+
 --- The options for the call that a request asks for.
 ---@param ctx table
 ---@return table? given, table? refusal
@@ -82,6 +99,8 @@ function controls.read(ctx)
   local lines, count = forwarded(ctx)
   if count > 0 then given.headers = lines end
   if ctx.gateway.options.trace then given.trace = true end
+  local header = ctx.headers["accept-language"]
+  if header then given.language = languages_of(header) end
   return given
 end
 

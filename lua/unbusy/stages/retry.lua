@@ -14,7 +14,7 @@ local facts = require "unbusy.policy.facts"
 -- The targets that this call may still ask: those it has not ruled out.
 local function open_targets(call)
   local only, left = call.options.target, {}
-  for _, t in ipairs(call.client.targets) do
+  for _, t in ipairs(only and call.client.targets or call:targets()) do
     if call:may_ask(t.name) and (not only or only == t.name) then left[#left + 1] = t end
   end
   return left
@@ -160,7 +160,7 @@ end
 local function give_permit(call, good)
   local permit = call.permit
   if not permit then return end
-  call.permit = nil
+  call.permit = false
   call:release(permit)
   permit.give(good)
 end
@@ -180,7 +180,7 @@ local function prepare(call, code, detail)
     detail.budget = true
     return false, "the retry budget is spent"
   end
-  call:emit("retry", { number = #call.tries + 1, attempts = call.client.retry.attempts,
+  call:emit("retry", { number = call:tries_made() + 1, attempts = call.client.retry.attempts,
     seconds = seconds, code = code, target = detail.target })
   if seconds > 0 then call:sleep(seconds) end
   return true
@@ -206,6 +206,7 @@ end
 
 local function attempt(call, next)
   local reply, message, code, detail = next(call)
+  if call.permit then give_permit(call, reply ~= nil) end -- of one that is asked again
   if reply then return reply end
   return try_again(call, next, 0, message, code, detail)
 end
@@ -220,7 +221,7 @@ return function(next)
     call.counted = true
     local reply, message, code, detail = attempt(call, next)
     call.counted = false
-    budget:finish(reply and #call.tries == 1 and "ok" or "fail")
+    budget:finish(reply and call:tries_made() == 1 and "ok" or "fail")
     return reply, message, code, detail
   end
 end
