@@ -131,6 +131,8 @@ config.client = {
     doc = "where calls wait, or a table of verbs; picked at each call by default" },
   gateway = { type = "table", optional = true, fields = gateway_options.schema,
     doc = "what `unbusy.gateway` makes of this client" },
+  seed = { type = "whole", min = 0, max = 2 ^ 53,
+    doc = "repeats what chance decides (pauses, open times); by default from the system's entropy" },
   on_event = { type = "function",
     doc = "sees every try, wait, refusal, retry, cut and change of state; must not wait" },
 }
