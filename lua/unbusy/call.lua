@@ -7,9 +7,10 @@ local headers = require "unbusy.headers"
 local plain = require "unbusy.policy.plain"
 local trace = require "unbusy.trace"
 
--- Of most calls: not in each of them.
+-- Of most calls, and so not in each of them.
 local call = { stopped = false, extra = false, path = false, policy = false, pool = false,
-  permit = false, asked = false, past = 0, stale_later = false, stale_key = false }
+  permit = false, asked = false, past = 0, stale_later = false, stale_key = false, failed = false,
+  reads = false, merged = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients

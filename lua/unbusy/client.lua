@@ -1,5 +1,6 @@
 --- A client: its targets, what they share, and the calls.
 local backoff = require "unbusy.backoff"
+local batches = require "unbusy.batching.batches"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
@@ -8,6 +9,7 @@ local canceller = require "unbusy.canceller"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
 local flow = require "unbusy.flow"
+local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
 local language = require "unbusy.fallback.language"
 local limiter = require "unbusy.limiter"
@@ -150,6 +152,7 @@ function client.new(given)
   self.permits = build_permits(self, o.budget)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
     gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
+  self.batches = batches.new(self, o.batch)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
   return self
@@ -383,6 +386,15 @@ function client:warm(questions, given)
   return warm.all(self, questions, given)
 end
 
+--- Asks many requests, as few calls as the rules of `batch` make of them.
+---@param requests table list of requests as of `chat`, `complete` or `embed`, or of `{ prompt =,
+--- parameters = }`; options may stand in it too
+---@param given table? see `unbusy.batching.list`: at_once, deadline (s, for all), cancel, …
+---@return table[] results for each request its reply, or `{ message =, code =, detail = }`
+function client:batch(requests, given)
+  return list.all(self, requests, given)
+end
+
 -- }========================================================================
 
 -- {== Looking and ending ==================================================
@@ -428,11 +440,12 @@ end
 function client:status()
   local targets, active = {}, 0
   for i, t in ipairs(self.targets) do targets[i] = t:status() end
-  for _ in pairs(self.calls) do active = active + 1 end
+  for c in pairs(self.calls) do active = active + (c.merged and 0 or 1) end
   return { targets = targets, active = active, waiting = self.queue.count,
     budget = self.budget and self.budget:stats(),
     cache = self.cache and not self.closed and self.cache:stats() or nil,
-    policy = self.policies:status(), event_faults = self.event_faults }
+    batch = self.batches:stats(), policy = self.policies:status(),
+    event_faults = self.event_faults }
 end
 
 --- Ends it: calls under way fail with "closed", later ones too. May be called twice.

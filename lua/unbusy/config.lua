@@ -1,5 +1,6 @@
 --- The options of a client: their schema, and what is read from a file or the environment.
 local backoff = require "unbusy.backoff"
+local batch_rules = require "unbusy.batching.rules"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
@@ -84,6 +85,8 @@ config.target = {
     verify = { type = "boolean", default = true, doc = "false accepts any server: for tests only" },
     http2 = { type = "boolean", default = true, doc = "offer HTTP/2" },
   } },
+  batch = { type = "string",
+    doc = "path of its batch endpoint, from the top of its server: `/api/v1/batch`" },
   policy = { type = "string|table", doc = "for tries of this target; before the client's" },
   proxy = { type = "string|boolean",
     doc = "URL of a proxy; false for none; by default the environment's" },
@@ -116,6 +119,8 @@ config.client = {
       temperature = { type = "number", default = 1, min = 0, max = 100,
         doc = "requests with more are not cached" },
     }) },
+  batch = { type = "string|table|boolean", default = false,
+    doc = "what is asked as one: a rule, `{ rule =, max =, window = }`, or a list of these" },
   clocks = { type = "table", fields = config.clocks, doc = "limits of time" },
   region = { type = "table|boolean|userdata", fields = region.schema, optional = true,
     doc = "where its state lives, shared by all processes that open it: a region, or options for "
@@ -161,6 +166,8 @@ config.call = {
   cache = { type = "boolean|number|string", one_of = { "refresh" }, above = 0, max = 1e9,
     doc = "false: neither read nor kept; `refresh`: asked in any case; a number: kept for so "
       .. "many seconds" },
+  batch = { type = "boolean",
+    doc = "false: in no batch; true: also in one for a target's `batch`, where no rule says so" },
   stale = { type = "boolean|number", min = 0, max = 1e9,
     doc = "false: no stale answer; a number: none older than so many seconds" },
 }
@@ -269,6 +276,9 @@ local function fill_target(t, where, level)
   check_pairs(t.models, where .. ".models", level + 1)
   check_headers(t.headers, where .. ".headers", level + 1)
   check_texts(t, where, level + 1)
+  if t.batch and not t.batch:find "^/[^%c%s#?]*$" then
+    error(where .. ".batch: a path that starts with / expected", level + 1)
+  end
   fill_keys(t, where, level + 1)
   check_pool(t, where, level + 1)
   t.account = t.account or t.name
@@ -353,6 +363,13 @@ local function read_fallback(o, level)
   return plan or error("unbusy: " .. message, level + 1)
 end
 
+local function read_batch(given, level)
+  if given == true then error("unbusy: batch: a rule expected", level + 1) end
+  local list, message = batch_rules.read(given, "batch")
+  if not list then error("unbusy: " .. message, level + 1) end
+  return list
+end
+
 --- Checks a client's options and fills them in; raises at the line of the caller's caller.
 ---@param given table|string options, or the path of a Lua file that returns them
 function config.read(given)
@@ -366,6 +383,7 @@ function config.read(given)
   fill_region(o, level)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
+  o.batch = read_batch(o.batch, level)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end
   if o.fallback then o.fallback = read_fallback(o, level) end
   return o

@@ -1,12 +1,13 @@
 --- What a call gives back.
 --
--- Fields: `source` ("upstream", "cache", "stale", "fallback"), `text`, `reasoning`, `tool_calls`,
--- `body` (decoded), `raw` (its bytes, where it came whole), `status`, `headers`, `target`, `model`,
--- `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of the cache),
--- `failure` (of a stale answer and of whatever stands in: what went wrong), `fallback` (what stands
--- in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }), `times` =
--- { queued =, start =, total = } in seconds: waiting for a place, from sending the last try to its
--- first byte of answer, and the whole call.
+-- Fields: `source` ("upstream", "batch", "cache", "stale", "fallback"), `text`, `reasoning`,
+-- `tool_calls`, `body` (decoded), `raw` (its bytes, where it came whole), `status`, `headers`,
+-- `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of
+-- the cache), `failure` (of a stale answer and of whatever stands in: what went wrong), `fallback`
+-- (what stands in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }), `batch`
+-- (of an answer that came with others: `size`, and which of them it was: `index`), `times` =
+-- { queued =, start =, total = } in seconds: waiting for others and for a place, from sending the
+-- last try to its first byte of answer, and the whole call.
 local cost = require "unbusy.cost"
 local headers = require "unbusy.headers"
 local shape = require "unbusy.shape"
@@ -40,6 +41,28 @@ function reply.of_answer(call, try, answer)
     cost = cost.of(answer.usage, target.price),
     tries = call:tries_made(), times = times(call, try.start, now), ended = true,
   }, reply)
+end
+
+local function copy(t)
+  local out = {}
+  for k, v in pairs(t) do out[k] = v end
+  return out
+end
+
+--- One of several answers that came as one: the reply of the call that asked for it.
+---@param call table
+---@param whole table the reply that had all of them
+---@param answer table as `provider.read` gives
+---@param about table { size =, index =, price = of the target }
+function reply.of_member(call, whole, answer, about)
+  local started = whole.times.start
+  local self = setmetatable({ source = "batch", target = whole.target, status = whole.status,
+    headers = copy(whole.headers), cost = cost.of(answer.usage, about.price), tries = #call.tries,
+    batch = { size = about.size, index = about.index },
+    times = times(call, started, call.loop.now()), ended = true }, reply)
+  take_answer(self, answer)
+  self.model = answer.model or whole.model
+  return self
 end
 
 --- An answer that has begun: `pieces` gives the rest (see `unbusy.source`).

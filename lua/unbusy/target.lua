@@ -72,8 +72,8 @@ function target.new(given, account, shared)
   local self = setmetatable({
     name = given.name, url = given.url, account_name = given.account, weight = given.weight,
     pool = given.pool, reserve = given.reserve, priority = given.priority, models = given.models,
-    price = given.price,
-    limits = given.limits, tls = given.tls, provider = providers.of(given), account = account,
+    price = given.price, limits = given.limits, tls = given.tls, batch = given.batch,
+    provider = providers.of(given), account = account,
     extra_headers = function() return given.headers end, -- no field shows what may be secret
     proxy = function() return given.proxy end, secrets = secrets.new(secrets.of_target(given)),
     rest_until = 0, tries = 0, now = shared.now, changed = shared.changed,

@@ -11,9 +11,9 @@
 -- | `resume` | request, so_far | "prefix" or "prompt" | the cut is reported |
 -- | `normalise` | request | the table that counts as the question | the request |
 -- | `cache` | request | seconds to keep it, true, or false | built-in |
--- | `batch` | request | `{ key =, max =, window =, rule = }`, or false | built-in |
+-- | `batch` | request | `{ key =, max =, window =, endpoint =, rule = }`, or false | built-in |
 -- | `merge` | requests | one request, and a path if it is another one | a fault |
--- | `split` | reply, requests | a list of answers, in order | a fault |
+-- | `split` | body, requests | a list of answers, in order | a fault |
 -- | `fallback` | request, failure | a text, a table, or false for none | built-in |
 --
 -- A check gives true and what is decided (checked, tables copied); or false: let the built-in
@@ -123,20 +123,32 @@ local function is_whole(value, least, most)
   return is_finite(value) and value == math.floor(value) and value >= least and value <= most
 end
 
+-- Of `batch`: a name of a shipped rule, or what may go together.
+local function wrong_batch(value)
+  if value.rule ~= nil and type(value.rule) ~= "string" then
+    return wants("rule: a name", value.rule)
+  elseif value.rule == nil and value.key == nil then
+    return wants("key: a text or a table", nil)
+  elseif value.max ~= nil and not is_whole(value.max, 1, MOST) then
+    return wants(("max: a whole number from 1 to %d"):format(MOST), value.max)
+  elseif value.window ~= nil and not is_wait(value.window) then
+    return wants("window: " .. WAIT, value.window)
+  elseif value.endpoint ~= nil and type(value.endpoint) ~= "boolean" then
+    return wants("endpoint: true or false", value.endpoint)
+  end
+end
+
 local function batch(value)
   if value == nil then return false end
   if value == false then return true, false end
   if type(value) ~= "table" then return wants("a table, false or nil", value) end
-  local key, most, window, rule = value.key, value.max, value.window, value.rule
-  if key ~= nil and type(key) ~= "string" then return wants("key: a text", key) end
-  if most ~= nil and not is_whole(most, 2, MOST) then
-    return wants(("max: a whole number from 2 to %d"):format(MOST), most)
-  end
-  if window ~= nil and not (is_wait(window) and window > 0) then
-    return wants("window: seconds above 0", window)
-  end
-  if rule ~= nil and type(rule) ~= "string" then return wants("rule: a name", rule) end
-  return true, { key = key, max = most, window = window, rule = rule }
+  local _, wrong = wrong_batch(value)
+  if wrong then return nil, wrong end
+  local ok, key = true, nil
+  if value.key ~= nil then ok, key = copied(value.key) end
+  if not ok then return nil, "key: " .. key end
+  return true, { key = key, max = value.max, window = value.window, rule = value.rule,
+    endpoint = value.endpoint or false }
 end
 
 local function merge(value, path)
@@ -148,9 +160,16 @@ local function merge(value, path)
   return ok, copy, path
 end
 
-local function split(value)
+-- One answer for each request. Not copied: they are parts of a body that nobody else has, and long.
+local function split(value, _, _, _, requests)
   if type(value) ~= "table" then return wants("a list of answers", value) end
-  return copied(value)
+  local count = 0
+  for _ in next, value do count = count + 1 end
+  for i = 1, #requests do
+    if type(value[i]) ~= "table" then return wants("an answer at place " .. i, value[i]) end
+  end
+  if count ~= #requests then return nil, ("%d answers expected, got more"):format(#requests) end
+  return true, value
 end
 
 -- The plan that it is, see `unbusy.fallback.options`. Without a call, any pool and model may be.

@@ -179,6 +179,9 @@ local function prepare(call, code, detail)
   elseif not take_permit(call, code) then
     detail.budget = true
     return false, "the retry budget is spent"
+  elseif not call:can_wait(seconds) then -- it has waited for its permit
+    give_permit(call, true)
+    return false, "the deadline is too near to try again"
   end
   call:emit("retry", { number = call:tries_made() + 1, attempts = call.client.retry.attempts,
     seconds = seconds, code = code, target = detail.target })
@@ -204,11 +207,18 @@ local function try_again(call, next, tried, message, code, detail)
   return nil, message, code, detail
 end
 
+-- Tries before (of a batch that the call was in) count. Where one of them has failed for this call
+-- alone, it goes on from there.
 local function attempt(call, next)
+  local tried, failed = #call.tries, call.failed
+  if failed then
+    call.failed = false
+    return try_again(call, next, tried - 1, failed.message, failed.code, failed.detail)
+  end
   local reply, message, code, detail = next(call)
   if call.permit then give_permit(call, reply ~= nil) end -- of one that is asked again
   if reply then return reply end
-  return try_again(call, next, 0, message, code, detail)
+  return try_again(call, next, tried, message, code, detail)
 end
 
 ---@param next function the rest of the call's way

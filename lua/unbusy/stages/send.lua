@@ -221,7 +221,8 @@ local function judge(call, try, x, clock)
     if not text then return nil, message, code, detail end
   end
   answer, message, code, detail =
-    target.provider.read(call.kind, try.status, try.headers, text, target.secrets.hide)
+    target.provider.read(call.reads or call.kind, try.status, try.headers, text,
+      target.secrets.hide)
   if answer then
     answer.raw = text
     return answer
