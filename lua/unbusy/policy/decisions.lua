@@ -25,6 +25,7 @@ local decisions = {}
 
 local LONGEST = 1e6 -- seconds of any wait
 local MOST = 10000  -- calls in one batch
+local VALUES = 4e6  -- in what a batch is split into: 2000 embeddings of 2000 numbers
 
 local function seen(value)
   local kind = type(value)
@@ -99,8 +100,8 @@ local function accept(value)
   return true, value
 end
 
-local function copied(value)
-  local copy, wrong = plain.strict(value)
+local function copied(value, most)
+  local copy, wrong = plain.strict(value, most)
   if wrong then return nil, "plain data expected, got " .. wrong end
   return true, copy
 end

@@ -62,15 +62,22 @@ local function fault(self, call, name, message)
   return false, nil, message
 end
 
--- Where a function begins: "policies/mine.lua:12: ".
+-- Where a function stands: its file, and "policies/mine.lua:12: ", where it begins.
 local function place_of(f)
   local info = debug.getinfo(f, "S")
-  return ("%s:%d: "):format(info.short_src, info.linedefined)
+  if info.what == "C" then return info.short_src, "" end
+  return info.short_src, ("%s:%d: "):format(info.short_src, info.linedefined)
+end
+
+local function describe(self, f, thrown, why)
+  local file, place = place_of(f)
+  return faults.describe(thrown, why, { file = file, place = place, source = self.source,
+    raised = self.world.raised })
 end
 
 -- What a checked decision gives, or its fault.
 local function outcome(self, call, name, f, ok, a, b)
-  if ok == nil then return fault(self, call, name, place_of(f) .. a) end
+  if ok == nil then return fault(self, call, name, select(2, place_of(f)) .. a) end
   return ok, a, b
 end
 
@@ -92,9 +99,7 @@ function guest:decide(call, name, ...)
   self.asked = self.asked + 1
   enter_world(self.world, call)
   local ok, a, b = guarded(instructions[name] or guest.INSTRUCTIONS, guest.BYTES, f, ...)
-  if not ok then
-    return fault(self, call, name, faults.describe(a, b, self.source, self.world.raised))
-  end
+  if not ok then return fault(self, call, name, describe(self, f, a, b)) end
   return outcome(self, call, name, f, decisions.check[name](a, b, call, ...))
 end
 
