@@ -23,6 +23,9 @@ local plain = require "unbusy.policy.plain"
 
 local decisions = {}
 
+--- What a route is told of a name that no target has.
+decisions.NO_TARGET = "no target has that name"
+
 local LONGEST = 1e6 -- seconds of any wait
 local MOST = 10000  -- calls in one batch
 local VALUES = 4e6  -- in what a batch is split into: 2000 embeddings of 2000 numbers
@@ -86,7 +89,7 @@ local function route(value, _, call, _, targets)
   local known = known_names(call, targets)
   for i, name in ipairs(list) do
     if type(name) ~= "string" then return wants(("a name at place %d"):format(i), name) end
-    if known[name] == nil then return nil, ("place %d: no target has that name"):format(i) end
+    if known[name] == nil then return nil, ("place %d: %s"):format(i, decisions.NO_TARGET) end
     if known[name] then out[#out + 1] = name end
     known[name] = false
   end
