@@ -73,11 +73,11 @@ local function hedge(value)
   return wants(WAIT .. " or nil", value)
 end
 
--- Those that may be named: what the script was given, and what the call has ruled out since.
+-- Those that may be named: all of the client's, since the call may have ruled out some. Not what
+-- the script was given, which it may have changed; only where no call asks.
 local function known_names(call, targets)
   local known = {}
-  for _, target in ipairs(targets) do known[target.name] = true end
-  for _, target in ipairs(call and call.client.targets or {}) do known[target.name] = true end
+  for _, target in ipairs(call and call.client.targets or targets) do known[target.name] = true end
   return known
 end
 

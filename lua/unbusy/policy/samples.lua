@@ -317,6 +317,9 @@ function samples.batch_body(count)
   return body
 end
 
+--- The names of the targets in what `route` is given.
+samples.targets = { "main", "backup", "third" }
+
 --- Unix seconds at which they are asked: a working day's morning in Beijing, its night, a Sunday,
 --- and the time at which computers begin to count.
 samples.times = { 1767576600, 1767618000, 1767495600, 0 }

@@ -21,9 +21,11 @@ end
 
 -- What stands for the call that asks: its time, its chance, and what it may name.
 local function caller(known)
-  local loop = { random = chance_of(1) }
+  local loop, targets = { random = chance_of(1) }, {}
   function loop.wall() return loop.time end
-  return { loop = loop, client = { targets = known.targets or {}, pools = known.pools } }
+  for _, t in ipairs(known.targets or {}) do targets[#targets + 1] = t end
+  for _, name in ipairs(samples.targets) do targets[#targets + 1] = { name = name } end
+  return { loop = loop, client = { targets = targets, pools = known.pools } }
 end
 
 local stops = { "it ran too long", "it took too much memory" }
