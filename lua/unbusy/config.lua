@@ -137,7 +137,7 @@ config.client = {
   gateway = { type = "table", optional = true, fields = gateway_options.schema,
     doc = "what `unbusy.gateway` makes of this client" },
   seed = { type = "whole", min = 0, max = 2 ^ 53,
-    doc = "repeats what chance decides (pauses, open times); by default from the system's entropy" },
+    doc = "repeats what chance decides (pauses, open times); by default it is the system's" },
   on_event = { type = "function",
     doc = "sees every try, wait, refusal, retry, cut and change of state; must not wait" },
 }

@@ -10,9 +10,9 @@ local simulate = {
   name = "simulate", usage = "[options] POLICY… --trace FILE", most = 20,
   expects = "at most 20 policies",
   summary = "shows what policies make of an outage, in simulated time",
-  about = [[Lets a client meet the calls and the outage of a trace, in simulated time: every stage and
-    every part is the real one, only the servers are a model, which the trace describes. Beside it
-    stand the same calls without unbusy (asked once; and in a loop that tries again), and other
+  about = [[Lets a client meet the calls and the outage of a trace, in simulated time: every stage
+    and every part is the real one, only the servers are a model, which the trace describes. Beside
+    it stand the same calls without unbusy (asked once; and in a loop that tries again), and other
     policies. POLICY is a shipped policy's name, a file, or none for the built-in decisions.
     docs/simulator.md says what a trace is and what the figures mean.]],
 }
@@ -101,16 +101,12 @@ local function write_file(path, text)
   if not ok then error({ status = 1, message = ("--html: %s"):format(message) }, 0) end
 end
 
--- What unbusy.new turns down is the configuration's or the policy's fault, and said as such.
 local function compare(simulation, trace, values)
   local given = { config = config_of(values), seed = values.seed, observed = values.observed,
     deadline = values.deadline, stream = values.stream }
-  local ok, report, message = pcall(simulation.compare, trace, policies_of(values), given)
-  if ok and report then return report end
-  if ok then error({ status = USAGE, message = message }, 0) end
-  local told = type(report) == "string" and report:match "^unbusy: (.*)$"
-  if told then error({ status = USAGE, message = told }, 0) end
-  error(report, 0)
+  local report, message = simulation.compare(trace, policies_of(values), given)
+  if not report then error({ status = USAGE, message = message }, 0) end
+  return report
 end
 
 --- Runs the command.

@@ -10,8 +10,8 @@ local trace = {
   name = "trace", usage = "[options] --kind KIND | --from-log FILE", most = 0,
   expects = "options only",
   summary = "makes a trace for unbusy simulate",
-  about = [[Makes a trace, the CSV file that unbusy simulate reads, and prints it: of an outage that is
-    made up (--kind), or of one that the log of a gateway tells of (--from-log).]],
+  about = [[Makes a trace, the CSV file that unbusy simulate reads, and prints it: of an outage
+    that is made up (--kind), or of one that the log of a gateway tells of (--from-log).]],
 }
 
 trace.options = {

@@ -9,9 +9,9 @@
 -- `answer:finish(code, message)`; what it does not finish is finished when it returns.
 -- `answer.closed` says that the caller has gone.
 --
--- Where a task for each request is too dear, `open(request, body)` gives the exchange itself (`event`,
--- `take`, `close` and `abort`, as those here), and a `world` of its own moves without tasks: when
--- its next time has come, it is told, and may set the events of exchanges and of tasks.
+-- Where a task for each request is too dear, `open(request, body)` gives the exchange itself
+-- (`event`, `take`, `close` and `abort`, as those here), and a `world` of its own moves without
+-- tasks: when its next time has come, it is told, and may set events of exchanges and of tasks.
 local scheduler = require "unbusy.loops.scheduler"
 
 local virtual = {}

@@ -6,9 +6,9 @@
 -- * a row of observation for its last try, where a target answered or failed;
 -- * for each try before that a row that says 503: that it failed is known, and no more.
 --
--- The log says neither when tries began nor how long they took: they are spread evenly over the time
--- that the call did not wait for a place. What was refused before it was a call (a wrong request, a
--- quota of the client's key), and what is no call of a model, is left out.
+-- The log says neither when tries began nor how long they took: they are spread evenly over the
+-- time that the call did not wait for a place. What was refused before it was a call (a wrong
+-- request, a quota of the client's key), and what is no call of a model, is left out.
 local json = require "unbusy.json"
 local lines = require "unbusy.simulate.lines"
 local ordered = require "unbusy.simulate.ordered"

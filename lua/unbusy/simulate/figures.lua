@@ -54,12 +54,23 @@ local function sums_of(ups)
   return out
 end
 
+-- The faults of a client's policies, by function; and what was said of the last one.
+local function faults_of(policies)
+  local counts, last = {}, nil
+  for _, policy in ipairs(policies or {}) do
+    for name, n in pairs(policy.faults) do counts[name] = (counts[name] or 0) + n end
+    last = last or policy.last_fault
+  end
+  return counts, last
+end
+
 --- The figures of a run.
 ---@param record table of `run.meet`
 ---@param n integer calls
 ---@return table
 function figures.of(record, n)
   local c, sums = counted(record, n), sums_of(record.ups)
+  local faults, last = faults_of(record.policies)
   return { name = record.name, kind = record.kind, calls = n, answered = c.answered,
     availability = c.answered / n, sources = c.sources, failures = c.failures,
     total = { p50 = quantile(c.totals, 0.5), p99 = quantile(c.totals, 0.99) },
@@ -67,7 +78,7 @@ function figures.of(record, n)
     upstream_calls = sums.received, calls_each = sums.received / n, refused = sums.refused,
     faulted = sums.faulted, cost = sums.cost,
     cost_per_1000 = sums.cost and c.answered > 0 and sums.cost * 1000 / c.answered or nil,
-    targets = record.ups }
+    targets = record.ups, policy_faults = faults, last_fault = last }
 end
 
 -- }========================================================================

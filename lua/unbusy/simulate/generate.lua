@@ -5,7 +5,7 @@
 -- | `burst` | more arrives than the target can answer: `times` as much |
 -- | `brownout` | it has 0.4 of its places, takes twice as long, and fails now and then |
 -- | `blackout` | it has no place at all |
--- | `outage` | a brown-out, a black-out, and a return with half the places, when those who gave up come again |
+-- | `outage` | a brown-out, a black-out, and a return with half the places, and those who gave up |
 --
 -- The header says what the target does; the rows are what a client that asks once sees of that.
 -- That client is simulated too: so the rows fit the header, and a trace is as if it was recorded.

@@ -122,8 +122,8 @@ local function load_plot(page, report)
     for k, value in ipairs(report.capacity[name]) do
       places[k] = value ~= math.huge and value or nil
     end
-    series[#series + 1] = { name = "places of " .. name, color = ("s%d"):format(i % 8), steps = true,
-      values = places }
+    series[#series + 1] = { name = "places of " .. name, color = ("s%d"):format(i % 8),
+      steps = true, values = places }
   end
   return plot.over_time(page, { title = "Load and capacity",
     what = "calls that arrive each second, and how many each target serves at once",
@@ -194,7 +194,8 @@ local function flight_plot(page, report, c)
     series = {
       { name = "in service", color = "s0",
         values = sampled(report, c, function(s) return sum(s.in_service) end) },
-      { name = "places", color = "other", thin = true, steps = true, values = capacity_sum(report) },
+      { name = "places", color = "other", thin = true, steps = true,
+        values = capacity_sum(report) },
     } })
 end
 
@@ -229,10 +230,16 @@ local function latency_plot(page, report, c)
     } })
 end
 
+local function fault_words(c)
+  if not next(c.policy_faults) then return "" end
+  return (". Its script failed: %s (%s)"):format(list_of(c.policy_faults), c.last_fault or "")
+end
+
 local function client(page, report, c, is_open)
   local failures = next(c.failures) and " (" .. list_of(c.failures) .. ")" or ""
+  local words = list_of(c.sources) .. failures .. fault_words(c)
   return ('<details%s><summary><bdi>%s</bdi></summary><p class="soft">%s</p>%s%s%s%s%s</details>')
-    :format(is_open and " open" or "", escape(c.name), escape(list_of(c.sources) .. failures),
+    :format(is_open and " open" or "", escape(c.name), escape(words),
       source_plot(page, report, c), flight_plot(page, report, c), line_plot(page, report, c),
       breaker_plot(page, report, c), latency_plot(page, report, c))
 end
@@ -241,11 +248,11 @@ end
 
 -- {== The page ============================================================
 
-local EXPLAINED = [[<p class="soft">The client, its stages and its parts are the real ones; the servers
-are a model that the trace describes. <b>Trouble</b> is where a target can answer less than three
-quarters of what it usually can, or more calls arrive than all targets can answer. A client has
-<b>recovered</b> where 95&nbsp;% of the calls are answered again and half of them in less than twice
-the usual time. A fallback text counts as a source, and not as answered.</p>]]
+local EXPLAINED = [[<p class="soft">The client, its stages and its parts are the real ones; the
+servers are a model that the trace describes. <b>Trouble</b> is where a target can answer less
+than three quarters of what it usually can, or more calls arrive than all targets can answer. A
+client has <b>recovered</b> where 95&nbsp;% of the calls are answered again and half of them in
+less than twice the usual time. A fallback text counts as a source, and not as answered.</p>]]
 
 local function intro(report)
   local t, trouble = report.trace, report.trouble

@@ -59,6 +59,7 @@ function lines:fault(message)
   return ("%s:%d: %s"):format(self.path, self.number, message)
 end
 
+--- Closes the file.
 function lines:close()
   self.file:close()
 end

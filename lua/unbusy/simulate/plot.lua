@@ -237,15 +237,16 @@ function plot.breakers(page, o)
   local out, index, kept = {}, #page.plots, { series = {} }
   for i, each in ipairs(o.list) do
     kept.series[i] = each.states
-    out[#out + 1] = ('<div class="strip-name"><bdi>%s</bdi> <output data-plot="%d" data-series="%d">'
-      .. '</output></div><div></div><div class="plot strip">%s<b></b></div>'):format(
+    out[#out + 1] = ('<div class="strip-name"><bdi>%s</bdi> '
+      .. '<output data-plot="%d" data-series="%d"></output></div><div></div>'
+      .. '<div class="plot strip">%s<b></b></div>'):format(
       escape(each.name), index, i - 1, strip(page, each.states))
   end
   page.plots[index + 1] = kept
   local key = {}
   for _, pair in ipairs { { "closed", "closed" }, { "half", "half open" }, { "open", "open" } } do
-    key[#key + 1] = ('<li><i class="block" style="background:var(--%s)"></i>%s</li>'):format(pair[1],
-      pair[2])
+    key[#key + 1] = ('<li><i class="block" style="background:var(--%s)"></i>%s</li>')
+      :format(pair[1], pair[2])
   end
   return ('<figure>%s<ul class="legend">%s</ul><div class="frame">%s%s</div></figure>'):format(
     caption(o), table.concat(key), table.concat(out), times(page))

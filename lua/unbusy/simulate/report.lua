@@ -92,11 +92,13 @@ end
 
 local function client(self, c)
   return { name = c.name, kind = c.kind, calls = c.calls, answered = c.answered,
-    availability = number(c.availability), sources = with_zeros(c.sources, { "upstream", "failed" }),
+    availability = number(c.availability),
+    sources = with_zeros(c.sources, { "upstream", "failed" }),
     failures = c.failures, total = quantiles(c.total), first = quantiles(c.first),
     upstream_calls = c.upstream_calls, calls_each = number(c.calls_each), refused = c.refused,
     faulted = c.faulted, cost = number(c.cost), cost_per_1000 = number(c.cost_per_1000),
-    recovery = number(c.recovery), targets = targets_of(c), over_time = over_time(self, c) }
+    recovery = number(c.recovery), policy_faults = c.policy_faults, last_fault = c.last_fault,
+    targets = targets_of(c), over_time = over_time(self, c) }
 end
 
 -- }========================================================================

@@ -74,14 +74,19 @@ end
 
 -- {== The callers =========================================================
 
+-- A question that differs from others all along: LuaJIT looks at a few bytes of a long string when
+-- it makes one, and those that are alike there get in each other's way.
+local function question(number)
+  return (("%07d "):format(number)):rep(8)
+end
+
 -- One call, from the question to what became of it.
 local function ask(self, i)
   local calls, record = self.calls, self.record
   local number = calls.questions and calls.questions[i] or i
   local began, target = self.now(), self.targets[calls.of[i]]
-  local reply, first, _, code, detail = self.ask(
-    self.body(self.model, (("%07d "):format(number)):rep(8)), target and target.name,
-    calls.streams ~= nil and calls.streams[i])
+  local reply, first, _, code, detail = self.ask(self.body(self.model, question(number)),
+    target and target.name, calls.streams ~= nil and calls.streams[i])
   local now = self.now()
   record.totals[i], record.firsts[i] = now - began, first - began
   record.sources[i] = reply and reply.source or "failed"
@@ -190,7 +195,8 @@ end
 
 local function build(trace, what, options, o)
   local ups = {}
-  local w = world.new(opener(ups))
+  local w = world.new(opener(ups),
+    { wall = trace.start, random = chance.stream(o.seed, "scripts") })
   local contestant, message = setup.contestant(what, options,
     { loop = w.loop, seed = o.seed, deadline = trace.calls.deadline, kind = trace.calls.kind })
   if not contestant then return nil, message end
@@ -230,7 +236,8 @@ end
 ---@param options table of `setup.options`
 ---@param o table { seed =, calls = of `run.calls`, width = seconds between looks or nil,
 --- observed = go by the rows alone, ended = fun(i, reply, code, detail)? }
----@return table? record totals firsts sources codes (by the call's number) samples ups, string?
+---@return table? record totals firsts sources codes (by the call's number) samples ups
+--- took policies, string? message
 function run.meet(trace, what, options, o)
   local self, message = build(trace, what, options, o)
   if not self then return nil, message end
@@ -238,6 +245,7 @@ function run.meet(trace, what, options, o)
   local record = self.record
   record.name, record.ups, record.took = what.name, {}, self.now()
   for i, up in ipairs(self.ups) do record.ups[i] = counts_of(up) end
+  record.policies = self.client:status().policy
   self.client:close()
   return record
 end

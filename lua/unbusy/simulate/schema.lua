@@ -51,7 +51,7 @@ schema.target = {
   when_full = { type = "table", fields = failure {}, doc = "what the others get" },
   latency = duration(1, "from the place to the first byte of answer"),
   writing = duration(0, "from there to the last byte"),
-  faults = { type = "list", default = {}, max = 100, doc = "what befalls a share of those in service",
+  faults = { type = "list", default = {}, max = 100, doc = "what befalls a share of those let in",
     each = { type = "table", fields = failure {
       share = { type = "number", required = true, min = 0, max = 1 } } } },
   price = { type = "table", fields = config.price, optional = true,
@@ -87,7 +87,9 @@ local function check_duration(value, where)
   local o, message = options.field({ type = "table", fields = schema.distribution }, value, where)
   if not o then return nil, message end
   for _, name in ipairs(chance.needs[o.kind]) do
-    if not o[name] then return nil, ("%s.%s is missing, for kind %s"):format(where, name, o.kind) end
+    if not o[name] then
+      return nil, ("%s.%s is missing, for kind %s"):format(where, name, o.kind)
+    end
   end
   if o.min and o.max and o.min > o.max then
     return nil, ("%s: min is above max"):format(where)

@@ -4,9 +4,9 @@
 -- |---|---|
 -- | a policy's | a client as it would run, with the configuration that was given |
 -- | `naive` | asks once, and whatever comes of it is its answer |
--- | `retry loop` | asks up to five times, 1, 2, 4 and 8 s apart and up to a tenth longer, after busy answers only |
+-- | `retry loop` | asks up to five times, after busy answers only, 1, 2, 4 and 8 s apart (+ 10 %) |
 --
--- The last two ask the target that stands in the trace's row, since somebody without unbusy has one.
+-- The last two ask the target that stands in the trace's row: somebody without unbusy has one.
 local chance = require "unbusy.simulate.chance"
 local providers = require "unbusy.providers"
 local unbusy = require "unbusy"
@@ -88,18 +88,39 @@ local function asker(client, loop, kind)
     end
     local stream, message, code, detail = client:stream(request, given)
     if not stream then return nil, loop.now(), message, code, detail end
-    local first, reply = loop.now(), nil
-    reply, message, code, detail = stream:reply()
-    return reply, first, message, code, detail
+    local first = loop.now()
+    local reply, why, how, more = stream:reply()
+    return reply, first, why, how, more
   end
+end
+
+-- A client, or what `unbusy.new` has against its options.
+local function new_client(given)
+  local ok, client, message = pcall(unbusy.new, given)
+  if ok then return client, message end
+  local told = type(client) == "string" and client:match "^unbusy: (.*)$"
+  if not told then error(client, 0) end
+  return nil, told
+end
+
+-- Targets without scripts.
+local function bare_targets(options)
+  local out = {}
+  for i, t in ipairs(options.targets) do
+    out[i] = {}
+    for name, value in pairs(t) do out[i][name] = value end
+    out[i].policy = nil
+  end
+  return out
 end
 
 -- One try and nothing else, at the target that the row names, where the client has it.
 local function bare(options, o)
-  local client = unbusy.new { loop = o.loop, targets = options.targets, clocks = options.clocks,
-    retry = false, limiter = false, budget = false, breaker = false }
+  local client, message = new_client { loop = o.loop, targets = bare_targets(options),
+    clocks = options.clocks, retry = false, limiter = false, budget = false, breaker = false }
+  if not client then return nil, message end
   local ask, by_target, has = asker(client, o.loop, o.kind), {}, {}
-  for i, t in ipairs(options.targets) do has[t.name] = i end
+  for _, t in ipairs(options.targets) do has[t.name] = true end
   local function given_for(name, deadline)
     local key = has[name] and name or options.targets[1].name
     local given = by_target[key]
@@ -114,7 +135,8 @@ end
 
 local function naive(options, o)
   local client, ask, given_for = bare(options, o)
-  return { client = client, tries_of = 1, ask = function(request, name, streams)
+  if not client then return nil, ask end
+  return { client = client, ask = function(request, name, streams)
     return ask(request, given_for(name, o.deadline), streams)
   end }
 end
@@ -123,26 +145,27 @@ local TRIES, BASE, FACTOR, CAP, JITTER = 5, 1, 2, 30, 0.1
 
 local is_busy = { busy = true, limited = true }
 
+-- The pause before the next try; nil where there is none any more.
+local function next_pause(o, code, try, deadline)
+  if not is_busy[code] or try == TRIES then return nil end
+  local seconds = math.min(BASE * FACTOR ^ (try - 1), CAP) * (1 + JITTER * o.draw())
+  return o.loop.now() + seconds < deadline and seconds or nil
+end
+
 local function retry_loop(options, o)
   local client, ask, given_for = bare(options, o)
-  local loop, draw = o.loop, chance.stream(o.seed, "retry loop")
+  if not client then return nil, ask end
+  local chances = { loop = o.loop, draw = chance.stream(o.seed, "retry loop") }
+  local function ask_again(request, name, streams, deadline, try)
+    local given = given_for(name, deadline - o.loop.now())
+    local reply, first, message, code, detail = ask(request, given, streams)
+    local seconds = not reply and next_pause(chances, code, try, deadline)
+    if not seconds then return reply, first, message, code, detail end
+    o.loop.sleep(seconds)
+    return ask_again(request, name, streams, deadline, try + 1)
+  end
   return { client = client, ask = function(request, name, streams)
-    local pause, deadline = BASE, loop.now() + o.deadline
-    local try = 0
-    while true do
-      try = try + 1
-      local left = deadline - loop.now()
-      local reply, first, message, code, detail =
-        ask(request, given_for(name, left), streams)
-      if detail then detail.tries = try elseif reply then reply.tries = try end
-      if reply or not is_busy[code] or try == TRIES then
-        return reply, first, message, code, detail
-      end
-      local seconds = math.min(pause, CAP) * (1 + JITTER * draw())
-      if loop.now() + seconds >= deadline then return nil, first, message, code, detail end
-      loop.sleep(seconds)
-      pause = pause * FACTOR
-    end
+    return ask_again(request, name, streams, o.loop.now() + o.deadline, 1)
   end }
 end
 
@@ -150,8 +173,8 @@ local function with_policy(options, o, policy)
   local given = {}
   for name, value in pairs(options) do given[name] = value end
   given.loop, given.seed, given.policy = o.loop, o.seed, policy
-  local client, message, code = unbusy.new(given)
-  if not client then return nil, message, code end
+  local client, message = new_client(given)
+  if not client then return nil, message end
   local ask, call = asker(client, o.loop, o.kind), { deadline = o.deadline }
   return { client = client, ask = function(request, _, streams)
     return ask(request, call, streams)
@@ -159,7 +182,7 @@ local function with_policy(options, o, policy)
 end
 
 --- Makes a client that is compared: `ask(request, target, streams)` gives a reply or nil, the time
---- of the first of it, and of a failure message, code and detail.
+--- of the first of it, and of a failure message, code and detail. Its client is `client`.
 ---@param what table { name =, policy = } a policy's; without `policy` the built-in decisions, or
 --- one of the two names above
 ---@param options table of `setup.options`

@@ -196,6 +196,13 @@ local function sources(c)
   return ("  %s: %s%s"):format(c.name, list_of(c.sources), failures)
 end
 
+-- What a policy's script did wrong, so that the built-in decision was taken.
+local function faults(c)
+  if not next(c.policy_faults) then return nil end
+  return ("  %s: its script failed: %s (%s)"):format(c.name, list_of(c.policy_faults),
+    c.last_fault or "no word of it")
+end
+
 local function head(report)
   local t, trouble = report.trace, report.trouble
   local what = trouble and ("trouble from %.4g s to %.4g s%s"):format(trouble.from, trouble.to,
@@ -231,7 +238,10 @@ function text.lines(report, style)
   end
   out[#out + 1] = ""
   out[#out + 1] = "Where the answers came from, and why there was none"
-  for _, c in ipairs(report.clients) do out[#out + 1] = sources(c) end
+  for _, c in ipairs(report.clients) do
+    out[#out + 1] = sources(c)
+    out[#out + 1] = faults(c)
+  end
   return out
 end
 

@@ -113,18 +113,26 @@ local function number(text)
   return tonumber(text)
 end
 
+-- The text of a field in quotes that opens at `at`, and the place behind it; two quotes in it stand
+-- for one. Nil where it does not close.
+local function quoted(line, at)
+  local text, stop = "", at
+  repeat
+    local part, behind = line:match('^"([^"]*)"()', stop)
+    if not part then return nil end
+    text, stop = text .. (stop > at and '"' or "") .. part, behind
+  until line:byte(stop) ~= 34
+  return text, stop
+end
+
 -- The five fields of a line with quotes in it (RFC 4180), or nil.
 local function quoted_fields(line)
   local fields, at = {}, 1
   while true do
-    local text, stop = line:match('^"([^"]*)()', at), nil
-    if text then
-      text, stop = "", at
-      repeat -- up to the closing quote; two of them stand for one
-        local part, behind = line:match('^"([^"]*)"()', stop)
-        if not part then return nil end
-        text, stop = text .. (stop > at and '"' or "") .. part, behind
-      until line:byte(stop) ~= 34
+    local text, stop
+    if line:byte(at) == 34 then
+      text, stop = quoted(line, at)
+      if not text then return nil end
     else
       text, stop = line:match('^([^,"]*)()', at)
     end
@@ -143,14 +151,14 @@ local function fields_of(line)
   if fields then return fields[1], fields[2], fields[3], fields[4], fields[5] end
 end
 
--- An optional whole number of at most `most`; false where the field is empty, nil where it is wrong.
+-- A whole number of at most `most`; false where the field is empty, nil where it is wrong.
 local function whole(text, most)
   if text == "" then return false end
   local n = text:find "^%d+$" and #text <= 10 and tonumber(text)
   return n and n <= most and n or nil
 end
 
---- Adds a row; raises nothing, since it is checked before.
+--- Adds a row, whose values have been checked.
 function trace.add(self, time, of, arrival, status, latency)
   local n = self.rows + 1
   self.times[n], self.of[n], self.arrivals[n] = time, of, arrival
@@ -185,7 +193,8 @@ local function time_of(self, text)
   end
   local before = self.times[self.rows]
   if before and time < before then
-    return nil, ("time: %s is before the row above (%.14g): rows stand in order"):format(text, before)
+    return nil, ("time: %s is before the row above (%.14g): rows stand in order")
+      :format(text, before)
   end
   return time
 end

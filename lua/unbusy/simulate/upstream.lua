@@ -234,8 +234,8 @@ local function compiled(phase, draw, draw_failure)
   end
   return { capacity = phase.capacity or math.huge, queue = phase.queue,
     queue_sign = phase.queue_sign, keepalive_every = phase.keepalive_every, faults = faults,
-    refusal = failure_of(phase.when_full, draw_failure), latency = chance.sampler(phase.latency, draw),
-    writing = chance.sampler(phase.writing, draw) }
+    refusal = failure_of(phase.when_full, draw_failure),
+    latency = chance.sampler(phase.latency, draw), writing = chance.sampler(phase.writing, draw) }
 end
 
 -- It enters a phase at its time.

@@ -11,9 +11,10 @@ world.__index = world
 
 --- A world with its loop, `w.loop`, whose requests go to `open(request, body)`.
 ---@param open fun(request: table, body: string?): table exchange
-function world.new(open)
+---@param o table { wall = Unix seconds of its beginning, random = chance for scripts }
+function world.new(open, o)
   local self = setmetatable({ timers = timers.new() }, world)
-  self.loop = virtual.new { open = open, world = self }
+  self.loop = virtual.new { open = open, world = self, wall = o.wall, random = o.random }
   self.now = self.loop.now
   return self
 end
@@ -24,6 +25,7 @@ function world:at(time, thing)
   return self.timers:add(time, thing)
 end
 
+--- It does not happen.
 function world:cancel(entry)
   self.timers:cancel(entry)
 end
