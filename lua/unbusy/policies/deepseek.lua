@@ -3,7 +3,7 @@ local policy = {}
 
 local HOUR, DAY = 3600, 86400
 
--- The busy hours: 09 to 12 and 14 to 18 o'clock in Beijing, on working days. Holidays are not known.
+-- The busy hours: 09 to 12 and 14 to 18 o'clock in Beijing, on working days. It knows no holidays.
 local function is_peak()
   local beijing = now() + 8 * HOUR
   local weekday = math.floor(beijing / DAY) % 7 -- 0 is a Thursday, as the first day of 1970 was

@@ -14,6 +14,7 @@ local TEXT = {
 -- What another model of the same account does not cure.
 local LASTING = { quota = true, auth = true }
 
+-- Each rung is tried when the one before it gives nothing.
 function policy.fallback(_, failure)
   local ladder = {}
   local smaller = SMALLER[failure.model]

@@ -12,7 +12,8 @@ local function price_of(target)
   return p and p.input + p.output or math.huge
 end
 
--- Is `a` asked before `b`? Those that have failed this call go last, then those that are open.
+-- Is `a` asked before `b`? Those that have failed this call go last, before them those that are
+-- open.
 local function is_before(a, b)
   local tired, tired_b = a.tries >= AGAIN, b.tries >= AGAIN
   if tired ~= tired_b then return tired_b end
@@ -22,6 +23,7 @@ local function is_before(a, b)
   return a.place < b.place
 end
 
+-- All of them, so that a dearer one is asked where the cheap ones have no place.
 function policy.route(_, targets)
   for i, t in ipairs(targets) do t.place = i end
   table.sort(targets, is_before)

@@ -62,9 +62,9 @@ function facts.try(call, try, code, detail)
   local now, target, seen = call.loop.now(), target_named(call, try.target), try.seen or {}
   detail = detail or {}
   return {
-    number = try.number - call.past, tries = try.number, target = try.target, account = target.account_name, model = try.model,
-    kind = call.kind, stream = call.streaming, priority = call.options.priority or "normal",
-    code = code, message = try.message,
+    number = try.number - call.past, tries = try.number, target = try.target,
+    account = target.account_name, model = try.model, kind = call.kind, stream = call.streaming,
+    priority = call.options.priority or "normal", code = code, message = try.message,
     status = detail.status or try.status, retry_after = detail.retry_after,
     phase = detail.phase or try.phase, seconds = try.seconds or now - try.began,
     keep_alives = try.keep_alives or 0, queued = call.queued or 0, elapsed = now - call.started,
