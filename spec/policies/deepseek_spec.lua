@@ -137,4 +137,15 @@ describe("the policy deepseek", function()
     assert.equal(5, says("hedge", { priority = "normal" }, QUIET))
     assert.is_nil(says("hedge", { priority = "batch" }))
   end)
+
+  it("does what its page says", function()
+    local rows = {}
+    for i, one in ipairs { { "default", "default", PEAK },
+      { "deepseek, busy hours", "deepseek", PEAK }, { "deepseek, quiet hours", "deepseek", QUIET } } do
+      local seen = full_account(1, one[2], one[3])
+      rows[i] = { one[1], ("%.0f %%"):format(seen.by_name.person.share * 100),
+        ("%.0f %%"):format(seen.by_name.job.share * 100), tostring(seen.refused) }
+    end
+    assert.same(rows, outage.page "deepseek")
+  end)
 end)

@@ -95,4 +95,15 @@ describe("the policy frugal", function()
     assert.equal("upstream", kept(question "h i", { after = 1, request = question "hi" }))
     assert.equal("upstream", kept(question "hi", { after = 1, request = question "Hi" }))
   end)
+
+  it("does what its page says", function()
+    local rows = {}
+    for i, name in ipairs { "default", "frugal" } do
+      local seen = run(1, name)
+      rows[i] = { name, ("%d of %d"):format(seen.answered, seen.calls),
+        tostring(seen.sources.cache), ("%.2f"):format(seen.cost * 1000 / seen.answered),
+        ("%.2f s"):format(seen.mean), ("%.2f s"):format(seen.p99) }
+    end
+    assert.same(rows, outage.page "frugal")
+  end)
 end)

@@ -58,4 +58,13 @@ describe("the policy patient", function()
       world.good() } } }, 3600)
     assert.is_true(out[1] >= 100 and out[1] <= 110, out[1])
   end)
+
+  it("does what its page says", function()
+    local rows = {}
+    for i, name in ipairs { "default", "patient" } do
+      local seen = black_out(1, name, { status = 503 })
+      rows[i] = { name, ("%d of %d"):format(seen.answered, seen.calls), tostring(seen.received) }
+    end
+    assert.same(rows, outage.page "patient")
+  end)
 end)
