@@ -19,8 +19,7 @@ local function peek(self, ahead)
 end
 
 local function is(self, word)
-  local token = peek(self)
-  return token.text == word and token.kind ~= "string"
+  return peek(self).text == word -- a string's has its quotes
 end
 
 local function take(self)
@@ -92,7 +91,7 @@ local function constructor(self)
   skip(self, "{")
   while not skip(self, "}") do
     local token, behind = peek(self), peek(self, 1)
-    if token.kind == "name" and behind.text == "=" and behind.kind == "operator" then
+    if token.kind == "name" and behind.text == "=" then
       note_field(self, token)
       self.at = self.at + 2
     elseif skip(self, "[") then
@@ -182,21 +181,20 @@ end
 
 local function one(self)
   local token = peek(self)
-  while unary[token.text] and token.kind ~= "string" do
+  while unary[token.text] do
     self.at = self.at + 1
     token = peek(self)
   end
   if token.kind == "name" or is(self, "(") then return operand(self) end
   if is(self, "{") then return constructor(self) end
   self.at = self.at + 1
-  if token.text == "function" and token.kind == "keyword" then body(self) end
+  if token.text == "function" then body(self) end
 end
 
 function expression(self)
   repeat
     one(self)
-    local token = peek(self)
-    local more = binary[token.text] and token.kind ~= "string"
+    local more = binary[peek(self).text]
     if more then self.at = self.at + 1 end
   until not more
 end
@@ -292,7 +290,7 @@ function statements.RETURN(self)
   local token = peek(self)
   local ends = token.kind == "end" or token.text == ";" or token.text == "end"
     or token.text == "else" or token.text == "elseif" or token.text == "until"
-  if not ends or token.kind == "string" then expressions(self) end
+  if not ends then expressions(self) end
 end
 
 function statements.BREAK() end
@@ -329,7 +327,7 @@ local closers = { ["end"] = true, ["else"] = true, ["elseif"] = true, ["until"] 
 function block(self)
   while true do
     local token = peek(self)
-    if token.kind == "end" or token.kind == "keyword" and closers[token.text] then return end
+    if token.kind == "end" or closers[token.text] then return end
     statement(self)
   end
 end
