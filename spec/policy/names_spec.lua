@@ -71,7 +71,9 @@ end
 
 local function ours(text)
   local counts = {}
-  for _, use in ipairs(names.of(text).globals) do count(counts, use.name, use.line, use.set) end
+  for _, use in ipairs(names.of(text).globals) do
+    count(counts, use.name, use.line, use.set and not use.field) -- a field's is a read of the name
+  end
   return counts
 end
 
@@ -124,11 +126,15 @@ describe("names that are no local variables", function()
   end)
 
   it("have the field that is taken of them, where it is a constant", function()
-    local found = names.of 'a.b(c["d"], e[f], g:h(), i.j.k); l.m = n; function o.p.q() end'
-    local fields = {}
-    for _, use in ipairs(found.globals) do fields[use.name] = use.field or false end
+    local found = names.of 'a.b(c["d"], e[f], g:h(), i.j.k); l.m = n; function o.p.q() end\n'
+      .. "r.s.t, u.v, w[x] = 1; function y.z() end"
+    local fields, set = {}, {}
+    for _, use in ipairs(found.globals) do
+      fields[use.name], set[use.name] = use.field or false, use.set
+    end
     assert.same({ a = "b", c = "d", e = false, f = false, g = false, i = "j", l = "m", n = false,
-      o = "p" }, fields)
+      o = "p", r = "s", u = "v", w = false, x = false, y = "z" }, fields)
+    assert.same({ l = true, u = true, y = true }, set)
   end)
 
   it("come with the lines where fields are given, and methods of texts", function()

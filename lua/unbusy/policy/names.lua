@@ -149,7 +149,7 @@ local function note_method(self)
 end
 
 -- A name, or an expression in brackets, and all its steps. Gives what was noted of a global that
--- stands alone, and the token of the last index.
+-- stands alone or with one constant index, and the token of the last index.
 local function operand(self)
   local noted, last
   if skip(self, "(") then
@@ -160,16 +160,14 @@ local function operand(self)
   else
     noted = use(self, take(self))
   end
-  local index = step(self)
-  if noted and index then
-    noted.field = type(index) == "table" and (index.value or index.text) or nil
-    noted = nil
-  end
+  local index, steps = step(self), 0
+  if noted and type(index) == "table" then noted.field = index.value or index.text end
   while index do
-    last = type(index) == "table" and index or nil
+    steps, last = steps + 1, type(index) == "table" and index or nil
     index = step(self)
   end
-  return noted, last
+  local is_it = noted and (steps == 0 or steps == 1 and noted.field)
+  return is_it and noted or nil, last
 end
 
 local unary = { ["not"] = true, ["-"] = true, ["#"] = true, ["~"] = true }
@@ -259,10 +257,9 @@ function statements.FUNCTION(self)
   local noted, last, has_self = use(self, take(self)), nil, false
   while is(self, ".") or is(self, ":") do
     has_self = take(self).text == ":"
+    if last then noted = nil end
     last = take(self)
-    if noted then
-      noted.field, noted = last.text, nil
-    end
+    if noted then noted.field = last.text end
   end
   if last then note_field(self, last) end
   if noted then noted.set = true end
@@ -336,8 +333,8 @@ end
 
 --- What a text uses and sets.
 ---@param text string that Lua compiles
----@return table found { globals = { { name =, field = of a constant index, set = is it assigned to,
---- line = }, … }, fields = { name = line where a field of that name was last given }, methods = of
+---@return table found { globals = { { name =, field = of a constant index, set = is it (or that
+--- field) assigned to, line = }, … }, fields = { name = line where a field of that name was last given }, methods = of
 --- strings that stand there themselves: { { name =, line = }, … }, tokens = see `tokens.of` }
 function names.of(text)
   local self = setmetatable({ list = tokens.of(text), at = 1, scopes = {}, active = {},
