@@ -64,7 +64,8 @@ static void look (lua_State *L, guard *g) {
 /* The function that runs is told at its line. */
 static void fail_there (lua_State *L, lua_Debug *ar, const char *message) {
   lua_getinfo(L, "Sl", ar);
-  luaL_error(L, "%s:%d: %s", ar->short_src, ar->currentline, message);
+  lua_pushfstring(L, "%s:%d: %s", ar->short_src, ar->currentline, message);
+  lua_error(L);
 }
 
 static uintptr_t stack_place (void) {

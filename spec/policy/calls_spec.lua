@@ -105,7 +105,8 @@ describe("a policy's retry", function()
   end)
 
   it("leaves the budget and the free move to another account as they are", function()
-    local w = world.new { script = { a = { status(503) }, b = { status(503) }, c = { status(503) } },
+    local busy = { status(503) }
+    local w = world.new { script = { a = busy, b = busy, c = busy },
       options = { budget = { floor = 1, ratio = 0, tokens = 0, retry_cost = 1, throttle_cost = 1 },
         policy = { retry = function(try) return try.untried and 0 or 1 end } } }
     local _, message = w:chat()
@@ -117,8 +118,9 @@ describe("a policy's retry", function()
 
   it("is told of the try, and can change nothing of it", function()
     local seen = {}
-    local w = world.new { script = { a = { status(429, { ["retry-after"] = "3", ["x-mine"] = "v",
-          ["x-echo"] = "key-of-a" }, '{"error":{"message":"slow down key-of-a","code":"slow_down"}}') },
+    local limited = status(429, { ["retry-after"] = "3", ["x-mine"] = "v",
+      ["x-echo"] = "key-of-a" }, '{"error":{"message":"slow down key-of-a","code":"slow_down"}}')
+    local w = world.new { script = { a = { limited },
         b = { status(503, nil, "not JSON") } },
       targets = { a = { account = "acme" } },
       options = { policy = { retry = function(try)
@@ -246,7 +248,8 @@ describe("a policy's classify", function()
   end)
 
   it("does not make a request that may have been carried out one that was not", function()
-    local w = world.new { script = { a = { { fail = "network", message = "reset", phase = "start" } } },
+    local reset = { fail = "network", message = "reset", phase = "start" }
+    local w = world.new { script = { a = { reset } },
       options = { policy = { classify = function() return "busy" end } } }
     local _, message, code = w.client:pass { method = "POST", path = "/pay", body = "1" }
     assert.equal("busy", code)

@@ -1,3 +1,4 @@
+-- luacheck: globals now
 -- A policy for specs: it waits for a second and some dice, and then as long as the clock says.
 return {
   retry = function(try)

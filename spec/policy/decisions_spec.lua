@@ -3,13 +3,15 @@ local guest = require "unbusy.policy.guest"
 local json = require "unbusy.json"
 local decisions = require "unbusy.policy.decisions"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
 local targets = { { name = "edge" }, { name = "centre" } }
 
 -- What a function comes to that says this: decided, a, b; the third is the fault's message.
 local function says(name, ...)
   local n, values = select("#", ...), { ... }
   local g = guest.new "spec"
-  g:install { [name] = function() return (table.unpack or unpack)(values, 1, n) end } -- luacheck: ignore
+  g:install { [name] = function() return unpack(values, 1, n) end }
   local given = name == "route" and targets or nil
   return g:decide(nil, name, {}, given)
 end
@@ -32,7 +34,8 @@ local good = {
   resume = { "prefix", "prompt" },
   normalise = { { a = 1 }, {}, { deep = { list = { 1, "x", json.null } } } },
   cache = { 1, 0.5, 1e9, true, false },
-  batch = { false, {}, { key = "k", max = 2, window = 0.02 }, { max = 10000 }, { rule = "embeddings" } },
+  batch = { false, {}, { key = "k", max = 2, window = 0.02 }, { max = 10000 },
+    { rule = "embeddings" } },
   merge = { { input = { "a" } } },
   split = { {}, { { id = 1 }, { error = { message = "no" } } } },
   fallback = { "系统繁忙", "", "stale", false, { text = "busy", status = 503 }, { model = "small" } },

@@ -83,7 +83,8 @@ describe("a script's fault", function()
     assert.equal("mine.lua:2: it raised a function", fault_of "error(tostring)")
     local angry = setmetatable({}, { __tostring = function() error "twice" end,
       __index = function() error "thrice" end, __concat = error, __name = PROMPT })
-    assert.matches("^spec/policy/faults_spec.lua:%d+: it raised a table$", fault_of_program(function() error(angry) end))
+    assert.matches("^spec/policy/faults_spec.lua:%d+: it raised a table$",
+      fault_of_program(function() error(angry) end))
     assert.matches("it raised an error$", fault_of_program(function() error(PROMPT) end))
     assert.matches("attempt to", fault_of_program(function() return nil + 1 end))
     assert.matches("^spec/policy/faults_spec.lua:%d+: it raised an error$",
@@ -98,7 +99,8 @@ describe("a script's fault", function()
 
   it("says when it was stopped", function()
     assert.equal("mine.lua:4: it ran too long", fault_of "while true do end")
-    assert.equal("mine.lua:2: it took too much memory", fault_of "while true do secret = secret .. secret end")
+    assert.equal("mine.lua:2: it took too much memory",
+      fault_of "while true do secret = secret .. secret end")
     local deep = fault_of "local function f() return 1 + f() end return f()"
     assert.is_true(deep:find "stack overflow" ~= nil or deep:find "it ran too long" ~= nil, deep)
   end)

@@ -106,6 +106,7 @@ describe("a guarded function", function()
     collectgarbage()
     local before, kept = collectgarbage "count", {}
     for i = 1, 50 do kept[i] = ("x"):rep(MB) .. i end -- more than a guest may have
+    assert.equal(50, #kept)
     assert.is_true(collectgarbage "count" - before > 50 * 1000)
   end)
 
@@ -157,6 +158,7 @@ describe("a guarded function", function()
       return "outer", reason
     end)
     assert.same({ true, "outer", "long" }, { ok, inner, why })
+    local _
     ok, _, why = core.guarded(1e6, MB, function()
       core.guarded(1e6, 32 * MB, interpreted "return ('x'):rep(3e6)")
       return interpreted "return ('x'):rep(3e6)"()

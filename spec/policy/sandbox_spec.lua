@@ -66,7 +66,8 @@ describe("a script's environment", function()
 
   it("tells the world's time and rolls its dice", function()
     assert.equal(1700000000.5, run "return now()")
-    local dice = { run "return math.random(), math.random(4), math.random(-2, 1), math.random(3, 3)" }
+    local dice = { run [[
+      return math.random(), math.random(4), math.random(-2, 1), math.random(3, 3)]] }
     assert.same({ 0.75, 4, 1, 3 }, dice)
     local w = world()
     w.chance = function() return 0.999999 end
@@ -163,8 +164,11 @@ describe("utf8 for scripts", function()
     for word in text:gmatch(script_utf8.charpattern) do words[#words + 1] = word end
     assert.same({ "a", "¬", "汉", "😀", "b" }, words)
     assert.has_error(function() script_utf8.codepoint("\255") end)
-    assert.has_error(function() for _ in script_utf8.codes "a\255" do break end
-      for _ in script_utf8.codes "a\255" do assert(true) end end)
+    local count = 0
+    assert.has_error(function()
+      for _ in script_utf8.codes "a\255" do count = count + 1 end
+    end)
+    assert.equal(1, count)
     assert.has_error(function() script_utf8.char(-1) end)
   end)
 end)

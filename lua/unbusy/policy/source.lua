@@ -55,7 +55,9 @@ end
 function source.run(text, name, world)
   local chunk, message = sandbox.compile(text, name, sandbox.environment(world))
   if not chunk then return nil, message end
+  local raised = world.raised
   local ok, result, why = core.guarded(INSTRUCTIONS, BYTES, chunk)
+  world.raised = raised
   if not ok then return nil, load_fault(name, result, why) end
   if type(result) ~= "table" then
     return nil, ("%s: a table of functions expected, got %s"):format(name,
