@@ -12,8 +12,9 @@ local function run(seed, policy)
     servers = {
       { name = "dear", target = { weight = 1, price = dear },
         phases = { { capacity = 20, latency = 1 } } },
-      { name = "cheap", target = { weight = 1, price = cheap }, phases = {
-        { capacity = 10, latency = 1.5 }, { at = 100, capacity = 2 }, { at = 200, capacity = 10 } } },
+      { name = "cheap", target = { weight = 1, price = cheap },
+        phases = { { capacity = 10, latency = 1.5 }, { at = 100, capacity = 2 },
+          { at = 200, capacity = 10 } } },
     },
     calls = { { rate = 4, to = 300, deadline = 60, questions = 1000 } },
     options = { cache = { ttl = 60 } },

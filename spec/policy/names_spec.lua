@@ -33,7 +33,8 @@ local function walk(f, util, counts)
   while true do
     local instruction = util.funcbc(f, pc)
     if not instruction then break end
-    local op = require("jit.vmdef").bcnames:sub(instruction % 256 * 6 + 1, instruction % 256 * 6 + 4)
+    local at = instruction % 256 * 6 -- of its name, in a row of names
+    local op = require("jit.vmdef").bcnames:sub(at + 1, at + 4)
     if op == "GGET" or op == "GSET" then
       local constant = -math.floor(instruction / 65536) - 1
       count(counts, util.funck(f, constant), util.funcinfo(f, pc).currentline, op == "GSET")
@@ -87,7 +88,8 @@ for q, r in pairs(q) do q, s = r, r.t end
 repeat local u = v until u or w
 while x do local x = x; goto done; y.z["aa"] = x ::done:: end
 if aa then local aa; bb = aa elseif aa then return { aa, cc = cc, [dd] = ee; ff } else gg() end
-local hh = function() return hh, "ii" .. jj, [[kk]], [=[ ]] ll ]=], #mm, -nn, not oo, ("pp"):rep(2) end
+local hh = function() return hh, "ii" .. jj, [[kk]], [=[ ]] ll ]=], #mm, -nn, not oo end
+local pp = ("pp"):rep(2)
 qq "rr" { ss = tt } :uu 'vv' [ww].xx = function(...) local xx; return xx, yy end, zz
 -- ab = ac
 --[[ ad
@@ -126,8 +128,9 @@ describe("names that are no local variables", function()
   end)
 
   it("have the field that is taken of them, where it is a constant", function()
-    local found = names.of 'a.b(c["d"], e[f], g:h(), i.j.k); l.m = n; function o.p.q() end\n'
-      .. "r.s.t, u.v, w[x] = 1; function y.z() end"
+    local found = names.of [[
+      a.b(c["d"], e[f], g:h(), i.j.k); l.m = n; function o.p.q() end
+      r.s.t, u.v, w[x] = 1; function y.z() end]]
     local fields, set = {}, {}
     for _, use in ipairs(found.globals) do
       fields[use.name], set[use.name] = use.field or false, use.set
@@ -151,7 +154,9 @@ describe("names that are no local variables", function()
 
   it("are found at the end of anything that Lua compiles: texts by chance", function()
     local words = {}
-    for _, token in ipairs(tokens.of(hard:gsub("<const>", ""))) do words[#words + 1] = token.text end
+    for _, token in ipairs(tokens.of((hard:gsub("<const>", "")))) do
+      words[#words + 1] = token.text
+    end
     local r = require("spec.support.random").new(5)
     local compiled = 0
     for _ = 1, 20000 do

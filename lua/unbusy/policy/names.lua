@@ -334,8 +334,9 @@ end
 --- What a text uses and sets.
 ---@param text string that Lua compiles
 ---@return table found { globals = { { name =, field = of a constant index, set = is it (or that
---- field) assigned to, line = }, … }, fields = { name = line where a field of that name was last given }, methods = of
---- strings that stand there themselves: { { name =, line = }, … }, tokens = see `tokens.of` }
+--- field) assigned to, line = }, … }, fields = { name = line where a field of that name was last
+--- given }, methods = of strings that stand there themselves: { { name =, line = }, … }, tokens =
+--- see `tokens.of` }
 function names.of(text)
   local self = setmetatable({ list = tokens.of(text), at = 1, scopes = {}, active = {},
     globals = {}, fields = {}, methods = {} }, walk)
