@@ -28,7 +28,6 @@ decisions.NO_TARGET = "no target has that name"
 
 local LONGEST = 1e6 -- seconds of any wait
 local MOST = 10000  -- calls in one batch
-local VALUES = 4e6  -- in what a batch is split into: 2000 embeddings of 2000 numbers
 
 local function seen(value)
   local kind = type(value)
