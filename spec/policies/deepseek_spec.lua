@@ -50,7 +50,8 @@ describe("the policy deepseek", function()
     local page = ("<html>%s服务器繁忙"):format((" "):rep(600))
     local list = { { world.status(502, nil, page), "busy", "upstream" },
       { world.status(400, nil, '{"detail":[{"msg":"服务器繁忙"}]}'), "busy", "invalid" },
-      { world.status(400, nil, '{"error":{"message":"Insufficient Balance"}}'), "quota", "invalid" },
+      { world.status(400, nil, '{"error":{"message":"Insufficient Balance"}}'), "quota",
+        "invalid" },
       { world.status(402, nil, ""), "quota", "quota" }, { world.status(503), "busy", "busy" },
       { world.status(500), "upstream", "upstream" } }
     for i, one in ipairs(list) do
@@ -61,9 +62,9 @@ describe("the policy deepseek", function()
   end)
 
   local function waits(answer, wall, priority)
-    local w = world.new { script = { a = { answer } }, random = function() return 0 end, wall = wall,
-      options = { policy = "deepseek", breaker = false, budget = false, limiter = false,
-        clocks = { total = 3600 } } }
+    local w = world.new { script = { a = { answer } }, random = function() return 0 end,
+      wall = wall, options = { policy = "deepseek", breaker = false, budget = false,
+        limiter = false, clocks = { total = 3600 } } }
     w:chat { priority = priority }
     local out = {}
     for i, retry in ipairs(w:seen "retry") do out[i] = retry.seconds end
@@ -87,7 +88,8 @@ describe("the policy deepseek", function()
     for day = 0, 6 do
       for hour = 0, 23 do
         local busy = hour >= 9 and hour < 12 or hour >= 14 and hour < 18
-        assert.equal(busy and day < 5, is_peak(day, hour + 0.25), ("day %d, %d h"):format(day, hour))
+        local what = ("day %d, %d h"):format(day, hour)
+        assert.equal(busy and day < 5, is_peak(day, hour + 0.25), what)
       end
     end
     assert.is_true(is_peak(0, 9))
@@ -109,7 +111,8 @@ describe("the policy deepseek", function()
   for seed = 1, 3 do
     it("asks a full account less often, and answers more, seed " .. seed, function()
       local default = full_account(seed, "default", PEAK)
-      local peak, quiet = full_account(seed, "deepseek", PEAK), full_account(seed, "deepseek", QUIET)
+      local peak = full_account(seed, "deepseek", PEAK)
+      local quiet = full_account(seed, "deepseek", QUIET)
       assert.is_true(peak.refused < 0.8 * default.refused, peak.refused / default.refused)
       assert.is_true(peak.by_name.job.share > 0.9, peak.by_name.job.share)
       assert.is_true(default.by_name.job.share < 0.75, default.by_name.job.share)
@@ -136,5 +139,17 @@ describe("the policy deepseek", function()
     assert.equal(15, says("hedge", { priority = "normal" }))
     assert.equal(5, says("hedge", { priority = "normal" }, QUIET))
     assert.is_nil(says("hedge", { priority = "batch" }))
+  end)
+
+  it("does what its page says", function()
+    local rows = {}
+    local list = { { "default", "default", PEAK }, { "deepseek, busy hours", "deepseek", PEAK },
+      { "deepseek, quiet hours", "deepseek", QUIET } }
+    for i, one in ipairs(list) do
+      local seen = full_account(1, one[2], one[3])
+      rows[i] = { one[1], ("%.0f %%"):format(seen.by_name.person.share * 100),
+        ("%.0f %%"):format(seen.by_name.job.share * 100), tostring(seen.refused) }
+    end
+    assert.same(rows, outage.page "deepseek")
   end)
 end)

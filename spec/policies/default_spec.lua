@@ -60,8 +60,8 @@ describe("the policy default", function()
     for seed = 1, 300 do
       local r = random.new(seed)
       local targets, jobs = r:int(3), {}
-      local given = { script = script_of(r, targets), targets = {}, random = function() return 0 end,
-        options = { retry = { jitter = 0 }, seed = seed } }
+      local given = { script = script_of(r, targets), targets = {},
+        random = function() return 0 end, options = { retry = { jitter = 0 }, seed = seed } }
       if r:int(3) == 1 then given.targets.t1 = { keys = { "one", "two" } } end
       if r:int(3) == 1 and targets > 1 then
         given.targets.t2 = { account = "same", weight = r:int(4) - 1 }

@@ -16,8 +16,8 @@ end
 
 local function new(works, given)
   given = given or {}
-  return world.new { script = { a = server(works, given.refusal) }, random = function() return 0 end,
-    targets = { a = { models = given.models } },
+  return world.new { script = { a = server(works, given.refusal) },
+    random = function() return 0 end, targets = { a = { models = given.models } },
     options = { policy = "degrade", cache = { ttl = 10 }, breaker = false, budget = false,
       limiter = false, retry = { attempts = 2 } } }
 end
@@ -78,7 +78,7 @@ describe("the policy degrade", function()
       ask(new {}, PRO, "how is the weather", { language = "de" }).text)
   end)
 
-  it("asks no smaller model where the account is the trouble, or there is no smaller one", function()
+  it("asks no smaller model where the account is the trouble, or there is none", function()
     local w = new({ [FLASH] = true }, { refusal = status(402) })
     assert.equal("fallback", ask(w, PRO, "hi").source)
     assert.equal(1, #w.log)
@@ -89,7 +89,8 @@ describe("the policy degrade", function()
 
   it("leaves half of the time to the smaller model", function()
     local w = world.new { script = { a = function(request)
-      return json.decode(request.body).model == FLASH and good("flash", 3) or status(503, nil, "", 6)
+      local model = json.decode(request.body).model
+      return model == FLASH and good("flash", 3) or status(503, nil, "", 6)
     end }, options = { policy = "degrade", breaker = false, budget = false, limiter = false } }
     local reply = ask(w, PRO, "hi", { deadline = 20 })
     assert.equal("flash", reply.text)

@@ -12,8 +12,9 @@ local function run(seed, policy)
     servers = {
       { name = "dear", target = { weight = 1, price = dear },
         phases = { { capacity = 20, latency = 1 } } },
-      { name = "cheap", target = { weight = 1, price = cheap }, phases = {
-        { capacity = 10, latency = 1.5 }, { at = 100, capacity = 2 }, { at = 200, capacity = 10 } } },
+      { name = "cheap", target = { weight = 1, price = cheap },
+        phases = { { capacity = 10, latency = 1.5 }, { at = 100, capacity = 2 },
+          { at = 200, capacity = 10 } } },
     },
     calls = { { rate = 4, to = 300, deadline = 60, questions = 1000 } },
     options = { cache = { ttl = 60 } },
@@ -94,5 +95,16 @@ describe("the policy frugal", function()
     assert.equal("cache", kept(question "hi", { after = 1, request = question " hi\n" }))
     assert.equal("upstream", kept(question "h i", { after = 1, request = question "hi" }))
     assert.equal("upstream", kept(question "hi", { after = 1, request = question "Hi" }))
+  end)
+
+  it("does what its page says", function()
+    local rows = {}
+    for i, name in ipairs { "default", "frugal" } do
+      local seen = run(1, name)
+      rows[i] = { name, ("%d of %d"):format(seen.answered, seen.calls),
+        tostring(seen.sources.cache), ("%.2f"):format(seen.cost * 1000 / seen.answered),
+        ("%.2f s"):format(seen.mean), ("%.2f s"):format(seen.p99) }
+    end
+    assert.same(rows, outage.page "frugal")
   end)
 end)

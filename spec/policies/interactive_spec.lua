@@ -74,4 +74,14 @@ describe("the policy interactive", function()
     assert.equal("b", w:chat().target)
     assert.near(0.2, w:now(), 1e-9)
   end)
+
+  it("does what its page says", function()
+    local rows = {}
+    for i, name in ipairs { "default", "interactive" } do
+      local seen = brown_out(1, name)
+      rows[i] = { name, ("%.2f s"):format(seen.by_name.slow.mean),
+        ("%.2f s"):format(seen.by_name.slow.p99), tostring(seen.received) }
+    end
+    assert.same(rows, outage.page "interactive")
+  end)
 end)

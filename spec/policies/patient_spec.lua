@@ -39,7 +39,7 @@ describe("the policy patient", function()
 
   it("waits longer and longer, and never lets the deadline pass between two tries", function()
     local out, reply, code = waits({ script = { a = { world.status(503) } } }, 400)
-    assert.same({ 2, 4, 8, 16, 32, 60, 60, 60 }, { (table.unpack or unpack)(out, 1, 8) })
+    assert.same({ 2, 4, 8, 16, 32, 60, 60, 60 }, { out[1], out[2], out[3], out[4], out[5], out[6], out[7], out[8] })
     local sum = 0
     for _, seconds in ipairs(out) do sum = sum + seconds + 0.1 end
     assert.is_true(sum > 390 and sum < 400, sum)
@@ -57,5 +57,14 @@ describe("the policy patient", function()
     local out = waits({ script = { a = { world.status(503, { ["retry-after"] = "100" }),
       world.good() } } }, 3600)
     assert.is_true(out[1] >= 100 and out[1] <= 110, out[1])
+  end)
+
+  it("does what its page says", function()
+    local rows = {}
+    for i, name in ipairs { "default", "patient" } do
+      local seen = black_out(1, name, { status = 503 })
+      rows[i] = { name, ("%d of %d"):format(seen.answered, seen.calls), tostring(seen.received) }
+    end
+    assert.same(rows, outage.page "patient")
   end)
 end)

@@ -179,4 +179,21 @@ function outage.without(given)
   return outage.run(copy)
 end
 
+--- The figures of a policy's page, as its rows of cells. What they say is repeated by a spec.
+---@param name string of the policy
+---@return string[][] rows without the head
+function outage.page(name)
+  local file = assert(io.open(("docs/policies/%s.md"):format(name), "rb"))
+  local text = file:read "*a"
+  file:close()
+  local rows = {}
+  local table_ = text:match "<!%-%- figures %-%->\n|[^\n]*\n|[^\n]*\n(.-)\n\n"
+  for line in (table_ .. "\n"):gmatch "| (.-) |\n" do
+    local cells = {}
+    for cell in (line .. " | "):gmatch "(.-) | " do cells[#cells + 1] = cell end
+    rows[#rows + 1] = cells
+  end
+  return rows
+end
+
 return outage

@@ -105,7 +105,7 @@ end
 
 -- Runs the script as it is run when a client loads it: its table, or nothing and a problem.
 local function load_table(self, text)
-  local t, message = source.run(text, self.file, self.world)
+  local t, message = source.run(text, self.file, self.guest.world)
   if not t and not is_told(self, (placed(self, message))) then problem(self, message) end
   return t
 end
@@ -118,9 +118,8 @@ local function named(decision, words)
 end
 
 local function try_functions(self, functions, text, known)
-  local made = guest.new(self.file, self.file)
-  made:install(functions, text)
-  trial.run(made, known, function(decision, message, about, made_up)
+  self.guest:install(functions, text)
+  trial.run(self.guest, known, function(decision, message, about, made_up)
     local line, words = placed(self, message)
     if is_told(self, line) then return end
     local list = made_up and self.notes or self.problems
@@ -137,8 +136,8 @@ end
 --- … }, notes = of the same form, functions = names of those that it has }
 function inspect.text(text, name, known)
   local self = { file = name, short = short_of(name), known = {}, problems = {}, notes = {},
-    functions = {}, world = guest.new(name).world }
-  local env = sandbox.environment(self.world)
+    functions = {}, guest = guest.new(name, name) }
+  local env = sandbox.environment(self.guest.world)
   local chunk, message = sandbox.compile(text, name, env)
   if not chunk then
     problem(self, message)

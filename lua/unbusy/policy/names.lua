@@ -19,8 +19,7 @@ local function peek(self, ahead)
 end
 
 local function is(self, word)
-  local token = peek(self)
-  return token.text == word and token.kind ~= "string"
+  return peek(self).text == word -- a string's has its quotes
 end
 
 local function take(self)
@@ -92,7 +91,7 @@ local function constructor(self)
   skip(self, "{")
   while not skip(self, "}") do
     local token, behind = peek(self), peek(self, 1)
-    if token.kind == "name" and behind.text == "=" and behind.kind == "operator" then
+    if token.kind == "name" and behind.text == "=" then
       note_field(self, token)
       self.at = self.at + 2
     elseif skip(self, "[") then
@@ -150,7 +149,7 @@ local function note_method(self)
 end
 
 -- A name, or an expression in brackets, and all its steps. Gives what was noted of a global that
--- stands alone, and the token of the last index.
+-- stands alone or with one constant index, and the token of the last index.
 local function operand(self)
   local noted, last
   if skip(self, "(") then
@@ -161,16 +160,14 @@ local function operand(self)
   else
     noted = use(self, take(self))
   end
-  local index = step(self)
-  if noted and index then
-    noted.field = type(index) == "table" and (index.value or index.text) or nil
-    noted = nil
-  end
+  local index, steps = step(self), 0
+  if noted and type(index) == "table" then noted.field = index.value or index.text end
   while index do
-    last = type(index) == "table" and index or nil
+    steps, last = steps + 1, type(index) == "table" and index or nil
     index = step(self)
   end
-  return noted, last
+  local is_it = noted and (steps == 0 or steps == 1 and noted.field)
+  return is_it and noted or nil, last
 end
 
 local unary = { ["not"] = true, ["-"] = true, ["#"] = true, ["~"] = true }
@@ -182,21 +179,20 @@ end
 
 local function one(self)
   local token = peek(self)
-  while unary[token.text] and token.kind ~= "string" do
+  while unary[token.text] do
     self.at = self.at + 1
     token = peek(self)
   end
   if token.kind == "name" or is(self, "(") then return operand(self) end
   if is(self, "{") then return constructor(self) end
   self.at = self.at + 1
-  if token.text == "function" and token.kind == "keyword" then body(self) end
+  if token.text == "function" then body(self) end
 end
 
 function expression(self)
   repeat
     one(self)
-    local token = peek(self)
-    local more = binary[token.text] and token.kind ~= "string"
+    local more = binary[peek(self).text]
     if more then self.at = self.at + 1 end
   until not more
 end
@@ -261,10 +257,9 @@ function statements.FUNCTION(self)
   local noted, last, has_self = use(self, take(self)), nil, false
   while is(self, ".") or is(self, ":") do
     has_self = take(self).text == ":"
+    if last then noted = nil end
     last = take(self)
-    if noted then
-      noted.field, noted = last.text, nil
-    end
+    if noted then noted.field = last.text end
   end
   if last then note_field(self, last) end
   if noted then noted.set = true end
@@ -292,7 +287,7 @@ function statements.RETURN(self)
   local token = peek(self)
   local ends = token.kind == "end" or token.text == ";" or token.text == "end"
     or token.text == "else" or token.text == "elseif" or token.text == "until"
-  if not ends or token.kind == "string" then expressions(self) end
+  if not ends then expressions(self) end
 end
 
 function statements.BREAK() end
@@ -329,7 +324,7 @@ local closers = { ["end"] = true, ["else"] = true, ["elseif"] = true, ["until"] 
 function block(self)
   while true do
     local token = peek(self)
-    if token.kind == "end" or token.kind == "keyword" and closers[token.text] then return end
+    if token.kind == "end" or closers[token.text] then return end
     statement(self)
   end
 end
@@ -338,9 +333,10 @@ end
 
 --- What a text uses and sets.
 ---@param text string that Lua compiles
----@return table found { globals = { { name =, field = of a constant index, set = is it assigned to,
---- line = }, … }, fields = { name = line where a field of that name was last given }, methods = of
---- strings that stand there themselves: { { name =, line = }, … }, tokens = see `tokens.of` }
+---@return table found { globals = { { name =, field = of a constant index, set = is it (or that
+--- field) assigned to, line = }, … }, fields = { name = line where a field of that name was last
+--- given }, methods = of strings that stand there themselves: { { name =, line = }, … }, tokens =
+--- see `tokens.of` }
 function names.of(text)
   local self = setmetatable({ list = tokens.of(text), at = 1, scopes = {}, active = {},
     globals = {}, fields = {}, methods = {} }, walk)

@@ -38,11 +38,13 @@ local function unknown_field(name, field, library)
   return ("'%s.%s' is outside the sandbox%s"):format(name, field, hint(field, library))
 end
 
--- Those that the script makes itself.
+-- Those that the script makes itself: names, and "name.field"s.
 local function made_by(found)
   local own = {}
   for _, use in ipairs(found.globals) do
-    if use.set and use.name ~= "_ENV" then own[use.name] = true end
+    if use.set and use.name ~= "_ENV" then
+      own[use.field and ("%s.%s"):format(use.name, use.field) or use.name] = true
+    end
   end
   return own
 end
@@ -51,7 +53,8 @@ local function fault_of(use, env, own)
   local value = env[use.name]
   if own[use.name] then return nil end
   if value == nil then return unknown(use.name, env) end
-  if type(value) == "table" and use.field and value[use.field] == nil then
+  if type(value) == "table" and use.field and value[use.field] == nil
+    and not own[("%s.%s"):format(use.name, use.field)] then
     return unknown_field(use.name, use.field, value)
   end
 end
