@@ -82,12 +82,12 @@ describe("a policy inside nginx", function()
     write(refuses "busy")
     start(2)
     await_all(2, "^busy 1 0$")
-    write(refuses "quota")
-    await_all(2, "^quota 2 0$")
+    write(refuses "empty")
+    await_all(2, "^empty 2 0$")
     write "return { classify = function(try) retu"
     local noticed, count = {}, 0
     sites.await("each worker to notice", function()
-      assert.matches("^%d quota 2 0$", (site:get "/ask"))
+      assert.matches("^%d empty 2 0$", (site:get "/ask"))
       local status = site:status()
       local fault = status.policy[1].last_fault
       if fault and not noticed[status.pid] then noticed[status.pid], count = fault, count + 1 end
