@@ -17,6 +17,7 @@
 
 #define STEP 100     /* instructions between two looks */
 #define REFUSALS 16  /* of memory; each makes Lua 5.4 collect, and may be survived */
+#define DEPTH (1024 * 1024)  /* bytes of the C stack: LuaJIT itself would go on to its end */
 
 typedef struct guard {
   lua_Alloc alloc;  /* what was there */
@@ -26,6 +27,7 @@ typedef struct guard {
   int64_t left;  /* instructions */
   int64_t taken, most, look_at;  /* bytes since the beginning */
   int refused;  /* how often memory was */
+  uintptr_t floor;  /* of the C stack, at the beginning */
 } guard;
 
 static void *measured (void *ud, void *block, size_t osize, size_t nsize) {
@@ -59,6 +61,17 @@ static void look (lua_State *L, guard *g) {
 #define look(L, g) ((void)(g))
 #endif
 
+/* The function that runs is told at its line. */
+static void fail_there (lua_State *L, lua_Debug *ar, const char *message) {
+  lua_getinfo(L, "Sl", ar);
+  lua_pushfstring(L, "%s:%d: %s", ar->short_src, ar->currentline, message);
+  lua_error(L);
+}
+
+static uintptr_t stack_place (void) {
+  return (uintptr_t)__builtin_frame_address(0);
+}
+
 static void tick (lua_State *L, lua_Debug *ar) {
   void *ud;
   guard *g;
@@ -70,9 +83,10 @@ static void tick (lua_State *L, lua_Debug *ar) {
   g->left -= STEP;
   if (g->left <= 0) {
     lua_sethook(L, tick, LUA_MASKCOUNT, 1);  /* whatever catches this is told again */
-    lua_getinfo(L, "Sl", ar);
-    luaL_error(L, "%s:%d: it ran too long", ar->short_src, ar->currentline);
+    fail_there(L, ar, "it ran too long");
   }
+  if (g->floor - stack_place() > DEPTH)  /* string.gsub in a function that it calls */
+    fail_there(L, ar, "C stack overflow");
   look(L, g);
 }
 
@@ -99,6 +113,7 @@ static int guarded (lua_State *L) {
   int status;
   luaL_checkany(L, 3);
   g.look_at = g.most / 2;
+  g.floor = stack_place();
   begin(L, &g);
   status = lua_pcall(L, lua_gettop(L) - 3, 2, 0);
   end(L, &g);
@@ -106,6 +121,7 @@ static int guarded (lua_State *L) {
   lua_replace(L, 2);
   if (status == 0 && g.left > 0)
     return 3;
+  lua_settop(L, status == 0 ? 2 : 3);  /* who swallows the error has no result */
   lua_settop(L, 3);
   if (g.left <= 0)
     lua_pushliteral(L, "long");

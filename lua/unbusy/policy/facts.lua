@@ -12,25 +12,33 @@ local function copy_of(map)
   return out
 end
 
---- Of a try that has just ended, before it forgets its headers. `said` is the body of a failure's
---- answer, as far as it came; the answer is one that is whole and good.
----@param call table
----@param try table
----@param said string|false|nil
----@param answer table? a reply
----@return table seen { headers =, text =, body = }
-function facts.seen(call, try, said, answer)
-  local target = call.place.target
-  local headers = copy_of(answer and answer.headers or try.headers or {})
-  target.secrets.hide_headers(headers)
-  if answer then
-    local whole = call.kind ~= "embed" and type(answer.body) == "table"
-    return { headers = headers, text = answer.text, body = whole and answer.body or nil }
-  end
+-- Of a failure's answer.
+local function seen_failure(target, headers, said)
   if not said or #said > MOST then return { headers = headers } end
   said = target.secrets.hide(said)
   local body = json.decode(said)
   return { headers = headers, text = said, body = body ~= json.null and body or nil }
+end
+
+--- Notes what scripts are to see of a try that has just ended, before it forgets its headers.
+---@param call table
+---@param try table
+---@param said string|false|nil the body of a failure's answer, as far as it came
+---@param answer table? a reply that is whole and good
+function facts.note(call, try, said, answer)
+  local target = call.place.target
+  try.said = nil
+  if not call.policy:decides("classify", target) and not call.policy:decides("retry", target) then
+    return
+  end
+  local headers = copy_of(answer and answer.headers or try.headers or {})
+  target.secrets.hide_headers(headers)
+  if not answer then
+    try.seen = seen_failure(target, headers, said)
+  else
+    local shows = call.kind ~= "embed" and type(answer.body) == "table"
+    try.seen = { headers = headers, text = answer.text, body = shows and answer.body or nil }
+  end
 end
 
 local function target_named(call, name)

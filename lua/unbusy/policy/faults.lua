@@ -6,6 +6,7 @@
 local faults = {}
 
 local MOST = 200 -- bytes of a message
+local LONG = "it ran too long" -- as lua_guard.c says it
 
 local function stands_in(words, source)
   return source ~= nil and source:find(words, 1, true) ~= nil
@@ -19,9 +20,7 @@ end
 
 -- What Lua itself says of a running function.
 local own_words = { "^attempt to ", "^bad argument #", "^stack overflow", "^C stack overflow",
-  "^not enough memory", "^invalid order function", "^'for' ", "^string length overflow",
-  "^resulting string too large", "^wrong number of arguments", "^malformed pattern",
-  "^invalid ", "^error in error handling", "^number ", "^rep: ", "^random: ", "^too many " }
+  "^not enough memory", "^invalid order function", "^'for' ", "^malformed pattern" }
 
 local function is_of_lua(words)
   for _, pattern in ipairs(own_words) do
@@ -29,30 +28,42 @@ local function is_of_lua(words)
   end
 end
 
--- "file:12: " and the rest.
-local function parted(message)
+-- "file:12: " and the rest; "" where that is no place in `file`, and Lua does not say so.
+local function parted(message, file)
   local place, words = message:match "^([^\n]-:%d+: )(.*)$"
-  if not place then return "", message end
-  return place, words
+  if place and (place:sub(1, #file + 1) == file .. ":" or is_of_lua(words)) then
+    return place, words
+  end
+  return "", message
+end
+
+-- What may be told of a text that was thrown.
+local function of_text(message, script)
+  local place, words = parted(message:match "^[^\n]*", script.file)
+  local said = script.raised and stands_in(words, script.source)
+  if not said and (script.raised or not script.source and not is_of_lua(words)) then
+    words = "it raised an error"
+  end
+  return place ~= "" and place or script.place, without_quoted(words, script.source)
 end
 
 --- The sentence for an error.
----@param error_value any
+---@param thrown any
 ---@param why "long"|"memory"|nil the limit that was reached
----@param source string? the script's text; nil for functions of the program
----@param raised boolean? was it raised by the script itself, as far as is known?
+---@param script table { file =, place = "file:12: ", where the function begins; source = the file's
+--- text, or nil for functions of the program; raised = did it raise the error itself? }
 ---@return string
-function faults.describe(error_value, why, source, raised)
-  if why == "memory" then return "it took too much memory" end
-  if type(error_value) ~= "string" then
-    return why == "long" and "it ran too long" or "it raised a " .. type(error_value)
+function faults.describe(thrown, why, script)
+  if why == "long" then
+    local place = type(thrown) == "string" and thrown:match("^([^\n]-:%d+: )" .. LONG .. "$")
+    return (place or script.place) .. LONG
+  elseif why == "memory" then
+    return script.place .. "it took too much memory"
+  elseif type(thrown) ~= "string" then
+    return ("%sit raised a %s"):format(script.place, type(thrown))
   end
-  local place, words = parted(error_value:sub(1, 2000):match "^[^\n]*")
-  if why == "long" then return place .. "it ran too long" end
-  if raised and not stands_in(words, source) or not raised and not is_of_lua(words) then
-    return place .. "it raised an error"
-  end
-  return (place .. without_quoted(words, source)):sub(1, MOST)
+  local place, words = of_text(thrown:sub(1, 2000), script)
+  return (place .. words):sub(1, MOST)
 end
 
 return faults

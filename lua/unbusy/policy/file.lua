@@ -12,6 +12,7 @@ file.__index = file
 local LOOK = 1    -- seconds between two looks
 local SETTLED = 1 -- seconds; a file that was written since may be written again with the same stamp
 local READS = 3   -- how often a file is read that changes meanwhile
+local LOST = 60   -- seconds after which a look outside of a request will not come any more
 
 ---@param guest table see `unbusy.policy.guest`
 function file.new(guest)
@@ -111,12 +112,13 @@ end
 ---@param now number
 function file:begin(loop, now)
   local looked_at = self.looked_at
-  if self.looking or looked_at and math.abs(now - looked_at) < LOOK then return end
+  if looked_at and math.abs(now - looked_at) < (self.looking and LOST or LOOK) then return end
   self.looked_at = now
   if not looked_at then return end -- it has just been loaded
   self.looking = true
   if not loop.nursery then return look_safely(self) end
-  if not loop.nursery(function() look_safely(self) end) then self.looking = false end
+  local ok, begun = pcall(loop.nursery, function() look_safely(self) end)
+  if not (ok and begun) then self.looking = false end
 end
 
 return file

@@ -8,6 +8,7 @@
 local core = require "unbusy.core"
 local decisions = require "unbusy.policy.decisions"
 local faults = require "unbusy.policy.faults"
+local source = require "unbusy.policy.source"
 
 local guest = {}
 guest.__index = guest
@@ -38,9 +39,9 @@ end
 
 --- It runs these functions from now on.
 ---@param functions table<string, function>
----@param source string? the text they come from
-function guest:install(functions, source)
-  self.functions, self.source = functions, source
+---@param text string? the script that they come from
+function guest:install(functions, text)
+  self.functions, self.source = functions, text
   self.version = self.version + 1
   self.told, self.told_count = {}, 0
 end
@@ -62,15 +63,29 @@ local function fault(self, call, name, message)
   return false, nil, message
 end
 
--- Where a function begins: "policies/mine.lua:12: ".
+-- Where a function stands: its file, and "policies/mine.lua:12: ", where it begins.
 local function place_of(f)
   local info = debug.getinfo(f, "S")
-  return ("%s:%d: "):format(info.short_src, info.linedefined)
+  if info.what == "C" then return info.short_src, "" end
+  return info.short_src, ("%s:%d: "):format(info.short_src, info.linedefined)
+end
+
+-- What it has kept may be what was too much: its script begins anew, and forgets.
+local function forget(self)
+  if not self.source then return end
+  self.functions = source.of_text(self.source, self.path or self.name, self.world)
+    or self.functions
+end
+
+local function describe(self, f, thrown, why)
+  local file, place = place_of(f)
+  return faults.describe(thrown, why, { file = file, place = place, source = self.source,
+    raised = self.world.raised })
 end
 
 -- What a checked decision gives, or its fault.
 local function outcome(self, call, name, f, ok, a, b)
-  if ok == nil then return fault(self, call, name, place_of(f) .. a) end
+  if ok == nil then return fault(self, call, name, select(2, place_of(f)) .. a) end
   return ok, a, b
 end
 
@@ -93,7 +108,8 @@ function guest:decide(call, name, ...)
   enter_world(self.world, call)
   local ok, a, b = guarded(instructions[name] or guest.INSTRUCTIONS, guest.BYTES, f, ...)
   if not ok then
-    return fault(self, call, name, faults.describe(a, b, self.source, self.world.raised))
+    if b == "memory" then forget(self) end
+    return fault(self, call, name, describe(self, f, a, b))
   end
   return outcome(self, call, name, f, decisions.check[name](a, b, call, ...))
 end

@@ -28,6 +28,8 @@ local function of_file(name, path)
   return made, watched
 end
 
+local called = { policies = "policies", batch = "batch rules" }
+
 -- One that comes with the module, or that somebody has put beside it.
 local function of_name(name, kind)
   if not name:find "^[%w_-]+$" then
@@ -35,7 +37,7 @@ local function of_name(name, kind)
   end
   local module = ("unbusy.%s.%s"):format(kind, name)
   local path = package.searchpath(module, package.path) -- luacheck: ignore 143
-  if not path then return nil, ("there is no '%s' among the %s"):format(name, kind) end
+  if not path then return nil, ("there is no '%s' among the %s"):format(name, called[kind]) end
   return of_file(name, path)
 end
 

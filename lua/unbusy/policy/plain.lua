@@ -40,9 +40,10 @@ end
 
 --- A copy of what JSON could say; nil and what is in the way of one.
 ---@param value any
+---@param most number? of values in it
 ---@return any copy, string? wrong
-function plain.strict(value)
-  return copy_value(value, json.max_depth, { count = MOST }, true)
+function plain.strict(value, most)
+  return copy_value(value, json.max_depth, { count = most or MOST }, true)
 end
 
 --- A copy without what JSON could not say; nil where even that cannot be made.

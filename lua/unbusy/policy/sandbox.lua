@@ -91,7 +91,7 @@ end
 --- compiled code, so it could not be stopped.
 ---@param f function
 function sandbox.interpret(f)
-  if jit then jit.off(f, true) end
+  if jit then pcall(jit.off, f, true) end -- which a function of C has no use for
 end
 
 --- A text as a function that will run in `env`; never bytecode.
@@ -100,7 +100,8 @@ end
 ---@param env table
 ---@return function? chunk, string? message
 function sandbox.compile(text, name, env)
-  local chunk, message = load(text, "@" .. name, "t", env)
+  if text:sub(1, 1) == "\27" then return nil, name .. ": a text expected, got bytecode" end
+  local chunk, message = load(text:gsub("^\239\187\191", ""), "@" .. name, "t", env)
   if not chunk then return nil, message end
   sandbox.interpret(chunk)
   return chunk

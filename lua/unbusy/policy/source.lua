@@ -9,6 +9,7 @@ local source = {}
 
 local MOST = 1024 * 1024 -- bytes of a file
 local INSTRUCTIONS, BYTES = 1e7, 32 * 1024 * 1024 -- that the file itself may take, when it is run
+local WORDS = 500 -- bytes of a message
 
 local function unknown(name)
   local near = type(name) == "string" and options.nearest(name, decisions.names)
@@ -33,6 +34,14 @@ local function functions_of(t)
   return out
 end
 
+-- Why the file itself failed. It has been told nothing yet, so its words may be told.
+local function load_fault(name, error_value, why)
+  if why or type(error_value) ~= "string" then
+    return faults.describe(error_value, why, { file = name, place = name .. ": " })
+  end
+  return error_value:sub(1, WORDS)
+end
+
 --- The functions of a script.
 ---@param text string
 ---@param name string the file's, for messages
@@ -41,9 +50,10 @@ end
 function source.of_text(text, name, world)
   local chunk, message = sandbox.compile(text, name, sandbox.environment(world))
   if not chunk then return nil, message end
-  world.raised = false
+  local raised = world.raised
   local ok, result, why = core.guarded(INSTRUCTIONS, BYTES, chunk)
-  if not ok then return nil, faults.describe(result, why, text, world.raised) end
+  world.raised = raised
+  if not ok then return nil, load_fault(name, result, why) end
   if type(result) ~= "table" then
     return nil, ("%s: a table of functions expected, got %s"):format(name,
       result == nil and "nothing" or "a " .. type(result))

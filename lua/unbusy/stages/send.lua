@@ -54,7 +54,7 @@ local function judged(call, try, message, code, detail)
   end
   message = call.place.target.secrets.hide(message)
   if call.policy then
-    try.seen, try.said = facts.seen(call, try, try.said), nil
+    facts.note(call, try, try.said)
     message, code = reclassified(call, try, message, code, detail)
   end
   return message, code, detail
@@ -375,7 +375,7 @@ end
 local function approved(call, try, answer)
   local policy, target = call.policy, call.place.target
   if not policy:decides("classify", target) then return answer end
-  try.seen = facts.seen(call, try, nil, answer)
+  facts.note(call, try, nil, answer)
   local decided, code = policy:ask(call, "classify", target, facts.try(call, try))
   try.seen = nil
   if not decided then return answer end
