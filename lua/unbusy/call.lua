@@ -7,10 +7,10 @@ local headers = require "unbusy.headers"
 local plain = require "unbusy.policy.plain"
 local trace = require "unbusy.trace"
 
--- Of most calls, and so not in each of them.
-local call = { stopped = false, extra = false, path = false, policy = false, pool = false,
-  permit = false, asked = false, past = 0, stale_later = false, stale_key = false, failed = false,
-  reads = false, merged = false }
+-- Of most calls: not in each of them.
+local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
+  merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
+  stale_key = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -29,7 +29,6 @@ function call.new(client, kind, request, given, how)
     streaming = how ~= nil and how.streaming or false, tries = { nil }, ended = false,
   }, call)
   if how and how.path then self.path, self.method = how.path, how.method end
-  if given.pool then self.pool = given.pool end
   if client.policy then self.policy = client.policy end -- see `unbusy.policy.stack`
   return self
 end
@@ -113,9 +112,8 @@ end
 --- The targets that this call may be sent to.
 ---@return table[]
 function call:targets()
-  local client = self.client
-  if self.pool then return client.pools.by_name[self.pool] end
-  return client.pools.ordinary
+  local pools, pool = self.client.pools, self.options.pool
+  return pool and pools.by_name[pool] or pools.ordinary
 end
 
 --- The request as scripts see it: one copy for all of them, so that they can change nothing.
@@ -173,14 +171,13 @@ end
 
 --- From here on the call asks something else or somewhere else, with tries of its own; its clock
 --- runs on.
----@param request any
----@param pool string|false
+---@param request table
+---@param given table its options
 ---@return table before for `go_back`
-function call:ask_again(request, pool)
-  local before = { request = self.request, model = self.model, pool = self.pool }
+function call:ask_again(request, given)
+  local before = { request = self.request, model = self.model, options = self.options }
   begin_anew(self)
-  self.asked = self.asked or self.request
-  self.request, self.model, self.pool = request, request.model, pool
+  self.request, self.model, self.options, self.again = request, request.model, given, true
   return before
 end
 
@@ -188,7 +185,8 @@ end
 ---@param before table
 function call:go_back(before)
   begin_anew(self)
-  self.request, self.model, self.pool = before.request, before.model, before.pool
+  self.request, self.model, self.options = before.request, before.model, before.options
+  self.again = false
 end
 
 --- How often it has been sent, whatever it asked for.

@@ -109,15 +109,15 @@ function headers.of_request(given)
   return out
 end
 
--- Headers that name one request; whatever they say, the answer is the same.
-local of_one_request = { ["x-request-id"] = true, ["x-client-request-id"] = true,
+--- Headers that name one request; whatever they say, the answer is the same.
+headers.of_one_request = { ["x-request-id"] = true, ["x-client-request-id"] = true,
   ["idempotency-key"] = true }
 
 --- Is one of them the name of a single request?
 ---@param list table of `headers.of_request`
 function headers.names_one_request(list)
   for _, h in ipairs(list) do
-    if of_one_request[h.name] then return true end
+    if headers.of_one_request[h.name] then return true end
   end
   return false
 end
@@ -128,7 +128,7 @@ end
 function headers.asked_with(list)
   local out = {}
   for _, h in ipairs(list) do
-    if not of_one_request[h.name] then out[#out + 1] = h.name .. ":" .. h.value end
+    if not headers.of_one_request[h.name] then out[#out + 1] = h.name .. ":" .. h.value end
   end
   table.sort(out)
   return out[1] and out or false

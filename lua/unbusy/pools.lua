@@ -36,12 +36,13 @@ end
 --- What is wrong with the name of a pool; nil when there is one of that name.
 ---@param p table
 ---@param name string
+---@param discreet boolean? the name is not told
 ---@return string?
-function pools.fault(p, name)
+function pools.fault(p, name, discreet)
   if p.by_name[name] then return nil end
   local near = options.nearest(name, p.names)
-  return ("no pool is named '%s'%s"):format(name, near and (", did you mean '%s'?"):format(near)
-    or "")
+  return ("no pool %s%s"):format(discreet and "has that name" or ("is named '%s'"):format(name),
+    near and (", did you mean '%s'?"):format(near) or "")
 end
 
 -- Adds the models that a target names; false where it takes any.

@@ -19,10 +19,11 @@ local left_out = { stream = true, stream_options = true, user = true,
 -- another model is asked in place of the first one, its answer is that model's, though a policy may
 -- find that the question is the same.
 local function asked_of(call, request)
-  if call.asked and request and request.model ~= call.model then
-    return { pool = call.pool, model = call.model }
+  local target, pool = call.options.target, call.options.pool
+  if call.again and request and request.model ~= call.model then
+    return { target = target, pool = pool, model = call.model }
   end
-  return call.options.target or call.pool and { pool = call.pool }
+  return target or pool and { pool = pool } or false
 end
 
 --- The key of a call; nil when its request cannot be written as JSON. A call that names its target

@@ -206,6 +206,13 @@ describe("a pool", function()
     w:assert_clean()
   end)
 
+  it("that is a reserve is nothing that a call could move to", function()
+    local w = with_reserve { options = { retry = { attempts = 2, base = 5, jitter = 0 } } }
+    assert.equal("busy", select(3, w:chat({ pool = "default" })))
+    assert.equal("a a", hosts_asked(w))
+    assert.is_true(w.log[2].at - w.log[1].at >= 5) -- not at once, as it would elsewhere
+  end)
+
   it("that is named is the only one that is asked", function()
     local w = with_reserve { b = { status(503) }, options = { retry = { attempts = 4, base = 1 } } }
     assert.equal("from c", w:chat({ pool = "cheap" }).text)
@@ -287,22 +294,43 @@ describe("the budget", function()
     w:assert_clean()
   end)
 
-  it("is given back what a good answer was paid with", function()
+  it("is given back what a good answer was paid with, and no more", function()
     local w = with_flash({ { model = "flash" }, "sorry" },
-      { retry = retry, budget = { tokens = 20, throttle_cost = 5 } })
+      { retry = retry, budget = { tokens = 20, throttle_cost = 5 } },
+      { flash = function(n) return n > 1 and good "from flash" or status(503) end })
+    assert.equal("sorry", w.client:chat(question).text)
+    assert.equal(15, w.client:status().budget.tokens)
     assert.equal("from flash", w.client:chat(question).text)
-    assert.equal(20, w.client:status().budget.tokens)
+    assert.equal(15, w.client:status().budget.tokens)
     w:assert_clean()
   end)
 
-  it("is not asked where nothing has been sent yet", function()
-    local w = new { script = { a = { good() }, b = { good "from b" } },
+  it("is given back at once what an answer out of the cache did not need", function()
+    local w = with_flash({ { model = "flash" }, "sorry" },
+      { retry = retry, cache = {}, budget = { tokens = 20, throttle_cost = 5 } })
+    w.client:chat(question)
+    local stream = w.client:stream(question)
+    assert.equal("cache", stream.source)
+    assert.same({ 0, 20 }, { w.client:status().budget.permits, w.client:status().budget.tokens })
+    stream:close()
+    w:assert_clean()
+  end)
+
+  it("is not asked where nothing has been sent yet, though there is a line", function()
+    local w = new { script = { a = { good() }, b = { good("from b", 5) } },
       targets = { b = { pool = "reserve", reserve = true } }, options = { retry = retry,
-      fallback = { pool = "reserve" }, breaker = { on_open = "fail" },
+      fallback = { pool = "reserve" }, limiter = { kind = "fixed", initial = 1 },
       budget = { tokens = 0, throttle_cost = 5 } } }
     w.client.targets[1].breaker:force("forced_open")
-    local reply = w:chat()
-    assert.same({ "from b", "open", 1 }, { reply.text, reply.failure.code, reply.tries })
+    local replies = {}
+    w.loop.run(function()
+      for i = 1, 2 do w.loop.spawn(function() replies[i] = w:chat() end) end
+      w.loop.sleep(100)
+    end)
+    for _, reply in ipairs(replies) do
+      assert.same({ "from b", "open", 1 }, { reply.text, reply.failure.code, reply.tries })
+    end
+    assert.equal(2, #replies)
   end)
 
   it("lets one move to another account go free", function()
@@ -488,6 +516,16 @@ describe("a call that ends in its second asking", function()
     assert.equal("cancelled", select(3, w.client:chat(question, { cancel = cancel })))
     assert.equal("pro", models_asked(w))
     w:assert_clean()
+  end)
+
+  it("is not answered out of the cache when it was cancelled before", function()
+    local cancel, wants = unbusy.canceller(), false
+    local w = with_flash({ { model = "flash" }, "sorry" }, { cache = {}, on_event = function(e)
+      if e.type == "fallback" and wants then cancel:cancel() end
+    end })
+    w.client:chat(question)
+    wants = true
+    assert.equal("cancelled", select(3, w.client:chat(question, { cancel = cancel })))
   end)
 
   it("while it waits for a permit leaves the line", function()

@@ -116,8 +116,8 @@ describe("the option fallback", function()
       ["fallback.by_code: no fallback stands in for 'invalid'"] = { by_code = { invalid = "x" } },
       ["fallback.by_code: unknown code '1'"] = { by_code = { "x" } },
       ["fallback.by_code: a table with something in it expected"] = { by_code = {} },
-      ["fallback.by_language: 'en_US' is no language tag"] = { by_language = { en_US = "x" } },
-      ["fallback.by_language: 'en' twice"] = { by_language = { en = "x", EN = "y" } },
+      ["fallback.by_language: no language tag: 'en_US'"] = { by_language = { en_US = "x" } },
+      ["fallback.by_language: twice 'en'"] = { by_language = { en = "x", EN = "y" } },
       ["fallback: a list without holes expected"] = { [1] = "x", [3] = "y" },
       ["fallback: a list expected, got key 'text'"] = { "x", text = "y" },
     } do

@@ -1,5 +1,6 @@
 --- Many requests as a list: all are asked, and each answer or failure stands in its place.
 local config = require "unbusy.config"
+local crew = require "unbusy.crew"
 local headers = require "unbusy.headers"
 local json = require "unbusy.json"
 local loops = require "unbusy.loops"
@@ -131,25 +132,10 @@ local function work(job)
   end
 end
 
--- Several workers beside each other. All have ended when this returns; when it raises (it was
--- cancelled, or a worker has found a fault of the caller's) they end at their next turn.
 local function run(loop, job)
-  local tasks, ended, open = {}, loop.event(), 0
   job.now, job.limit = loop.now, job.seconds and loop.now() + job.seconds
-  local function worker()
-    local ok, message = pcall(work, job)
-    if not ok then job.fault, job.next = job.fault or { message }, math.huge end
-    open = open - 1
-    if open == 0 then ended:set() end
-  end
-  for i = 1, math.min(job.at_once, #job.items) do
-    open, tasks[i] = open + 1, loop.spawn(worker)
-  end
-  if open == 0 then return end
-  local ok, message = pcall(loop.wait, { ended })
-  for _, task in ipairs(tasks) do loop.cancel(task) end -- those that have ended are left alone
-  if not ok then error(message, 0) end
-  if job.fault then error(job.fault[1], 0) end
+  crew.run(loop, math.min(job.at_once, #job.items), function() work(job) end,
+    function() job.next = math.huge end)
 end
 
 -- }========================================================================

@@ -129,20 +129,15 @@ function parts.paid(call, next, failure)
   return answer, message, code, detail
 end
 
-local function in_pool(t, options)
-  return (not options.target or t.name == options.target)
-    and (not options.pool or t.pool == options.pool)
-end
-
 local function serves(t, now)
   return t.batch and (t.batch_aside_until or 0) <= now
 end
 
 --- Is there a target with a batch endpoint that this call may ask?
 function parts.has_endpoint(call)
-  local now = call.loop.now()
-  for _, t in ipairs(call.client.targets) do
-    if serves(t, now) and in_pool(t, call.options) then return true end
+  local now, only = call.loop.now(), call.options.target
+  for _, t in ipairs(only and call.client.targets or call:targets()) do
+    if serves(t, now) and (not only or t.name == only) then return true end
   end
   return false
 end

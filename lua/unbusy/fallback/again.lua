@@ -5,6 +5,8 @@
 -- time is nearly over. Where servers have been asked already it is paid from the budget of second
 -- tries, but for a first move to an account that has not been asked and stands ready.
 local codes = require "unbusy.codes"
+local json = require "unbusy.json"
+local json_fields = require "unbusy.json_fields"
 
 local again = {}
 
@@ -36,7 +38,7 @@ end
 local function is_worth_it(way, model, pool)
   local call = way.call
   if not way.asked then
-    way.asked, way.count = { [name_of(call, call.model, call.pool)] = true }, 0
+    way.asked, way.count = { [name_of(call, call.model, call.options.pool)] = true }, 0
   end
   local name = name_of(call, model, pool)
   if way.asked[name] or way.count >= MOST or not call:can_wait(LEAST) then return false end
@@ -59,7 +61,7 @@ local function moves_free(way)
   local call = way.call
   if call.moved then return false end
   local now = call.loop.now()
-  for _, t in ipairs(targets_of(call, call.pool)) do
+  for _, t in ipairs(targets_of(call, call.options.pool)) do
     if not way.accounts[t.account_name] and t:is_free(t:model(call.model), now) then return true end
   end
   return false
@@ -90,11 +92,21 @@ local function give_back(call)
   permit.give(true)
 end
 
-local function with_model(request, model)
+local function with(t, name, value)
   local out = {}
-  for name, value in next, request do out[name] = value end
-  out.model = model
+  for k, v in next, t do out[k] = v end
+  out[name] = value
   return out
+end
+
+-- The request for another model, and the call's options for it: its bytes name that model too.
+local function with_model(request, given, model)
+  local raw = given.raw
+  if raw then
+    raw = json_fields.splice(raw, { model = json.encode(model) }, { "model" })
+    given = with(given, "raw", raw)
+  end
+  return with(request, "model", model), given
 end
 
 --- Asks again as `node` says.
@@ -104,12 +116,13 @@ end
 ---@return table? reply nil when none came; then the call is about what it was about before
 function again.ask(way, node, tell)
   local call = way.call
-  local model, pool = node.model or call.model, node.pool or call.pool
+  local model, pool = node.model or call.model, node.pool or call.options.pool
   if call.stopped or not may_go(call, node) or not is_worth_it(way, model, pool) then return nil end
   note_accounts(way)
-  local request = node.model and with_model(call.request, model) or call.request
-  local before = call:ask_again(request, pool)
-  local made
+  local request, given = call.request, call.options
+  if node.model then request, given = with_model(request, given, model) end
+  if node.pool then given = with(given, "pool", pool) end
+  local before, made = call:ask_again(request, given), nil
   if pay(way) and not call.stopped then
     tell()
     if not call.stopped then made = way.next(call) end

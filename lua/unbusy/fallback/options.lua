@@ -83,6 +83,16 @@ local function status_fault(value, where)
   if bodiless[value] then return ("%s.status: with %d goes no body"):format(where, value) end
 end
 
+-- Words that were given, after what they are. A script's may be a prompt's: they are not told.
+local function said(state, what, word)
+  return state.known.discreet and what or ("%s '%s'"):format(what, tostring(word))
+end
+
+local function nearest(word, words)
+  local near = type(word) == "string" and options.nearest(word, words)
+  return near and (", did you mean '%s'?"):format(near) or ""
+end
+
 local function text_fault(text, where)
   if #text > MOST_BYTES then
     return ("%s: at most %d bytes expected, got %d"):format(where, MOST_BYTES, #text)
@@ -95,24 +105,26 @@ end
 local read_node
 local readers = {}
 
-function readers.text(_, o, where)
+function readers.text(state, o, where)
   local message = text_fault(o.text, where) or status_fault(o.status, where)
     or o.reasoning and text_fault(o.reasoning, where .. ".reasoning")
   if message then return nil, message end
   local parts
-  parts, message = template.compile(o.text)
+  parts, message = template.compile(o.text, state.known.discreet)
   if not parts then return nil, ("%s: %s"):format(where, message) end
   return { kind = "text", parts = parts, status = o.status, reasoning = o.reasoning,
     finish = o.finish_reason, usage = o.usage }
 end
 
-function readers.reply(_, o, where)
+function readers.reply(state, o, where)
   local message = status_fault(o.status, where)
   if message then return nil, message end
   local text
   where = where .. ".reply"
   text, message = json.encode(o.reply)
-  if not text then return nil, ("%s: %s"):format(where, message) end
+  if not text then
+    return nil, ("%s: %s"):format(where, state.known.discreet and "it is no JSON" or message)
+  end
   message = text_fault(text, where)
   if message then return nil, message end
   local kinds, any = {}, false
@@ -126,7 +138,8 @@ function readers.reply(_, o, where)
   return { kind = "reply", text = text, kinds = kinds, status = o.status }
 end
 
-local function model_fault(known, model, pool, where)
+local function model_fault(state, model, pool, where)
+  local known = state.known
   local plain = not model:find "[%z\1-\31\127]" and json.is_utf8(model)
   if model == "" or #model > MOST_NAME or not plain then
     return ("%s.model: a name of 1 to %d plain characters expected"):format(where, MOST_NAME)
@@ -136,16 +149,15 @@ local function model_fault(known, model, pool, where)
     if name == model then return nil end
   end
   if not names then return nil end
-  local near = options.nearest(model, names)
-  return ("%s.model: no target has '%s'%s"):format(where, model,
-    near and (", did you mean '%s'?"):format(near) or "")
+  return ("%s.model: %s%s"):format(where, said(state, "no target has", model)
+    .. (known.discreet and " it" or ""), nearest(model, names))
 end
 
 function readers.ask(state, o, where)
   local known = state.known
-  local message = o.pool and known.pools and pools.fault(known.pools, o.pool)
+  local message = o.pool and known.pools and pools.fault(known.pools, o.pool, known.discreet)
   if message then return nil, ("%s.pool: %s"):format(where, message) end
-  message = o.model and model_fault(known, o.model, o.pool, where)
+  message = o.model and model_fault(state, o.model, o.pool, where)
   if message then return nil, message end
   return { kind = "ask", model = o.model, pool = o.pool }
 end
@@ -157,36 +169,38 @@ function readers.stale(state, o, where)
   return { kind = "stale", most = type(o.stale) == "number" and o.stale or nil }
 end
 
--- The nodes of a map, whose names `name_of(name)` gives as they are looked up; or what is wrong.
+-- The nodes of a map, whose names `name_of(state, name)` gives as they are looked up; or what is
+-- wrong.
 local function read_map(state, map, where, name_of)
   local nodes = {}
   for name, given in pairs(map) do
-    local key, message = name_of(name)
+    local key, message = name_of(state, name)
     if not key then return nil, ("%s: %s"):format(where, message) end
-    if nodes[key] then return nil, ("%s: '%s' twice"):format(where, key) end
-    nodes[key], message = read_node(state, given, ("%s.%s"):format(where, name))
+    if nodes[key] then return nil, ("%s: %s"):format(where, said(state, "twice", key)) end
+    local at = state.known.discreet and where or ("%s.%s"):format(where, name)
+    nodes[key], message = read_node(state, given, at)
     if message then return nil, message end
   end
   if next(nodes) == nil then return nil, where .. ": a table with something in it expected" end
   return nodes
 end
 
-local function code_of(name)
+-- The codes for which something may stand in, sorted.
+local code_words = {}
+for word, code in pairs(codes) do
+  if code.fallback then code_words[#code_words + 1] = word end
+end
+table.sort(code_words)
+
+local function code_of(state, name)
   if name == "default" or codes[name] and codes[name].fallback then return name end
   if codes[name] then return nil, ("no fallback stands in for '%s'"):format(name) end
-  local words = {}
-  for word, code in pairs(codes) do
-    if code.fallback then words[#words + 1] = word end
-  end
-  table.sort(words)
-  local near = type(name) == "string" and options.nearest(name, words)
-  return nil, ("unknown code '%s'%s"):format(tostring(name),
-    near and (", did you mean '%s'?"):format(near) or "")
+  return nil, said(state, "unknown code", name) .. nearest(name, code_words)
 end
 
-local function tag_of(name)
+local function tag_of(state, name)
   if language.is_tag(name) then return name:lower() end
-  return nil, ("'%s' is no language tag"):format(tostring(name))
+  return nil, said(state, "no language tag:", name)
 end
 
 function readers.by_code(state, o, where)
@@ -214,33 +228,46 @@ local function read_list(state, given, where)
   return node
 end
 
-local function is_list(given)
-  for name in pairs(given) do
-    if type(name) == "number" then return true end
+-- Is it a list? nil and a message when it is half of one.
+local function is_list(state, given, where)
+  local numbers, name
+  for key in pairs(given) do
+    if type(key) == "number" then numbers = true else name = key end
   end
-  return false
+  if numbers and name ~= nil then
+    return nil, ("%s: %s"):format(where, said(state, "a list expected, got key", name))
+  end
+  return numbers or false
 end
 
-local function unknown(given, where)
-  local name = next(given)
-  if name == nil then return where .. ".text is missing" end
-  local near = type(name) == "string" and options.nearest(name, field_names)
-  return ("unknown option '%s.%s'%s"):format(where, tostring(name),
-    near and (", did you mean '%s'?"):format(near) or "")
+-- An option that there is not, among those of `schema`, or of any kind of table.
+local function stranger(state, given, schema, where)
+  for name in pairs(given) do
+    if schema == nil or schema[name] == nil then
+      local full = type(name) == "string" and where .. "." .. name or name
+      return said(state, "unknown option", full) .. nearest(name, field_names)
+    end
+  end
+end
+
+local function read_fields(state, kind, given, where)
+  local schema = fallback_options.schemas[kind]
+  local message = stranger(state, given, schema, where)
+  if message then return nil, message end
+  local o
+  o, message = options.field({ type = "table", fields = schema }, given, where)
+  if not o then return nil, message end
+  return readers[kind](state, o, where)
 end
 
 local function read_table(state, given, where)
-  if is_list(given) then return read_list(state, given, where) end
+  local list, message = is_list(state, given, where)
+  if message then return nil, message end
+  if list then return read_list(state, given, where) end
   for _, teller in ipairs(tellers) do
-    local kind = teller[2]
-    if given[teller[1]] ~= nil then
-      local o, message = options.field(
-        { type = "table", fields = fallback_options.schemas[kind] }, given, where)
-      if not o then return nil, message end
-      return readers[kind](state, o, where)
-    end
+    if given[teller[1]] ~= nil then return read_fields(state, teller[2], given, where) end
   end
-  return nil, unknown(given, where)
+  return nil, stranger(state, given, nil, where) or where .. ".text is missing"
 end
 
 -- A table that is being read already stands in itself.
@@ -275,7 +302,7 @@ end
 --- Checks what was given and makes a plan of it.
 ---@param given any
 ---@param known table what there is: `pools` (see `unbusy.pools`; nil where any may be), `cache` (is
---- there one?)
+--- there one?); and `discreet`: no word that was given is told
 ---@param where string? opens each message
 ---@return table? plan { root = node, stale = does it say when a stale answer is due? }
 ---@return string? message what is wrong

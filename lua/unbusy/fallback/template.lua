@@ -52,20 +52,21 @@ end
 
 -- }========================================================================
 
-local function unknown(word)
+local function unknown(word, discreet)
   local near = options.nearest(word, template.names)
-  return ("unknown placeholder '{%s}'%s"):format(word:sub(1, 64),
+  return ("unknown placeholder%s%s"):format(discreet and "" or (" '{%s}'"):format(word:sub(1, 64)),
     near and (", did you mean '{%s}'?"):format(near) or "")
 end
 
 -- The place that begins at `at`, and where the text goes on; nil and what is wrong.
-local function read_place(text, at)
+local function read_place(text, at, discreet)
   local name, mark, after = text:match("^{%s*([%a_][%w_]*)%s*([|}])()", at)
   if not name then
-    return nil, ("'%s…' is no placeholder; write '{{' for a brace"):format(
-      clean(text:sub(at, at + 15)))
+    local shown_text = discreet and "a brace before a letter" or
+      ("'%s…'"):format(clean(text:sub(at, at + 15)))
+    return nil, shown_text .. " is no placeholder; write '{{' for a brace"
   end
-  if not missing[name] then return nil, unknown(name) end
+  if not missing[name] then return nil, unknown(name, discreet) end
   if mark == "}" then return { name = name, default = missing[name] }, after end
   local default, stop = text:match("^([^{}]*)}()", after)
   if not default then return nil, ("'{%s|': its closing brace is missing"):format(name) end
@@ -79,8 +80,9 @@ end
 
 --- Reads a text.
 ---@param text string
+---@param discreet boolean? no word of the text is told
 ---@return table? parts strings and { name =, default = }; string? message what is wrong with it
-function template.compile(text)
+function template.compile(text, discreet)
   local parts, places, from = {}, 0, 1
   local function add(part)
     if part ~= "" then parts[#parts + 1] = part end
@@ -91,7 +93,7 @@ function template.compile(text)
       add(text:sub(from, at))
       from = at + 2
     elseif is_place(text, at) then
-      local place, after = read_place(text, at)
+      local place, after = read_place(text, at, discreet)
       if not place then return nil, after end
       places = places + 1
       if places > MOST then return nil, ("more than %d placeholders"):format(MOST) end

@@ -113,13 +113,14 @@ end
 --- Sends a refusal.
 ---@param ctx table
 ---@param refusal table see `unbusy.gateway.errors`
-function answers.refuse(ctx, refusal)
+---@param text string? in place of its own
+function answers.refuse(ctx, refusal, text)
   for name, value in pairs(refusal.headers or {}) do
     if answers.is_plain(value) then ngx.header[name] = value end
   end
   ngx.header["x-request-id"] = ctx:id()
   if not ctx.record.code then ctx.record.code = refusal.code end
-  answers.send(ctx, refusal.status, errors.text(refusal))
+  answers.send(ctx, refusal.status, text or errors.text(refusal))
 end
 
 return answers

@@ -8,6 +8,7 @@
 local config = require "unbusy.config"
 local errors = require "unbusy.gateway.errors"
 local language = require "unbusy.fallback.language"
+local headers = require "unbusy.headers"
 local options = require "unbusy.options"
 
 local controls = {}
@@ -29,8 +30,14 @@ end
 function readers.target(value) return value end
 
 -- Header -> option.
-local names = {}
-for name in pairs(readers) do names["x-unbusy-" .. name] = name end
+local names = { ["x-unbusy-deadline"] = "deadline", ["x-unbusy-priority"] = "priority",
+  ["x-unbusy-cache"] = "cache", ["x-unbusy-target"] = "target" }
+
+-- Few requests say anything, and LuaJIT compiles no walk through `names` into what is around it.
+local function says_something(headers)
+  return headers["x-unbusy-deadline"] or headers["x-unbusy-priority"]
+    or headers["x-unbusy-cache"] or headers["x-unbusy-target"]
+end
 
 -- One header's value as the call's option of that name; or what is wrong with it.
 local function read(targets, header, name, value)
@@ -61,11 +68,12 @@ local function read_all(ctx, given)
   end
 end
 
--- The headers that go on, as lines. nginx lets no line end into one.
-local function forwarded(ctx)
+-- The headers that go on, as lines; for many calls, without those that name one request. nginx lets
+-- no line end into one.
+local function forwarded(ctx, for_many)
   local lines, count = {}, 0
   for _, name in ipairs(ctx.gateway.options.forward) do
-    local value = ctx.headers[name]
+    local value = not (for_many and headers.of_one_request[name]) and ctx.headers[name] or nil
     for _, one in ipairs(type(value) == "table" and value or { value }) do
       count = count + 1
       lines[count] = name .. ": " .. one
@@ -89,16 +97,17 @@ local function languages_of(header)
   return tags
 end
 
---- The options for the call that a request asks for.
+--- The options for the call that a request asks for, or for its many calls.
 ---@param ctx table
+---@param for_many boolean?
 ---@return table? given, table? refusal
-function controls.read(ctx)
-  local given = {}
-  local refusal = read_all(ctx, given)
+function controls.read(ctx, for_many)
+  local given = config.trusted {}
+  local refusal = says_something(ctx.headers) and read_all(ctx, given)
   if refusal then return nil, refusal end
-  local lines, count = forwarded(ctx)
+  local lines, count = forwarded(ctx, for_many)
   if count > 0 then given.headers = lines end
-  if ctx.gateway.options.trace then given.trace = true end
+  if ctx.gateway.options.trace and not for_many then given.trace = true end
   local header = ctx.headers["accept-language"]
   if header then given.language = languages_of(header) end
   return given

@@ -175,13 +175,15 @@ local function split(value, _, _, _, requests)
   return true, value
 end
 
--- The plan that it is, see `unbusy.fallback.options`. Without a call, any pool and model may be.
+-- What it is, and the plan that it makes, see `unbusy.fallback.options`. Without a call any pool
+-- and model may be, and no word of a prompt is in it.
 local function fallback(value, _, call)
   if value == nil then return false end
   if value == false then return true, false end
-  local plan, message =
-    fallback_options.read(value, { pools = call and call.client.pools, cache = true })
-  return plan and true, plan or message
+  local plan, message = fallback_options.read(value,
+    { pools = call and call.client.pools, cache = true, discreet = call ~= nil })
+  if not plan then return nil, message end
+  return true, type(value) == "table" and plain.lenient(value) or value, plan
 end
 
 --- The codes that a script may give a try.

@@ -119,13 +119,13 @@ end
 
 -- }========================================================================
 
--- What the policy wants to stand in; nil for whatever the client has, false for nothing.
+-- The plan of what the policy wants to stand in; nil for whatever the client has, false for none.
 local function plan_of_policy(way)
   local call = way.call
   if not call.policy or not call.policy:decides "fallback" then return nil end
-  local decided, plan =
+  local decided, given, plan =
     call.policy:ask(call, "fallback", nil, call:shown_request(), facts_of(way))
-  if decided then return plan end
+  if decided then return given and plan end
 end
 
 -- The answer in place of a failed call's; or nil.
