@@ -5,8 +5,8 @@
 -- `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of
 -- the cache), `failure` (of a stale answer and of whatever stands in: what went wrong), `fallback`
 -- (what stands in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }),
--- `batch` (of an answer that came with others: `size`, and which of them it was: `index`), `times` =
--- { queued =, start =, total = } in seconds: waiting for others and for a place, from sending the
+-- `batch` (of an answer that came with others: `size`, and which of them it was: `index`), `times`
+-- = { queued =, start =, total = } in seconds: waiting for others and for a place, from sending the
 -- last try to its first byte of answer, and the whole call.
 local answers = require "unbusy.providers.answers"
 local cost = require "unbusy.cost"
