@@ -1,7 +1,7 @@
--- A script may do with what it is given whatever it likes. But what a `route` and a `split` said was
--- checked against the very lists that they had been given: a route that turned its list of targets
--- into names, and a split that took requests out of its list, made the calls themselves fail with an
--- error of Lua's, in the middle of the client.
+-- A script may do with what it is given whatever it likes. But what a `route` and a `split` said
+-- was checked against the very lists that they had been given: a route that turned its list of
+-- targets into names, and a split that took requests out of its list, made the calls themselves
+-- fail, with an error of Lua's in the middle of the client.
 local batching = require "spec.support.batching"
 local world = require "spec.support.world"
 
