@@ -190,7 +190,8 @@ local function fallback(value, _, call)
   if value == nil then return false end
   if value == false then return true, false end
   local plan, message = fallback_options.read(value,
-    { pools = call and call.client.pools, cache = true, discreet = call ~= nil })
+    { pools = call and call.client.pools, cache = true,
+      discreet = call ~= nil and not call.is_sample })
   if not plan then return nil, message end
   return true, type(value) == "table" and plain.lenient(value) or value, plan
 end

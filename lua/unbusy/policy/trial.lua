@@ -25,7 +25,7 @@ local function caller(known)
   function loop.wall() return loop.time end
   for _, t in ipairs(known.targets or {}) do targets[#targets + 1] = t end
   for _, name in ipairs(samples.targets) do targets[#targets + 1] = { name = name } end
-  return { loop = loop, client = { targets = targets, pools = known.pools } }
+  return { is_sample = true, loop = loop, client = { targets = targets, pools = known.pools } }
 end
 
 local stops = { "it ran too long", "it took too much memory" }
