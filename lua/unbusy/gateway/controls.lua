@@ -34,9 +34,9 @@ local names = { ["x-unbusy-deadline"] = "deadline", ["x-unbusy-priority"] = "pri
   ["x-unbusy-cache"] = "cache", ["x-unbusy-target"] = "target" }
 
 -- Few requests say anything, and LuaJIT compiles no walk through `names` into what is around it.
-local function says_something(headers)
-  return headers["x-unbusy-deadline"] or headers["x-unbusy-priority"]
-    or headers["x-unbusy-cache"] or headers["x-unbusy-target"]
+local function says_something(given)
+  return given["x-unbusy-deadline"] or given["x-unbusy-priority"]
+    or given["x-unbusy-cache"] or given["x-unbusy-target"]
 end
 
 -- One header's value as the call's option of that name; or what is wrong with it.
