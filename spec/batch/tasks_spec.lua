@@ -2,6 +2,7 @@
 local batch_calls = require "spec.support.batch_calls"
 local busyd = require "spec.support.busyd"
 local guard = require "spec.support.leak_guard"
+local scheduler = require "unbusy.loops.scheduler"
 local unbusy = require "unbusy"
 
 describe("batches in plain Lua", function()
@@ -53,6 +54,23 @@ describe("batches in plain Lua", function()
     assert.same({ 2, 2 }, { mine.batch.size, other.batch.size })
     assert.same(busyd.embedding "b", mine.body.data[1].embedding)
     assert.equal(1, up:counts().received)
+  end)
+
+  it("leave no task behind where the main thread alone has waited", function()
+    local client = h.new { batch = { rule = "embeddings", max = 4, window = 0.01 } }
+    up:programme { reset = true, capacity = 0, queue = 10 }
+    local requests, c = {}, unbusy.canceller()
+    for i = 1, 4 do requests[i] = { model = "m", input = "t" .. i } end
+    for _, result in ipairs(client:batch(requests, { deadline = 0.2 })) do
+      assert.equal("timeout", result.code)
+    end
+    assert.equal(0, scheduler.live())
+    local watched = h.new { batch = { rule = "embeddings", max = 4, window = 0.01 },
+      on_event = function(event) if event.type == "try" then c:cancel() end end }
+    for _, result in ipairs(watched:batch(requests, { cancel = c })) do
+      assert.equal("cancelled", result.code)
+    end
+    assert.equal(0, scheduler.live())
   end)
 
   it("ask a list from the main thread, and from a foreign coroutine", function()
