@@ -56,20 +56,17 @@ describe("batches in plain Lua", function()
     assert.equal(1, up:counts().received)
   end)
 
-  it("leave no task behind where the main thread alone has waited", function()
-    local client = h.new { batch = { rule = "embeddings", max = 4, window = 0.01 } }
+  it("leave no task behind where the main thread is the last to wait", function()
+    local client, c = h.new { batch = { rule = "embeddings", max = 2, window = 5 } }, nil
     up:programme { reset = true, capacity = 0, queue = 10 }
-    local requests, c = {}, unbusy.canceller()
-    for i = 1, 4 do requests[i] = { model = "m", input = "t" .. i } end
-    for _, result in ipairs(client:batch(requests, { deadline = 0.2 })) do
-      assert.equal("timeout", result.code)
-    end
-    assert.equal(0, scheduler.live())
-    local watched = h.new { batch = { rule = "embeddings", max = 4, window = 0.01 },
-      on_event = function(event) if event.type == "try" then c:cancel() end end }
-    for _, result in ipairs(watched:batch(requests, { cancel = c })) do
-      assert.equal("cancelled", result.code)
-    end
+    c = unbusy.canceller()
+    unbusy.spawn(function() client:embed({ model = "m", input = "a" }, { deadline = 0.05 }) end)
+    unbusy.spawn(function()
+      while up:counts().queued == 0 do unbusy.sleep(0.01) end
+      unbusy.sleep(0.1)
+      c:cancel()
+    end)
+    assert.equal("cancelled", select(3, client:embed({ model = "m", input = "b" }, { cancel = c })))
     assert.equal(0, scheduler.live())
   end)
 
