@@ -149,6 +149,23 @@ config.call = {
     doc = "false: no stale answer; a number: none older than so many seconds" },
 }
 
+-- The metatable of options of a call that our own code has made and checked: they are not checked
+-- and copied again at each call.
+local checked = {}
+
+--- Marks options of a call as checked.
+---@param given table
+---@return table given
+function config.trusted(given)
+  return setmetatable(given, checked)
+end
+
+---@param given table?
+---@return boolean
+function config.is_trusted(given)
+  return getmetatable(given) == checked
+end
+
 --- A request that is passed on.
 config.pass = {
   method = { type = "string", default = "GET",

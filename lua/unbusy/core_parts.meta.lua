@@ -188,6 +188,12 @@ function cache:close() end
 ---@return integer|"invalid" members_or_code
 function core.json_fields(text, names) end
 
+--- Does none of these members come twice? Nil: the text is no JSON object.
+---@param text string
+---@param names string[] at most 32
+---@return boolean?
+function core.json_once(text, names) end
+
 ---@class unbusy.core.key
 
 ---@param ... any strings, numbers, booleans, JSON's null, tables of them

@@ -82,7 +82,7 @@ end
 ---@param ctx table
 ---@return table? given, table? refusal
 function controls.read(ctx)
-  local given = {}
+  local given = config.trusted {}
   local refusal = says_something(ctx.headers) and read_all(ctx, given)
   if refusal then return nil, refusal end
   local lines, count = forwarded(ctx)
