@@ -100,12 +100,20 @@ function log.failure(ctx, code, detail)
   if detail.trace then record.trace = detail.trace.id end
 end
 
+local second, time = 0, nil -- the time as it is written in the log, and of which second it is
+
+local function time_now()
+  local now = ngx.time()
+  if now ~= second then second, time = now, ngx.var.time_iso8601 end
+  return time
+end
+
 --- Writes it, at the request's end.
 ---@param ctx table
 function log.write(ctx)
   if ngx.var.unbusy_log == nil then return end
   local record = ctx.record
-  record.time, record.id = ngx.var.time_iso8601, ctx:id()
+  record.time, record.id = time_now(), ctx:id()
   record.method, record.path = ctx.method, ctx.path
   record.key, record.status = ctx.key.name, ctx.gone and 499 or ctx.status
   record.seconds = ctx.client.now() - ctx.began

@@ -327,7 +327,7 @@ function nginx.enter(f, value)
   if not may_wait[phase] then
     error(("unbusy: a call must wait, which the phase '%s' of nginx cannot: make it in rewrite, "
       .. "access or content, or in a timer (ngx.timer.at)"):format(phase), 2)
-  elseif reader and reader.running == coroutine.running() then
+  elseif phase == "timer" and reader and reader.running == coroutine.running() then
     error("unbusy: a call must wait, and here all others would: make it in a timer "
       .. "(ngx.timer.at)", 2)
   end
