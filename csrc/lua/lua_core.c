@@ -140,6 +140,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_counters(L);
   ub_open_ends(L);
   ub_open_engine(L);
+  ub_open_glance(L);
   ub_open_histogram(L);
   ub_open_json_fields(L);
   ub_open_limiter(L);

@@ -6,8 +6,10 @@
 -- `failure` (of a stale answer or a fallback: what went wrong), `times` = { queued =, start =,
 -- total = } in seconds: waiting for a place, from sending the last try to its first byte of answer,
 -- and the whole call.
+local answers = require "unbusy.providers.answers"
 local cost = require "unbusy.cost"
 local headers = require "unbusy.headers"
+local json = require "unbusy.json"
 local shape = require "unbusy.shape"
 local source = require "unbusy.source"
 
@@ -25,6 +27,25 @@ local function take_answer(self, answer)
   self.finish_reason = answer.finish
 end
 
+-- {== Answers that are not decoded =========================================
+
+local decoded = { text = true, reasoning = true, tool_calls = true, body = true }
+
+-- The class of replies whose bytes nobody has looked into: who asks for what is in them has them
+-- decoded, once.
+local undecoded = { __name = reply.__name }
+
+function undecoded.__index(self, name)
+  if not decoded[name] then return reply[name] end
+  local answer = answers.of(self.undecoded, (json.decode(self.raw)))
+  self.text, self.reasoning, self.tool_calls = answer.text, answer.reasoning, answer.tool_calls
+  self.body, self.undecoded = answer.body, nil
+  setmetatable(self, reply)
+  return self[name]
+end
+
+-- }========================================================================
+
 --- A whole answer of a target, which ends the try. Its header has been acted upon, and what it
 --- repeats of our secrets is masked only now.
 function reply.of_answer(call, try, answer)
@@ -38,7 +59,8 @@ function reply.of_answer(call, try, answer)
     finish_reason = answer.finish, usage = answer.usage,
     cost = cost.of(answer.usage, target.price),
     tries = #call.tries, times = times(call, try.start, now), ended = true,
-  }, reply)
+    undecoded = answer.undecoded,
+  }, answer.undecoded and undecoded or reply)
 end
 
 --- An answer that has begun: `pieces` gives the rest (see `unbusy.source`).

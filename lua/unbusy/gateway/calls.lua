@@ -113,6 +113,7 @@ function calls.serve(ctx, route)
   local given, refusal = controls.read(ctx)
   if not given then return refusal end
   given.raw, given.raw_is_sound, given.cancel = text, sound, ctx:canceller()
+  given.undecoded = true -- what is answered goes on as it is
   local streams = request.stream == true and kind ~= "embed"
   if streams then refusal = events.serve(ctx, request, given)
   else refusal = call(ctx, kind, request, given) end

@@ -4,6 +4,7 @@
 local answers = require "unbusy.providers.answers"
 local assembler = require "unbusy.providers.assembler"
 local errors = require "unbusy.providers.errors"
+local glance = require "unbusy.glance"
 local json = require "unbusy.json"
 local responses = require "unbusy.providers.responses"
 
@@ -107,13 +108,16 @@ local openai = {}
 --   words. answer: body text reasoning tool_calls finish model usage refusal. detail: status
 --   should_retry provider_code provider_type keep_alive (nothing but blank lines came: a queue that
 --   gave up) lasting (the same server would say the same again)
+-- - `glance(kind, text) -> answer | nil`: the same of a body with status 200, without decoding it:
+--   only finish, model and usage, and `undecoded` = kind; nil where `read` has to look. Left out
+--   where a provider has a `read` of its own
 -- - `assembler(kind, hide) -> a`: see `unbusy.providers.assembler` and `responses`
 ---@param own table name, host, and the functions that differ
 ---@return table provider
 function openai.new(own)
   return { name = own.name, host = own.host, request = own.request or request, copy = copy,
     url = own.url or url, headers = own.headers or headers, read = own.read or read,
-    assembler = new_assembler }
+    glance = not own.read and glance.of or nil, assembler = new_assembler }
 end
 
 local provider = openai.new { name = "openai", host = "api.openai.com" }
