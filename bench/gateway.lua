@@ -4,6 +4,8 @@
 --
 --   UNBUSY_BENCH_TURNS     turns of two seconds that each takes (3); of each figure the best counts
 --   UNBUSY_BENCH_SECONDS   under load for so long, memory must stay flat (30; the goal says 600)
+--   UNBUSY_BENCH_PARTS     only these of: requests streams first_tokens neighbours open_streams
+--                          flat
 local alone = require "bench.support.alone"
 local load = require "bench.support.load"
 local measure = require "bench.support.measure"
@@ -254,10 +256,12 @@ end
 
 -- }========================================================================
 
-requests()
-streams()
-first_tokens()
-neighbours()
-open_streams()
-flat()
+local parts = { requests = requests, streams = streams, first_tokens = first_tokens,
+  neighbours = neighbours, open_streams = open_streams, flat = flat }
+local all = "requests streams first_tokens neighbours open_streams flat"
+
+for name in (os.getenv "UNBUSY_BENCH_PARTS" or all):gmatch "%S+" do
+  local part = parts[name] or error("UNBUSY_BENCH_PARTS: some of " .. all)
+  part()
+end
 upstream:stop()
