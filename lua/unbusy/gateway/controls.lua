@@ -65,17 +65,21 @@ local function read_all(ctx, given)
   end
 end
 
--- The headers that go on, as lines. nginx lets no line end into one.
+local function add_all(lines, name, values)
+  for _, value in ipairs(values) do lines[#lines + 1] = name .. ": " .. value end
+end
+
+-- The headers that go on, as lines; nil for none. nginx lets no line end into one.
 local function forwarded(ctx)
-  local lines, count = {}, 0
+  local lines
   for _, name in ipairs(ctx.gateway.options.forward) do
     local value = ctx.headers[name]
-    for _, one in ipairs(type(value) == "table" and value or { value }) do
-      count = count + 1
-      lines[count] = name .. ": " .. one
+    if value ~= nil then
+      lines = lines or {}
+      add_all(lines, name, type(value) == "table" and value or { value })
     end
   end
-  return lines, count
+  return lines
 end
 
 --- The options for the call that a request asks for.
@@ -85,8 +89,7 @@ function controls.read(ctx)
   local given = config.trusted {}
   local refusal = says_something(ctx.headers) and read_all(ctx, given)
   if refusal then return nil, refusal end
-  local lines, count = forwarded(ctx)
-  if count > 0 then given.headers = lines end
+  given.headers = forwarded(ctx)
   if ctx.gateway.options.trace then given.trace = true end
   return given
 end
