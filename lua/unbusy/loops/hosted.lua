@@ -195,12 +195,19 @@ local function limit_of(task, deadline)
   return deadline and math.min(deadline, task.limit) or task.limit
 end
 
--- Parks until somebody wakes the waiter or its time is up, however often the host looks in.
-local function sleep_through(host, waiter, deadline)
+local function sleep_on(host, waiter, deadline)
   while not waiter.awake do
-    host.park(waiter, deadline and math.max(deadline - host.now(), 0))
     if deadline and host.now() >= deadline then return end
+    host.park(waiter, deadline and math.max(deadline - host.now(), 0))
   end
+end
+
+-- Parks until somebody wakes the waiter or its time is up, however often the host looks in. Once is
+-- mostly enough, and without a loop LuaJIT compiles it into what is around it.
+local function sleep_through(host, waiter, deadline)
+  if waiter.awake then return end
+  host.park(waiter, deadline and math.max(deadline - host.now(), 0))
+  if not waiter.awake then return sleep_on(host, waiter, deadline) end
 end
 
 -- The task that runs: where there are none, LuaJIT need not ask which coroutine this is, which it

@@ -28,6 +28,7 @@ decisions.NO_TARGET = "no target has that name"
 
 local LONGEST = 1e6 -- seconds of any wait
 local MOST = 10000  -- calls in one batch
+local VALUES = 4e6  -- in what a batch is split into: 2000 embeddings of 2000 numbers
 
 local function seen(value)
   local kind = type(value)
@@ -151,7 +152,7 @@ local function batch(value)
   if value.key ~= nil then ok, key = copied(value.key) end
   if not ok then return nil, "key: " .. key end
   return true, { key = key, max = value.max, window = value.window, rule = value.rule,
-    endpoint = value.endpoint or false }
+    endpoint = value.endpoint }
 end
 
 local function merge(value, path)
@@ -163,16 +164,24 @@ local function merge(value, path)
   return ok, copy, path
 end
 
--- One answer for each request. Not copied: they are parts of a body that nobody else has, and long.
+-- What is wrong with a list that must have an answer for each request.
+local function wrong_count(list, count)
+  local given = 0
+  for _ in next, list do given = given + 1 end
+  for i = 1, count do
+    if type(list[i]) ~= "table" then return wants("an answer at place " .. i, list[i]) end
+  end
+  if given > count then return nil, ("%d answers expected, got more"):format(count) end
+end
+
+-- `requests` are those that were asked.
 local function split(value, _, _, _, requests)
   if type(value) ~= "table" then return wants("a list of answers", value) end
-  local count = 0
-  for _ in next, value do count = count + 1 end
-  for i = 1, #requests do
-    if type(value[i]) ~= "table" then return wants("an answer at place " .. i, value[i]) end
+  if requests then
+    local _, wrong = wrong_count(value, #requests)
+    if wrong then return nil, wrong end
   end
-  if count ~= #requests then return nil, ("%d answers expected, got more"):format(#requests) end
-  return true, value
+  return copied(value, VALUES)
 end
 
 -- What it is, and the plan that it makes, see `unbusy.fallback.options`. Without a call any pool
