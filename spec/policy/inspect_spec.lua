@@ -327,7 +327,7 @@ return policy]])
       lists[i] = tokens.of(file:read "*a")
       file:close()
     end
-    for _ = 1, 1500 do
+    for _ = 1, 3000 do
       local words = {}
       for i, token in ipairs(r:pick(lists)) do words[i] = token.text end
       for _ = 1, r:int(3) do
