@@ -120,6 +120,11 @@ local function race(name, share, turns)
   print(("  × %.2f calls a second; saved: %.1f %% of requests, %.1f %% of bytes"):format(
     batched.rate / single.rate, saved(single, batched, "requests"),
     saved(single, batched, "bytes")))
+  if kind ~= kinds.embeddings then
+    local said = 2 * length + 6
+    print(("  of the bytes beside questions and answers: %.1f %%"):format(
+      (1 - (batched.bytes - said) / (single.bytes - said)) * 100))
+  end
   return single, batched
 end
 

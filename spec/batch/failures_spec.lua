@@ -202,6 +202,12 @@ describe("a batch that fails", function()
     assert.equal(2, #w.log)
   end)
 
+  it("is not halved where the server sends it elsewhere", function()
+    local w = new { whole = function() return world.status(302, { location = "/x" }) end }
+    assert.equal("upstream", ask(w, "embed", many(8))[1].code)
+    assert.equal(1, #w.log)
+  end)
+
   it("makes no storm while everything fails: attempts, halves, singles, a budget", function()
     local w = new { whole = function() return world.status(500) end,
       options = { breaker = false } }

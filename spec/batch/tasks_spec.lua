@@ -2,6 +2,7 @@
 local batch_calls = require "spec.support.batch_calls"
 local busyd = require "spec.support.busyd"
 local guard = require "spec.support.leak_guard"
+local scheduler = require "unbusy.loops.scheduler"
 local unbusy = require "unbusy"
 
 describe("batches in plain Lua", function()
@@ -53,6 +54,20 @@ describe("batches in plain Lua", function()
     assert.same({ 2, 2 }, { mine.batch.size, other.batch.size })
     assert.same(busyd.embedding "b", mine.body.data[1].embedding)
     assert.equal(1, up:counts().received)
+  end)
+
+  it("leave no task behind where the main thread is the last to wait", function()
+    local client = h.new { batch = { rule = "embeddings", max = 2, window = 5 } }
+    local c = unbusy.canceller()
+    up:programme { reset = true, capacity = 0, queue = 10 }
+    unbusy.spawn(function() client:embed({ model = "m", input = "a" }, { deadline = 0.05 }) end)
+    unbusy.spawn(function()
+      while up:counts().queued == 0 do unbusy.sleep(0.01) end
+      unbusy.sleep(0.1)
+      c:cancel()
+    end)
+    assert.equal("cancelled", select(3, client:embed({ model = "m", input = "b" }, { cancel = c })))
+    assert.equal(0, scheduler.live())
   end)
 
   it("ask a list from the main thread, and from a foreign coroutine", function()

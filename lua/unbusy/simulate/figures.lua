@@ -136,7 +136,7 @@ end
 -- {== Trouble =============================================================
 
 local WINDOWS = 120     -- that a trace is cut into, each of a second or more
-local WORSE = 0.75      -- of what a target can usually answer a second: less is trouble
+local WORSE = 2 / 3     -- of what a target can usually answer a second: less is trouble
 local GOOD = 0.95       -- share answered in a window that is well
 local SLOW = 2          -- times the usual seconds: a window whose median is above is not well
 local IN_A_ROW = 3      -- windows that are well, then it has recovered
@@ -191,16 +191,24 @@ local function loads(calls, width, count)
   return out
 end
 
+-- Marks the windows in which a target can do less than usual. One window alone is no more than
+-- chance, where the rows had to tell; but for one in which nobody was answered.
+local function mark_worse(out, list)
+  local least = WORSE * usual(list)
+  local function is_worse(k) return list[k] ~= nil and list[k] < least end
+  for k, rate in ipairs(list) do
+    local alone = not is_worse(k - 1) and not is_worse(k + 1)
+    if is_worse(k) and (rate == 0 or not alone) then out[k] = true end
+  end
+end
+
 -- Which windows are trouble: a target can do less than usual, or more arrives than all can answer.
 local function troubled(trace, calls, width, count, by_rows)
   local load, sums, out = loads(calls, width, count), {}, {}
   for i in ipairs(trace.targets) do
     local list = rates(observed.phases(trace, i, by_rows), width, count)
-    local least = WORSE * usual(list)
-    for k, rate in ipairs(list) do
-      sums[k] = (sums[k] or 0) + rate
-      out[k] = out[k] or rate < least
-    end
+    mark_worse(out, list)
+    for k, rate in ipairs(list) do sums[k] = (sums[k] or 0) + rate end
   end
   for k = 1, count do out[k] = out[k] or load[k] > sums[k] end
   return out

@@ -162,13 +162,15 @@ end
 
 -- {== The recording =======================================================
 
-local no_status = { network = 0, timeout = 0, cut = 0, empty = 0, tls = 0 }
+-- What a failure with a good status comes to, or one without any; 0: no answer.
+local by_code = { busy = 503, limited = 429, cut = 502, empty = 502, upstream = 502 }
 
 -- Writes into the rows what a client that asks once has seen.
 local function recorder(made)
   return function(i, reply, code, detail)
-    local status = reply and reply.status or detail and detail.status or no_status[code] or 0
-    made.statuses[i] = status
+    local status = (reply or detail).status
+    local is_failure = not reply and (not status or status < 300)
+    made.statuses[i] = is_failure and (by_code[code] or 0) or status
   end
 end
 

@@ -250,7 +250,7 @@ end
 
 local EXPLAINED = [[<p class="soft">The client, its stages and its parts are the real ones; the
 servers are a model that the trace describes. <b>Trouble</b> is where a target can answer less
-than three quarters of what it usually can, or more calls arrive than all targets can answer. A
+than two thirds of what it usually can, or more calls arrive than all targets can answer. A
 client has <b>recovered</b> where 95&nbsp;% of the calls are answered again and half of them in
 less than twice the usual time. A fallback text counts as a source, and not as answered.</p>]]
 

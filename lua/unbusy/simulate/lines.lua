@@ -23,6 +23,10 @@ function lines.open(path)
   return self
 end
 
+local function too_long(self)
+  return self:fault(("a line of more than %d bytes"):format(MOST))
+end
+
 --- The next line without its end (LF or CR LF); nil at the end of the file, or nil and a message.
 --- The second value is true where the line has no end.
 ---@return string? line, string|boolean|nil
@@ -32,13 +36,14 @@ function lines:next()
     if stop then
       local line = self.rest:sub(self.at, stop - 1)
       self.at, self.number = stop + 1, self.number + 1
+      if #line > MOST then return nil, too_long(self) end
       if line:byte(-1) == 13 then line = line:sub(1, -2) end
       return line, false
     end
     self.rest, self.at = self.rest:sub(self.at), 1
     if #self.rest > MOST then
       self.number = self.number + 1
-      return nil, self:fault(("a line of more than %d bytes"):format(MOST))
+      return nil, too_long(self)
     end
     local block = self.file:read(BLOCK)
     if not block then return self:last() end

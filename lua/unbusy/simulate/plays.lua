@@ -25,31 +25,27 @@ local TEXT = "A simulated answer."
 
 local function usage_of(usage, times)
   return { prompt_tokens = usage.prompt_tokens * times,
-    completion_tokens = usage.completion_tokens * times,
-    total_tokens = (usage.prompt_tokens + usage.completion_tokens) * times }
+    completion_tokens = usage.completion_tokens * times }
 end
 
+-- No more than is needed: each call decodes it.
 local function chat(usage)
-  return { id = "simulated", object = "chat.completion", choices = { { index = 0,
-    finish_reason = "stop", message = { role = "assistant", content = TEXT } } },
+  return { choices = { { finish_reason = "stop", message = { content = TEXT } } },
     usage = usage_of(usage, 1) }
 end
 
 local function completions(usage, count)
   local choices = {}
   for i = 1, count do choices[i] = { index = i - 1, finish_reason = "stop", text = TEXT } end
-  return { id = "simulated", object = "text_completion", choices = choices,
-    usage = usage_of(usage, count) }
+  return { choices = choices, usage = usage_of(usage, count) }
 end
 
 local function embeddings(usage, count)
   local list = {}
   for i = 1, count do
-    list[i] = { object = "embedding", index = i - 1, embedding = { 0.5, -0.5 } }
+    list[i] = { index = i - 1, embedding = { 0.5, -0.5 } }
   end
-  return { object = "list", data = list,
-    usage = { prompt_tokens = usage.prompt_tokens * count, completion_tokens = 0,
-      total_tokens = usage.prompt_tokens * count } }
+  return { data = list, usage = { prompt_tokens = usage.prompt_tokens * count } }
 end
 
 -- How many questions stand in a body: the items of its list, else one.
@@ -64,9 +60,8 @@ local function whole(value)
 end
 
 local function event(delta, finish, usage)
-  return "data: " .. json.encode { id = "simulated", object = "chat.completion.chunk",
-    choices = { { index = 0, delta = delta, finish_reason = finish or json.null } },
-    usage = usage } .. "\n\n"
+  return "data: " .. json.encode { choices = { { index = 0, delta = delta,
+    finish_reason = finish or json.null } }, usage = usage } .. "\n\n"
 end
 
 --- The pieces of a streamed answer: its head, its first piece, one of those between, the last.

@@ -74,10 +74,21 @@ end
 
 -- {== The callers =========================================================
 
--- A question that differs from others all along: LuaJIT looks at a few bytes of a long string when
--- it makes one, and those that are alike there get in each other's way.
-local function question(number)
-  return (("%07d "):format(number)):rep(8)
+local POOL = 4096 -- questions, where nobody can tell a repeated one
+
+-- A function that gives the request of a question's number. The text differs from others all
+-- along: LuaJIT looks at a few bytes of a long string when it makes one, and those that are alike
+-- there get in each other's way.
+local function requests_of(kind, model, forget)
+  local make, kept = bodies[kind], {}
+  return function(number)
+    if forget then number = number % POOL end
+    local request = kept[number]
+    if request then return request end
+    request = make(model, ("%07d "):format(number):rep(8))
+    if forget then kept[number] = request end
+    return request
+  end
 end
 
 -- One call, from the question to what became of it.
@@ -85,8 +96,8 @@ local function ask(self, i)
   local calls, record = self.calls, self.record
   local number = calls.questions and calls.questions[i] or i
   local began, target = self.now(), self.targets[calls.of[i]]
-  local reply, first, _, code, detail = self.ask(self.body(self.model, question(number)),
-    target and target.name, calls.streams ~= nil and calls.streams[i])
+  local reply, first, _, code, detail = self.ask(self.request(number), target and target.name,
+    calls.streams ~= nil and calls.streams[i])
   local now = self.now()
   record.totals[i], record.firsts[i] = now - began, first - began
   record.sources[i] = reply and reply.source or "failed"
@@ -207,11 +218,12 @@ local function build(trace, what, options, o)
   end
   return { world = w, loop = w.loop, now = w.now, ups = ups, calls = o.calls, arrived = 0, open = 0,
     idle = {}, targets = trace.targets, client = contestant.client, ask = contestant.ask,
-    body = bodies[trace.calls.kind], model = trace.calls.model, ended = o.ended,
+    ended = o.ended, request = requests_of(trace.calls.kind, trace.calls.model,
+      not contestant.client.cache and trace.calls.questions == 0),
     record = { totals = {}, firsts = {}, sources = {}, codes = {}, samples = {} } }
 end
 
-local PAUSE = 400 -- of the collector: a run leaves little behind and makes much
+local PAUSE = 1000 -- of the collector: a run leaves little behind and makes much
 
 local function go(self, width)
   local before = collectgarbage("setpause", PAUSE)
