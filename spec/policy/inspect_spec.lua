@@ -3,8 +3,10 @@ local batch_rules = require "unbusy.batching.rules"
 local codes = require "unbusy.codes"
 local decisions = require "unbusy.policy.decisions"
 local inspect = require "unbusy.policy.inspect"
+local policy = require "unbusy.policy"
 local pools = require "unbusy.pools"
 local samples = require "unbusy.policy.samples"
+local tokens = require "unbusy.policy.tokens"
 local world = require "spec.support.world"
 
 local NAME = "mine.lua"
@@ -42,7 +44,7 @@ describe("a policy that is looked at", function()
   end)
 
   it("may be any that is shipped, and any batch rule", function()
-    for _, name in ipairs(require("unbusy.policy").names) do
+    for _, name in ipairs(policy.names) do
       local report = inspect.file(name)
       assert.same({}, lines(report.problems), name)
       assert.same({}, lines(report.notes), name)
@@ -315,6 +317,29 @@ return policy]])
         lines(report.notes)[1])
       assert_one("^4: split: it ran too long", rule("return {}", "while true do end"))
     end)
+  end)
+
+  it("never makes the look itself fail: shipped ones that were changed by chance", function()
+    local r = require("spec.support.random").new(3)
+    local lists, words_of, loaded = {}, { "nil", "0/0", "{}", "-1", "''", "now", "true", "1e9" }, 0
+    for i, name in ipairs(policy.names) do
+      local file = assert(io.open(policy.path(name), "rb"))
+      lists[i] = tokens.of(file:read "*a")
+      file:close()
+    end
+    for _ = 1, 3000 do
+      local words = {}
+      for i, token in ipairs(r:pick(lists)) do words[i] = token.text end
+      for _ = 1, r:int(3) do
+        local at, other = r:int(#words), r:pick(lists)
+        words[at] = r:pick { "", words[r:int(#words)], other[r:int(#other)].text, r:pick(words_of) }
+      end
+      local text = table.concat(words, " ")
+      local ok, report = pcall(inspect.text, text, NAME)
+      assert.is_true(ok, text .. "\n" .. tostring(report))
+      if report.functions[1] then loaded = loaded + 1 end
+    end
+    assert.is_true(loaded > 100, loaded)
   end)
 
   it("that decides nothing is told so", function()
