@@ -57,9 +57,9 @@ describe("batches in plain Lua", function()
   end)
 
   it("leave no task behind where the main thread is the last to wait", function()
-    local client, c = h.new { batch = { rule = "embeddings", max = 2, window = 5 } }, nil
+    local client = h.new { batch = { rule = "embeddings", max = 2, window = 5 } }
+    local c = unbusy.canceller()
     up:programme { reset = true, capacity = 0, queue = 10 }
-    c = unbusy.canceller()
     unbusy.spawn(function() client:embed({ model = "m", input = "a" }, { deadline = 0.05 }) end)
     unbusy.spawn(function()
       while up:counts().queued == 0 do unbusy.sleep(0.01) end
