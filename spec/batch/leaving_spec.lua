@@ -115,6 +115,21 @@ describe("a member of a batch", function()
     w:assert_clean()
   end)
 
+  it("is not sent where it is cancelled in the moment in which the batch is", function()
+    local w, c, codes = new { batch = { rule = "embeddings", max = 3 } }, unbusy.canceller(), {}
+    w.loop.run(function()
+      for i = 1, 3 do
+        w.loop.spawn(function()
+          codes[i] = select(3, embed(w, "t" .. i, i == 1 and { cancel = c } or nil)) or "ok"
+        end)
+      end
+      w.loop.spawn(function() c:cancel() end)
+    end)
+    assert.same({ "cancelled", "ok", "ok" }, codes)
+    assert.same({ "t2", "t3" }, (batching.texts(w.log[1].request)))
+    w:assert_clean()
+  end)
+
   it("ends with its task", function()
     for _, moment in ipairs { 0.01, 1 } do
       local w = new { after = 5 }

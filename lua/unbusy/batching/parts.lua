@@ -36,7 +36,7 @@ end
 local function present(self)
   local out = {}
   for _, m in ipairs(self.members) do
-    if not m.gone and not m.outcome then out[#out + 1] = m end
+    if not m.gone and not m.call.stopped and not m.outcome then out[#out + 1] = m end
   end
   return out
 end
@@ -66,18 +66,11 @@ function part:target()
   return try and try.target
 end
 
--- The tries that were made for a member: its own, and those of the batches it was in.
-local function tries_of(self, m)
-  local out = copy(m.before)
-  for _, try in ipairs(self.call and self.call.tries or self.tries) do out[#out + 1] = try end
-  return out
-end
-
 --- What its members' calls know of the tries that are made for them.
 ---@param m table member
 function part:show_tries(m)
   local c = self.call
-  m.call.tries = tries_of(self, m)
+  m.call.tries = copy(c and c.tries or self.tries)
   if c and c.trace then m.call.trace = c.trace end
 end
 
