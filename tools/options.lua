@@ -100,7 +100,7 @@ function tables.options()
     titled("`unbusy.new { … }`", client, [[targets retry breaker limiter budget queue clocks
       upstream_stream fallback]]),
     titled("`targets = { { … }, … }`", target, [[name url key keys account models provider priority
-      weight price]]),
+      weight pool reserve price]]),
     titled("`targets[i].price = { … }`", target.price.fields, "input cached output"),
     titled("`targets[i].limits = { … }`", target.limits.fields),
     titled("`targets[i].tls = { … }`", target.tls.fields, "ca ca_path cert key"),
@@ -119,7 +119,7 @@ function tables.options()
     titled("`gateway.keys = { { … }, … }`", client.gateway.fields.keys.each.fields,
       "key name calls tokens"),
     titled("`client:chat(request, { … })`, and of every other call", config.call,
-      "deadline priority target clocks"),
+      "deadline priority target pool language clocks"),
     titled("`client:pass({ … }, options)`", config.pass, "method path headers body"),
     titled("`client:batch(requests, { … })`, beside the options of a call", more_than(
       batch_list.schema, config.call), "at_once deadline model"),

@@ -6,9 +6,10 @@ local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
 local gateway_options = require "unbusy.gateway.options"
 local core = require "unbusy.core"
-local json = require "unbusy.json"
+local fallback_options = require "unbusy.fallback.options"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
+local pools = require "unbusy.pools"
 local region = require "unbusy.region"
 local providers = require "unbusy.providers"
 
@@ -59,6 +60,10 @@ config.target = {
     doc = "sent as bearer token; by default <NAME>_API_KEY of the environment" },
   keys = { type = "list", each = { type = "string" }, doc = "several keys of one account" },
   account = { type = "string", doc = "what the provider limits; the name by default" },
+  pool = { type = "string", default = pools.DEFAULT,
+    doc = "a group of targets, which a call or a fallback may name" },
+  reserve = { type = "boolean", default = false,
+    doc = "asked only where its pool (or it itself) is named" },
   priority = { type = "whole", default = 1, min = 1, max = 1000, doc = "lower is asked first" },
   weight = { type = "number", min = 0, max = 1e6,
     doc = "share among targets of one priority; 1 when others have one" },
@@ -122,7 +127,9 @@ config.client = {
       .. "one; private by default" },
   upstream_stream = { type = "boolean", default = false,
     doc = "ask for streams and assemble them, so that queue and start show" },
-  fallback = { type = "string|table", doc = "the last resort: a text, or `{ text =, status = }`" },
+  fallback = { type = "string|table", doc = "what stands in where no answer comes: a text, "
+    .. "a reply, another model or pool, the last good answer, or a list of these "
+    .. "(docs/fallback.md)" },
   policy = { type = "string|table",
     doc = "what decides: a name, the path of a Lua file, or a table of functions" },
   loop = { type = "string|table", one_of = { "tasks", "cqueues", "luv", "nginx" },
@@ -139,6 +146,9 @@ config.call = {
   priority = { type = "string", one_of = { "interactive", "normal", "batch" }, default = "normal",
     doc = "place in the waiting line" },
   target = { type = "string", doc = "this target only" },
+  pool = { type = "string", doc = "this pool only" },
+  language = { type = "string|table", doc = "of the caller, for the fallback: a tag (`zh`, "
+    .. "`pt-BR`) or a list of them, the best first; guessed by default" },
   headers = { type = "table",
     doc = "more request headers: \"name: value\" lines, or name = value" },
   raw = { type = "string",
@@ -167,11 +177,6 @@ config.pass = {
   path = { type = "string", required = true, doc = "below the target's URL, with its query" },
   headers = { type = "table", doc = "as in the options of every call" },
   body = { type = "string", doc = "sent as it is" },
-}
-
-local fallback = {
-  text = { type = "string", required = true },
-  status = { type = "whole", default = 200, min = 200, max = 599 },
 }
 
 -- {== Targets =============================================================
@@ -245,6 +250,17 @@ local function check_texts(t, where, level)
   end
 end
 
+-- A pool's name is said in messages, too.
+local function check_pool(t, where, level)
+  if t.pool == "" or #t.pool > 64 then
+    error(where .. ".pool: 1 to 64 characters expected", level + 1)
+  end
+  check_text(t.pool, where .. ".pool", level + 1)
+  if t.reserve and t.pool == pools.DEFAULT then
+    error(where .. ".reserve: a pool's name expected with it", level + 1)
+  end
+end
+
 local function fill_target(t, where, level)
   if t.name == "" or #t.name > 64 then
     error(where .. ".name: 1 to 64 characters expected", level + 1)
@@ -262,6 +278,7 @@ local function fill_target(t, where, level)
     error(where .. ".batch: a path that starts with / expected", level + 1)
   end
   fill_keys(t, where, level + 1)
+  check_pool(t, where, level + 1)
   t.account = t.account or t.name
   t.proxy = t.proxy == false and "" or type(t.proxy) == "string" and t.proxy or nil
 end
@@ -274,6 +291,9 @@ local function fill_targets(targets, level)
       error(("unbusy: targets[%d].name: '%s' is taken"):format(i, t.name), level + 1)
     end
     seen[t.name] = true
+  end
+  if #pools.of(targets).ordinary == 0 then
+    error("unbusy: targets: every one is a reserve", level + 1)
   end
 end
 
@@ -341,6 +361,13 @@ local function read_batch(given, level)
   return list
 end
 
+-- The plan that the option is.
+local function read_fallback(o, level)
+  local known = { pools = pools.of(o.targets), cache = o.cache ~= false }
+  local plan, message = fallback_options.read(o.fallback, known)
+  return plan or error("unbusy: " .. message, level + 1)
+end
+
 --- Checks a client's options and fills them in; raises at the line of the caller's caller.
 ---@param given table|string options, or the path of a Lua file that returns them
 function config.read(given)
@@ -356,13 +383,7 @@ function config.read(given)
   try_part(limiter, o.limiter, level)
   o.batch = read_batch(o.batch, level)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end
-  if type(o.fallback) == "string" then o.fallback = { text = o.fallback } end
-  if o.fallback then
-    o.fallback = options.check(fallback, o.fallback, "unbusy: fallback", level + 1)
-    if not json.is_utf8(o.fallback.text) then
-      error("unbusy: fallback: a text in UTF-8 expected", level)
-    end
-  end
+  if o.fallback then o.fallback = read_fallback(o, level) end
   return o
 end
 

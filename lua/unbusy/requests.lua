@@ -205,7 +205,7 @@ local function with_extra(call, base)
   for name, value in pairs(base) do request[name] = value end
   if asks_for_range(call) then lines[#lines + 1] = "accept-encoding: identity" end
   if call.trace then
-    local parent, state = trace.lines(call.trace, #call.tries + 1)
+    local parent, state = trace.lines(call.trace, call:tries_made() + 1)
     lines[#lines + 1] = parent
     lines[#lines + 1] = state
   end

@@ -15,15 +15,27 @@ local some = answers.some
 local left_out = { stream = true, stream_options = true, user = true,
   safety_identifier = true, prompt_cache_key = true }
 
+-- Where the call wants to be answered: the target's name, a table for a pool, or false. Where
+-- another model is asked in place of the first one, its answer is that model's, though a policy may
+-- find that the question is the same.
+local function asked_of(call, request)
+  local target, pool = call.options.target, call.options.pool
+  if call.again and request and request.model ~= call.model then
+    return { target = target, pool = pool, model = call.model }
+  end
+  return target or pool and { pool = pool } or false
+end
+
 --- The key of a call; nil when its request cannot be written as JSON. A call that names its target
---- has a key of its own: it wants that target's answer. So have clients of other servers, though
---- they may be called the same, and calls with other headers.
+--- has a key of its own: it wants that target's answer. So has one that names its pool, or was
+--- sent there since nobody else answered. So have clients of other servers, though they may be
+--- called the same, and calls with other headers.
 ---@param call table
 ---@param request table? what counts as the question; the call's request by default
 ---@return userdata? key
 function stored.key(call, request)
   return (cache.key_without(left_out, call.client.sources, call.kind,
-    call.options.target or false, call.extra and headers.asked_with(call.extra) or false,
+    asked_of(call, request), call.extra and headers.asked_with(call.extra) or false,
     request or call.request))
 end
 

@@ -122,9 +122,10 @@ function parts.paid(call, next, failure)
   return answer, message, code, detail
 end
 
-local function in_pool(t, options)
-  return (not options.target or t.name == options.target)
-    and (not options.pool or t.pool == options.pool)
+local function target_of(client, name)
+  for _, t in ipairs(client.targets) do
+    if t.name == name then return t end
+  end
 end
 
 local function serves(t, now)
@@ -133,9 +134,10 @@ end
 
 --- Is there a target with a batch endpoint that this call may ask?
 function parts.has_endpoint(call)
-  local now = call.loop.now()
-  for _, t in ipairs(call.client.targets) do
-    if serves(t, now) and in_pool(t, call.options) then return true end
+  local now, only = call.loop.now(), call.options.target
+  if only then return serves(target_of(call.client, only), now) end
+  for _, t in ipairs(call:targets()) do
+    if serves(t, now) then return true end
   end
   return false
 end
@@ -205,12 +207,6 @@ local function length_of(value)
   local sum = 0
   for _, item in next, type(value) == "table" and value or {} do sum = sum + length_of(item) end
   return sum
-end
-
-local function target_of(client, name)
-  for _, t in ipairs(client.targets) do
-    if t.name == name then return t end
-  end
 end
 
 -- Each answer's usage, where the answers do not say it themselves.

@@ -4,9 +4,11 @@
 --     x-unbusy-priority: batch        place in the waiting line: interactive, normal, batch
 --     x-unbusy-cache: no              neither read nor kept; "refresh"; or seconds to keep it for
 --     x-unbusy-target: backup         this target only
+--     accept-language: zh-CN,en;q=0.8 of what stands in for an answer
 local config = require "unbusy.config"
 local errors = require "unbusy.gateway.errors"
 local headers = require "unbusy.headers"
+local language = require "unbusy.fallback.language"
 local options = require "unbusy.options"
 
 local controls = {}
@@ -74,6 +76,21 @@ local function forwarded(ctx, for_many)
   return lines, count
 end
 
+-- The same browsers say the same again and again.
+local accepted, kept = {}, 0
+local MOST, LONG = 1000, 256 -- headers that are kept, and the longest of them
+
+local function languages_of(header)
+  local known = accepted[header]
+  if known ~= nil then return known or nil end
+  local tags = language.accepted(header)
+  if type(header) == "string" and #header <= LONG then
+    if kept >= MOST then accepted, kept = {}, 0 end
+    accepted[header], kept = tags or false, kept + 1
+  end
+  return tags
+end
+
 --- The options for the call that a request asks for, or for its many calls.
 ---@param ctx table
 ---@param for_many boolean?
@@ -85,6 +102,8 @@ function controls.read(ctx, for_many)
   local lines, count = forwarded(ctx, for_many)
   if count > 0 then given.headers = lines end
   if ctx.gateway.options.trace and not for_many then given.trace = true end
+  local header = ctx.headers["accept-language"]
+  if header then given.language = languages_of(header) end
   return given
 end
 

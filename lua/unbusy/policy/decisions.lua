@@ -18,7 +18,7 @@
 --
 -- A check gives true and what is decided (checked, tables copied); or false: let the built-in
 -- decision be taken; or nil and what is wrong.
-local json = require "unbusy.json"
+local fallback_options = require "unbusy.fallback.options"
 local plain = require "unbusy.policy.plain"
 
 local decisions = {}
@@ -181,18 +181,15 @@ local function split(value, _, _, _, requests)
   return copied(value, VALUES)
 end
 
-local function fallback(value)
+-- What it is, and the plan that it makes, see `unbusy.fallback.options`. Without a call any pool
+-- and model may be, and no word of a prompt is in it.
+local function fallback(value, _, call)
   if value == nil then return false end
-  if type(value) == "string" and not json.is_utf8(value) then
-    return nil, "a text in UTF-8 expected"
-  end
-  if type(value) == "string" or value == false then return true, value end
-  if type(value) ~= "table" then return wants("a text, a table or false", value) end
-  local ok, copy = copied(value)
-  if ok and type(copy.text) == "string" and not json.is_utf8(copy.text) then
-    return nil, "text: UTF-8 expected"
-  end
-  return ok, copy
+  if value == false then return true, false end
+  local plan, message = fallback_options.read(value,
+    { pools = call and call.client.pools, cache = true, discreet = call ~= nil })
+  if not plan then return nil, message end
+  return true, type(value) == "table" and plain.lenient(value) or value, plan
 end
 
 --- The codes that a script may give a try.

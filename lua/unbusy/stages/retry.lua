@@ -14,7 +14,7 @@ local facts = require "unbusy.policy.facts"
 -- The targets that this call may still ask: those it has not ruled out.
 local function open_targets(call)
   local only, left = call.options.target, {}
-  for _, t in ipairs(call.client.targets) do
+  for _, t in ipairs(only and call.client.targets or call:targets()) do
     if call:may_ask(t.name) and (not only or only == t.name) then left[#left + 1] = t end
   end
   return left
@@ -160,7 +160,7 @@ end
 local function give_permit(call, good)
   local permit = call.permit
   if not permit then return end
-  call.permit = nil
+  call.permit = false
   call:release(permit)
   permit.give(good)
 end
@@ -183,7 +183,7 @@ local function prepare(call, code, detail)
     give_permit(call, true)
     return false, "the deadline is too near to try again"
   end
-  call:emit("retry", { number = #call.tries + 1, attempts = call.client.retry.attempts,
+  call:emit("retry", { number = call:tries_made() + 1, attempts = call.client.retry.attempts,
     seconds = seconds, code = code, target = detail.target })
   if seconds > 0 then call:sleep(seconds) end
   return true
@@ -216,6 +216,7 @@ local function attempt(call, next)
     return try_again(call, next, tried - 1, failed.message, failed.code, failed.detail)
   end
   local reply, message, code, detail = next(call)
+  if call.permit then give_permit(call, reply ~= nil) end -- of one that is asked again
   if reply then return reply end
   return try_again(call, next, tried, message, code, detail)
 end
@@ -230,7 +231,7 @@ return function(next)
     call.counted = true
     local reply, message, code, detail = attempt(call, next)
     call.counted = false
-    budget:finish(reply and #call.tries == 1 and "ok" or "fail")
+    budget:finish(reply and call:tries_made() == 1 and "ok" or "fail")
     return reply, message, code, detail
   end
 end
