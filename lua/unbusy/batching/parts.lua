@@ -44,7 +44,7 @@ end
 --- One of its members has left. When none is there any more, nobody needs the answer.
 function part:left()
   local c = not self.done and self.call
-  if c and not present(self)[1] and c.loop.now() < c.deadline then c:abort "cancelled" end
+  if c and not present(self)[1] then c:abort "cancelled" end
 end
 
 --- Is none of its members there any more, while it is still under way?
