@@ -16,8 +16,8 @@ queue.__index = queue
 function queue.new(given)
   return setmetatable({
     size = given.size, max_wait = given.max_wait, waits = given.waits,
-    gates = given.gates, common = given.common, models = {}, model_count = 0, look_at = math.huge, usual = {},
-    count = 0, -- the list itself is the array part
+    gates = given.gates, common = given.common, models = {}, model_count = 0, usual = {},
+    look_at = math.huge, count = 0, -- the list itself is the array part
   }, queue)
 end
 

@@ -79,8 +79,8 @@ end
 function reply.of_member(call, whole, answer, about)
   local started = whole.times.start
   local self = setmetatable({ source = "batch", target = whole.target, status = whole.status,
-    headers = copy(whole.headers), cost = cost.of(answer.usage, about.price), tries = #call.tries,
-    batch = { size = about.size, index = about.index },
+    headers = copy(whole.headers), cost = cost.of(answer.usage, about.price),
+    tries = call:tries_made(), batch = { size = about.size, index = about.index },
     times = times(call, started, call.loop.now()), ended = true }, reply)
   take_answer(self, answer)
   self.model = answer.model or whole.model

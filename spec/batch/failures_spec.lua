@@ -164,6 +164,12 @@ describe("a batch that fails", function()
     end
   end)
 
+  it("takes nothing from the budget for good where requests were wrong", function()
+    local w = new { whole = function() return INVALID end }
+    for _ = 1, 5 do ask(w, "embed", many(16)) end
+    assert.equal(500, w.client:status().budget.tokens)
+  end)
+
   it("is asked with fewer at once where the answer did not come whole", function()
     local w = new { options = { retry = { attempts = 2 } }, whole = function(texts)
       if #texts > 4 then

@@ -115,6 +115,21 @@ describe("a member of a batch", function()
     w:assert_clean()
   end)
 
+  it("is not sent where it is cancelled in the moment in which the batch is", function()
+    local w, c, codes = new { batch = { rule = "embeddings", max = 3 } }, unbusy.canceller(), {}
+    w.loop.run(function()
+      for i = 1, 3 do
+        w.loop.spawn(function()
+          codes[i] = select(3, embed(w, "t" .. i, i == 1 and { cancel = c } or nil)) or "ok"
+        end)
+      end
+      w.loop.spawn(function() c:cancel() end)
+    end)
+    assert.same({ "cancelled", "ok", "ok" }, codes)
+    assert.same({ "t2", "t3" }, (batching.texts(w.log[1].request)))
+    w:assert_clean()
+  end)
+
   it("ends with its task", function()
     for _, moment in ipairs { 0.01, 1 } do
       local w = new { after = 5 }
@@ -199,6 +214,32 @@ describe("a member of a batch", function()
     for i = 1, 3 do assert.equal("echo: t" .. i, said(out[i][1])) end
     assert.same({ 3, 1, 1, 1 }, sizes(w))
     w:assert_clean()
+  end)
+
+  -- As nginx does with what belongs to a request that has ended.
+  it("finds its own way when the call for all is ended without a word", function()
+    local w = new { after = 5 }
+    local out = {}
+    w.loop.run(function()
+      for i = 1, 3 do
+        w.loop.spawn(function() out[i] = { embed(w, "t" .. i) } end)
+      end
+      w.loop.sleep(1)
+      local merged
+      for c in pairs(w.client.calls) do merged = c.merged and c or merged end
+      merged:leave()
+    end)
+    for i = 1, 3 do assert.equal("echo: t" .. i, said(out[i][1])) end
+    assert.same({ 3, 1, 1, 1 }, sizes(w))
+    w:assert_clean()
+  end)
+
+  it("has its whole time counted where nothing has come: the target hears of it", function()
+    local w = batching.world { batch = { rule = "embeddings", window = 1 }, after = 7,
+      options = { clocks = { total = 5 }, retry = false } }
+    local out = ask(w, "embed", { "a", "b" })
+    assert.same({ "timeout", "timeout" }, { out[1].code, out[2].code })
+    assert.equal(1, w.client:status().targets[1].breaker.failures)
   end)
 
   it("finds its own way where the loop has no room for a task", function()

@@ -48,6 +48,29 @@ describe("a policy's batch", function()
     w:assert_clean()
   end)
 
+  it("may say itself what each answer has used", function()
+    local price = { input = 1e6, output = 1e6 }
+    local w = new(functions { split = function(body)
+      local out = {}
+      for i, item in ipairs(body.data) do
+        out[i] = { data = { item }, usage = { prompt_tokens = i, total_tokens = i } }
+      end
+      return out
+    end }, { targets = { a = { price = price } } })
+    local out = ask(w, "embed", many(3))
+    for i = 1, 3 do
+      assert.same({ i, i }, { out[i].reply.usage.prompt_tokens, out[i].reply.cost })
+    end
+    w = new(functions(), { targets = { a = { price = price } } }) -- else the batch's is shared
+    out = ask(w, "embed", { "a", "bbb", "cc" })
+    local sum = 0
+    for i, tokens in ipairs { 1, 3, 2 } do
+      assert.equal(tokens, out[i].reply.usage.prompt_tokens)
+      sum = sum + out[i].reply.cost
+    end
+    assert.near(6 + 9, sum, 1e-9)
+  end)
+
   it("comes before the client's rules, which are asked where it says nothing", function()
     local w = new(functions { batch = function(request)
       if request.model == "m" then return { key = "k", max = 2 } end

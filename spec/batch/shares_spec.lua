@@ -37,6 +37,17 @@ describe("the shares of a batch's usage", function()
       completion_tokens_details = { reasoning_tokens = 3 } }, list[1])
   end)
 
+  it("are of no more cached tokens than there are", function()
+    local list = shares.of({ prompt_tokens = 6, completion_tokens = 2, total_tokens = 8,
+      prompt_tokens_details = { cached_tokens = 100 },
+      completion_tokens_details = { reasoning_tokens = 100 } }, { 1, 1 }, { 1, 1 })
+    for i = 1, 2 do
+      assert.same({ 3, 1, 4, 3, 1 }, { list[i].prompt_tokens, list[i].completion_tokens,
+        list[i].total_tokens, list[i].prompt_tokens_details.cached_tokens,
+        list[i].completion_tokens_details.reasoning_tokens })
+    end
+  end)
+
   it("are none of what is none", function()
     for _, usage in ipairs { false, "x", { 1, 2 } } do
       assert.is_nil(shares.of(usage, { 1 }, { 1 }))

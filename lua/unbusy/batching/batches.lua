@@ -114,7 +114,7 @@ end
 
 local function add(self, call, request)
   local m = setmetatable({ call = call, batch = self, request = request, event = call.loop.event(),
-    before = call.tries, gone = false, outcome = false, part = false }, member)
+    gone = false, outcome = false, part = false }, member)
   call:hold(m) -- before it is a member: whatever raises from now on, it leaves
   table.insert(self.members, m)
   return m

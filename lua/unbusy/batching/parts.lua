@@ -36,7 +36,7 @@ end
 local function present(self)
   local out = {}
   for _, m in ipairs(self.members) do
-    if not m.gone and not m.outcome then out[#out + 1] = m end
+    if not m.gone and not m.call.stopped and not m.outcome then out[#out + 1] = m end
   end
   return out
 end
@@ -44,7 +44,7 @@ end
 --- One of its members has left. When none is there any more, nobody needs the answer.
 function part:left()
   local c = not self.done and self.call
-  if c and not present(self)[1] and c.loop.now() < c.deadline then c:abort "cancelled" end
+  if c and not present(self)[1] then c:abort "cancelled" end
 end
 
 --- Is none of its members there any more, while it is still under way?
@@ -66,18 +66,11 @@ function part:target()
   return try and try.target
 end
 
--- The tries that were made for a member: its own, and those of the batches it was in.
-local function tries_of(self, m)
-  local out = copy(m.before)
-  for _, try in ipairs(self.call and self.call.tries or self.tries) do out[#out + 1] = try end
-  return out
-end
-
 --- What its members' calls know of the tries that are made for them.
 ---@param m table member
 function part:show_tries(m)
   local c = self.call
-  m.call.tries = tries_of(self, m)
+  m.call.tries = copy(c and c.tries or self.tries)
   if c and c.trace then m.call.trace = c.trace end
 end
 
@@ -129,6 +122,12 @@ function parts.paid(call, next, failure)
   return answer, message, code, detail
 end
 
+local function target_of(client, name)
+  for _, t in ipairs(client.targets) do
+    if t.name == name then return t end
+  end
+end
+
 local function serves(t, now)
   return t.batch and (t.batch_aside_until or 0) <= now
 end
@@ -136,8 +135,9 @@ end
 --- Is there a target with a batch endpoint that this call may ask?
 function parts.has_endpoint(call)
   local now, only = call.loop.now(), call.options.target
-  for _, t in ipairs(only and call.client.targets or call:targets()) do
-    if serves(t, now) and (not only or t.name == only) then return true end
+  if only then return serves(target_of(call.client, only), now) end
+  for _, t in ipairs(call:targets()) do
+    if serves(t, now) then return true end
   end
   return false
 end
@@ -207,12 +207,6 @@ local function length_of(value)
   local sum = 0
   for _, item in next, type(value) == "table" and value or {} do sum = sum + length_of(item) end
   return sum
-end
-
-local function target_of(client, name)
-  for _, t in ipairs(client.targets) do
-    if t.name == name then return t end
-  end
 end
 
 -- Each answer's usage, where the answers do not say it themselves.
