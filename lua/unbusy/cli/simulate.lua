@@ -39,7 +39,7 @@ simulate.options = {
 function simulate.sections()
   return {
     { "Examples:", "  unbusy simulate default deepseek --trace examples/traces/outage.csv\n"
-      .. "  unbusy simulate ./mine.lua --compare default --trace outage.csv --html outage.html" },
+      .. "  unbusy simulate ./mine.lua --trace outage.csv --html outage.html" },
     { "Exit status:", arguments.columns {
       { "0", "simulated" },
       { "1", "the page cannot be written, or a fault of unbusy itself" },

@@ -4,7 +4,8 @@
 --
 -- * a row of load: the call came `seconds` before the line's `time`;
 -- * a row of observation for its last try, where a target answered or failed;
--- * for each try before that a row that says 503: that it failed is known, and no more.
+-- * for each try before that a row that says 503, where the log knows of one target only: that it
+--   failed is known, and no more. Of several targets it is not known which one failed.
 --
 -- The log says neither when tries began nor how long they took: they are spread evenly over the
 -- time that the call did not wait for a place. What was refused before it was a call (a wrong
@@ -98,6 +99,7 @@ local function add_call(rows, record, at)
   local before = (seconds - queued - last) / math.max(tries - 1, 1)
   for i = 1, tries - 1 do
     add(rows, at + queued + (i - 1) * before, record.target, 0, 503, 0)
+    rows[#rows].is_guess = true
   end
   if status then add(rows, at + seconds - last, record.target, 0, status, last) end
 end
@@ -117,6 +119,8 @@ local function take_line(state, text)
     return "more than a trace may hold: take a part"
   end
   state.calls = state.calls + 1
+  state.target = state.target or record.target
+  if record.target and record.target ~= state.target then state.several = true end
   add_call(state.rows, record, unix_time(record.time) - record.seconds)
 end
 
@@ -129,14 +133,25 @@ local function in_order(a, b)
   return a.order < b.order
 end
 
+-- The rows; without those of earlier tries, where it is not known who was asked.
+local function without_guesses(state)
+  if not state.several then return state.rows end
+  local out = {}
+  for _, row in ipairs(state.rows) do
+    if not row.is_guess then out[#out + 1] = row end
+  end
+  return out
+end
+
 -- The rows as a trace, whose time begins with the first.
 local function traced(path, state, o)
-  table.sort(state.rows, in_order)
-  local made, start = trace.new(path), state.rows[1].at
-  if state.rows[#state.rows].at - start > trace.MOST_SECONDS then
+  local rows = without_guesses(state)
+  table.sort(rows, in_order)
+  local made, start = trace.new(path), rows[1].at
+  if rows[#rows].at - start > trace.MOST_SECONDS then
     return nil, ("%s: more than %d seconds: take a part"):format(path, trace.MOST_SECONDS)
   end
-  for _, row in ipairs(state.rows) do
+  for _, row in ipairs(rows) do
     trace.add(made, row.at - start, row.target and trace.index(made, row.target) or 0, row.arrival,
       row.status, row.latency)
   end

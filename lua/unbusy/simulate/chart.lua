@@ -109,22 +109,23 @@ local function seconds(value)
   return ("%.4g s"):format(value)
 end
 
---- The line below rows: the trouble marked, and the times at both its ends and at the end.
+--- The lines below rows: the trouble marked, and the times at both its ends and at the end.
 ---@param from number? share of the width at which it begins
 ---@param to number? where it ends
 ---@param times table { from =, to =, last = } seconds
+---@return string[]
 function chart.axis(from, to, times, style)
   local s, indent = signs[style], (" "):rep(chart.LABEL)
   local last = seconds(times.last)
-  if not from then return indent .. chart.pad(last, chart.WIDTH, true) end
+  if not from then return { indent .. chart.pad(last, chart.WIDTH, true) } end
   local left = math.min(math.floor(from * chart.WIDTH), chart.WIDTH - 2)
   local wide = math.max(2, math.floor(to * chart.WIDTH + 0.5) - left)
   local mark = (" "):rep(left) .. s.left .. s.dash:rep(wide - 2) .. s.right
   local words = ("trouble: %s to %s"):format(seconds(times.from), seconds(times.to))
   local room = chart.WIDTH - #last - 1
   local at = math.max(0, math.min(left, room - #words))
-  return indent .. mark .. "\n" .. indent
-    .. chart.pad((" "):rep(at) .. words, chart.WIDTH - #last) .. last
+  return { indent .. mark,
+    indent .. chart.pad((" "):rep(at) .. words, chart.WIDTH - #last) .. last }
 end
 
 -- }========================================================================

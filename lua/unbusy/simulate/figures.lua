@@ -250,9 +250,18 @@ local function usual_seconds(trace, by_rows)
   return most
 end
 
+-- Are those who came in this window answered as usual? One of ten or more may go without.
+local function is_well(column, slow)
+  local calls, answered = column.calls, column.answered
+  if calls == 0 then return true end
+  local enough = answered >= GOOD * calls or calls >= 10 and answered >= calls - 1
+  return enough and quantile(column.totals, 0.5) <= slow
+end
+
 --- Seconds from the end of the trouble to where calls are answered as usual: three windows in a row
---- in which 95 % of those that arrive are answered, half of them in less than twice the usual
---- time. Nil when that does not come before the trace ends, 0 when it never was otherwise.
+--- in which 95 % of those that arrive are answered (or all but one of ten or more), half of them
+--- in less than twice the usual time. Nil when that does not come before the trace ends, 0 when it
+--- never was otherwise.
 ---@param record table
 ---@param calls table
 ---@param trace table
@@ -267,9 +276,7 @@ function figures.recovery(record, calls, trace, trouble, by_rows)
   local columns = figures.columns(record, calls, width, count)
   local slow, row = SLOW * usual_seconds(trace, by_rows), 0
   for k = floor(trouble.to / width + 1e-9) + 1, count do
-    local c = columns[k]
-    local well = c.calls == 0 or c.answered >= GOOD * c.calls and quantile(c.totals, 0.5) <= slow
-    row = well and row + 1 or 0
+    row = is_well(columns[k], slow) and row + 1 or 0
     if row == IN_A_ROW then return max((k - IN_A_ROW) * width - trouble.to, 0) end
   end
 end

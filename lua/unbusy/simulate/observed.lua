@@ -2,19 +2,23 @@
 --
 -- The trace is cut into windows of a second or more. In each:
 --
--- * places: where calls were refused (429, 503, 529, or no connection and no answer at all), as
---   many as were in service when that happened, on average; elsewhere as many as the target was
---   ever seen to serve at once;
+-- * places: where calls were refused (429, 503, 529), as many as were in service when that
+--   happened, on average; none, where nothing came but status 0; elsewhere as many as a while ago,
+--   or as were in service now; and where it has refused nobody for long, as many as it was ever
+--   seen to serve;
 -- * what refusals look like: the status that came most often, after its usual time;
 -- * seconds of service: one of those of the answers of this window (of the last twenty, where there
 --   are fewer), by chance;
--- * other failures: their share of all that was let in.
+-- * other failures: their share of all that was let in. Status 0 (nothing came) is one of them
+--   where it came sooner than answers did; where a caller has waited for longer, it says nothing.
 --
 -- A window without rows is as the one before. A target that is described in the header does what
 -- the header says, and nothing of this.
 local observed = {}
 
 local WINDOWS, LEAST, FEW = 200, 1, 20
+local WHILE = 30 -- seconds for which what refusals have shown is held to be true
+local USUAL_MOST = 0.99 -- share of the moments: a log's times are rounded, and overlap by chance
 
 local busy_status = { [429] = true, [503] = true, [529] = true }
 
@@ -43,21 +47,27 @@ local function steps_of(trace, index)
   return steps
 end
 
--- A function that says how many are in service at a time; asked in the order of time. And the most
--- there ever were.
-local function counter(steps)
-  local i, now, most, n = 1, 0, 0, 0
-  for _, step in ipairs(steps) do
+-- As many as there ever were, but for a moment here and there.
+local function most_of(steps)
+  local seen, n = {}, 0
+  for i, step in ipairs(steps) do
     n = n + step.by
-    most = math.max(most, n)
+    seen[i] = n
   end
+  table.sort(seen)
+  return seen[math.max(1, math.ceil(USUAL_MOST * #seen))] or 0
+end
+
+-- A function that says how many are in service at a time; asked in the order of time.
+local function counter(steps)
+  local i, now = 1, 0
   return function(at)
     while steps[i] and steps[i].at <= at do
       now = now + steps[i].by
       i = i + 1
     end
     return now
-  end, most
+  end
 end
 
 -- }========================================================================
@@ -65,10 +75,16 @@ end
 -- {== Windows =============================================================
 
 local function new_window(at)
-  return { at = at, good = {}, refused = 0, in_service = 0, by_status = {}, rows = 0 }
+  return { at = at, good = {}, refused = 0, in_service = 0, most = 0, slowest = 0,
+    by_status = {} }
 end
 
 local function note_failure(window, status, latency)
+  window.failures = window.failures or {}
+  table.insert(window.failures, { status = status, latency = latency })
+end
+
+local function count_failure(window, status, latency)
   local seen = window.by_status[status]
   if not seen then
     seen = { status = status, count = 0, seconds = 0 }
@@ -78,9 +94,10 @@ local function note_failure(window, status, latency)
 end
 
 local function note_row(window, status, latency, in_service)
-  window.rows = window.rows + 1
+  window.most = math.max(window.most, in_service)
   if is_good(status) then
     window.good[#window.good + 1] = latency
+    window.slowest = math.max(window.slowest, latency)
     return
   end
   note_failure(window, status, latency)
@@ -113,6 +130,11 @@ end
 -- The failures of a window, the most frequent first; of equal ones the lower status.
 local function failures_of(window)
   local list = {}
+  for _, f in ipairs(window.failures or {}) do
+    local is_patience = f.status == 0 and #window.good > 0 and f.latency > window.slowest
+    if not is_patience then count_failure(window, f.status, f.latency) end
+  end
+  window.failures = nil
   for _, seen in pairs(window.by_status) do list[#list + 1] = seen end
   table.sort(list, function(a, b)
     if a.count ~= b.count then return a.count > b.count end
@@ -130,58 +152,63 @@ local function means_full(window, seen)
   return busy_status[seen.status] or seen.status == 0 and #window.good == 0
 end
 
--- How many places, what refusals look like, and the faults of those let in.
-local function judged(window, most)
-  local refusal, faults, let_in = nil, {}, #window.good
-  for _, seen in ipairs(failures_of(window)) do
+-- What refusals look like, the faults of those let in, and whether nothing came at all.
+local function judged(window)
+  local refusal, faults, let_in, is_dead = nil, {}, #window.good, false
+  local failures = failures_of(window)
+  for _, seen in ipairs(failures) do
     if not means_full(window, seen) then let_in = let_in + seen.count end
   end
-  local dead = false
-  for _, seen in ipairs(failures_of(window)) do
+  for _, seen in ipairs(failures) do
     if means_full(window, seen) then
       refusal = refusal or as_failure(seen)
-      dead = dead or seen.status == 0
+      is_dead = is_dead or seen.status == 0
     else
       faults[#faults + 1] = as_failure(seen, seen.count / let_in)
     end
   end
-  local capacity = most
-  if window.refused > 0 then
-    capacity = math.floor(window.in_service / window.refused + 0.5)
-  elseif dead then
-    capacity = 0
-  end
-  return capacity, refusal, faults
+  return refusal, faults, is_dead
+end
+
+-- How many places; `known` is what refusals have shown last: { at =, places = }.
+local function places_of(window, most, known, is_dead)
+  if window.refused > 0 then return math.floor(window.in_service / window.refused + 0.5), true end
+  if is_dead then return 0, true end
+  if known.at and window.at - known.at <= WHILE then return math.max(window.most, known.places) end
+  return math.max(window.most, most)
 end
 
 -- The last `FEW` answers up to and with this window, or all of its own where those are more.
 local function recent(window, before)
   local good = window.good
-  if #good >= FEW then return good, good end
+  if #good >= FEW then return good end
   local out = {}
   for i = math.max(1, #before - (FEW - #good) + 1), #before do out[#out + 1] = before[i] end
   for _, seconds in ipairs(good) do out[#out + 1] = seconds end
-  return out, out
+  return out
 end
 
-local function phase_of(window, most, values, refusal_before)
-  local capacity, refusal, faults = judged(window, most)
-  refusal = refusal or refusal_before
+local function phase_of(window, most, values, known)
+  local refusal, faults, is_dead = judged(window)
+  local capacity, is_shown = places_of(window, most, known, is_dead)
+  if is_shown then known.at, known.places = window.at, capacity end
+  refusal = refusal or known.refusal
+  known.refusal = refusal
   return { at = window.at, capacity = capacity, queue = 0, queue_sign = "silent",
     keepalive_every = 1, when_full = refusal, faults = faults, writing = 0,
-    latency = #values > 0 and { kind = "sampled", values = values } or 1 }, refusal
+    latency = #values > 0 and { kind = "sampled", values = values } or 1 }
 end
 
 local function estimate(trace, index)
   local span = trace.times[trace.rows]
-  local in_service, most = counter(steps_of(trace, index))
-  local list = windows_of(trace, index, math.max(LEAST, span / WINDOWS), in_service)
-  local phases, before = {}, {}
-  local refusal = { status = 503, latency = 0 }
-  local values
+  local steps = steps_of(trace, index)
+  local most = math.max(most_of(steps), 1)
+  local list = windows_of(trace, index, math.max(LEAST, span / WINDOWS), counter(steps))
+  local phases, values = {}, {}
+  local known = { refusal = { status = 503, latency = 0 } }
   for i, window in ipairs(list) do
-    values, before = recent(window, before)
-    phases[i], refusal = phase_of(window, math.max(most, 1), values, refusal)
+    values = recent(window, values)
+    phases[i] = phase_of(window, most, values, known)
   end
   if phases[1] then phases[1].at = 0 end
   return phases

@@ -30,10 +30,10 @@ p { margin: 4px 0 10px; max-width: 74ch; }
   padding: 12px 14px; margin: 10px 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: 6px 10px; text-align: right; white-space: nowrap;
+th, td { padding: 6px 8px; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--grid); }
 tbody tr:last-child > * { border-bottom: 0; }
-th { font-weight: 600; color: var(--soft); font-size: .84rem; vertical-align: bottom; }
+th { font-weight: 600; color: var(--soft); font-size: .78rem; vertical-align: bottom; }
 th:first-child, tbody th { text-align: left; color: var(--ink); font-size: inherit;
   position: sticky; left: 0; background: var(--card); max-width: 190px; overflow: hidden;
   text-overflow: ellipsis; }

@@ -41,10 +41,11 @@ local function of_config(trace, given)
   local out = {}
   if type(given) ~= "table" or #given == 0 then return nil, "targets: a list expected" end
   for i, t in ipairs(given) do
-    local index = type(t) == "table" and trace.by_name[t.name]
+    if type(t) ~= "table" then return nil, ("targets[%d]: a table expected"):format(i) end
+    local index = trace.by_name[t.name]
     if not index then
       return nil, ("targets[%d]: '%s' does not stand in the trace: a header line says what it does")
-        :format(i, tostring(type(t) == "table" and t.name))
+        :format(i, tostring(t.name))
     end
     out[i] = simulated(t, index)
     out[i].price = out[i].price or trace.targets[index].price

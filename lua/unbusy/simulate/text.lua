@@ -4,6 +4,8 @@ local figures = require "unbusy.simulate.figures"
 
 local text = {}
 
+local MOST_NAME = 30 -- columns of a client's name in a sentence
+
 -- {== The table ===========================================================
 
 -- A share as text, never rounded up: 99.96 % is not 100 %.
@@ -37,9 +39,9 @@ local function rows_of(report, style)
 end
 
 local LEGEND = {
-  "  p50, p99: until the answer is whole; first: until its first byte, of half of them;",
-  "  calls: upstream calls for each call; cost: of 1000 answers; recovered: after the",
-  "  end of the trouble.",
+  "  p50, p99: until the answer is whole; first: until its first byte, for half of",
+  "  them; calls: upstream calls for each call; cost: of 1000 answers; recovered:",
+  "  after the end of the trouble.",
 }
 
 -- }========================================================================
@@ -167,8 +169,8 @@ end
 
 local function breaker_chart(report, c, style)
   local m = marks[style]
-  local out = { ("Breakers of %s (%s closed, %s half open, %s open)"):format(c.name, m[1], m[2],
-    m[3]) }
+  local out = { ("Breakers of %s (%s closed, %s half open, %s open)"):format(
+    chart.cut(c.name, MOST_NAME, style), m[1], m[2], m[3]) }
   for _, name in ipairs(report.targets) do
     out[#out + 1] = breaker_row(report, c, name, style)
   end
@@ -191,23 +193,23 @@ local function list_of(counts)
   return table.concat(out, ", ")
 end
 
-local function sources(c)
+local function sources(c, style)
   local failures = next(c.failures) and (" (%s)"):format(list_of(c.failures)) or ""
-  return ("  %s: %s%s"):format(c.name, list_of(c.sources), failures)
+  return ("  %s: %s%s"):format(chart.cut(c.name, MOST_NAME, style), list_of(c.sources), failures)
 end
 
 -- What a policy's script did wrong, so that the built-in decision was taken.
-local function faults(c)
+local function faults(c, style)
   if not next(c.policy_faults) then return nil end
-  return ("  %s: its script failed: %s (%s)"):format(c.name, list_of(c.policy_faults),
-    c.last_fault or "no word of it")
+  return ("  %s: its script failed: %s (%s)"):format(chart.cut(c.name, MOST_NAME, style),
+    list_of(c.policy_faults), c.last_fault or "no word of it")
 end
 
 local function head(report)
   local t, trouble = report.trace, report.trouble
   local what = trouble and ("trouble from %.4g s to %.4g s%s"):format(trouble.from, trouble.to,
     trouble.open and ", the end" or "") or "no trouble"
-  return ("%s: %d calls in %.4g s, %s (seed %d)"):format(t.path, report.calls.n, report.span, what,
+  return t.path, ("  %d calls in %.4g s; %s; seed %d"):format(report.calls.n, report.span, what,
     report.seed)
 end
 
@@ -222,13 +224,14 @@ end
 ---@param style "utf8"|"ascii"
 ---@return string[]
 function text.lines(report, style)
-  local out = { head(report), "" }
+  local path, what = head(report)
+  local out = { path, what, "" }
   join(out, chart.table(rows_of(report, style)))
   join(out, LEGEND)
   for _, part in ipairs { load_chart, answer_chart, wait_chart } do
     out[#out + 1] = ""
     join(out, part(report, style))
-    out[#out + 1] = axis(report, style)
+    join(out, axis(report, style))
   end
   for _, c in ipairs(report.clients) do
     if c.kind == "policy" then
@@ -239,8 +242,8 @@ function text.lines(report, style)
   out[#out + 1] = ""
   out[#out + 1] = "Where the answers came from, and why there was none"
   for _, c in ipairs(report.clients) do
-    out[#out + 1] = sources(c)
-    out[#out + 1] = faults(c)
+    out[#out + 1] = sources(c, style)
+    out[#out + 1] = faults(c, style)
   end
   return out
 end
