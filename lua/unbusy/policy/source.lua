@@ -17,8 +17,8 @@ local function unknown(name)
     near and (", did you mean '%s'?"):format(near) or "")
 end
 
--- The functions of a policy's table, or what is wrong with it. What is no function and has no
--- name of one is the script's own affair.
+-- The functions of a policy's table, or what is wrong with it, and the line. What is no function
+-- and has no name of one is the script's own affair.
 local function functions_of(t)
   local out = {}
   for _, name in ipairs(decisions.names) do
@@ -29,7 +29,9 @@ local function functions_of(t)
     out[name] = f
   end
   for name, value in next, t do
-    if type(value) == "function" and not decisions.check[name] then return nil, unknown(name) end
+    if type(value) == "function" and not decisions.check[name] then
+      return nil, unknown(name), debug.getinfo(value, "S").linedefined
+    end
   end
   return out
 end
@@ -58,12 +60,13 @@ function source.of_text(text, name, world)
     return nil, ("%s: a table of functions expected, got %s"):format(name,
       result == nil and "nothing" or "a " .. type(result))
   end
-  local functions, wrong = functions_of(result)
-  if not functions then return nil, ("%s: %s"):format(name, wrong) end
+  local functions, wrong, line = functions_of(result)
+  if not functions then return nil, ("%s:%s %s"):format(name, line and line .. ":" or "", wrong) end
   return functions
 end
 
---- The functions of the program's own table.
+--- The functions of the program's own table. On LuaJIT, what they call may be compiled, and is
+--- then not stopped.
 ---@param t table
 ---@return table<string, function>? functions, string? message
 function source.of_table(t)
