@@ -20,8 +20,8 @@ function source.unknown(name)
     near and (", did you mean '%s'?"):format(near) or "")
 end
 
--- The functions of a policy's table, or what is wrong with it. What is no function and has no
--- name of one is the script's own affair.
+-- The functions of a policy's table, or what is wrong with it, and the line. What is no function
+-- and has no name of one is the script's own affair.
 local function functions_of(t)
   local out = {}
   for _, name in ipairs(decisions.names) do
@@ -33,7 +33,7 @@ local function functions_of(t)
   end
   for name, value in next, t do
     if type(value) == "function" and not decisions.check[name] then
-      return nil, source.unknown(name)
+      return nil, source.unknown(name), debug.getinfo(value, "S").linedefined
     end
   end
   return out
@@ -71,12 +71,13 @@ end
 function source.of_text(text, name, world)
   local result, message = source.run(text, name, world)
   if not result then return nil, message end
-  local functions, wrong = functions_of(result)
-  if not functions then return nil, ("%s: %s"):format(name, wrong) end
+  local functions, wrong, line = functions_of(result)
+  if not functions then return nil, ("%s:%s %s"):format(name, line and line .. ":" or "", wrong) end
   return functions
 end
 
---- The functions of the program's own table.
+--- The functions of the program's own table. On LuaJIT, what they call may be compiled, and is
+--- then not stopped.
 ---@param t table
 ---@return table<string, function>? functions, string? message
 function source.of_table(t)
