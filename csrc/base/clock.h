@@ -1,5 +1,5 @@
 /*
-** clock.h: the two clocks. Parts never read them: time is handed to them.
+** clock.h: the clocks. Parts never read them: time is handed to them.
 **
 ** All times inside the core are microseconds in an int64_t: fine enough for
 ** a local server, wide enough for 292,000 years, and below 2^53 (what a
@@ -17,5 +17,8 @@ int64_t ub_clock_us (void);
 
 /* Wall time since 1970-01-01 00:00 UTC; an operator may set it back. */
 int64_t ub_clock_wall_us (void);
+
+/* What the calling thread has had of a processor; a system call. */
+int64_t ub_clock_used_us (void);
 
 #endif

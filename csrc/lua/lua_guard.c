@@ -4,20 +4,34 @@
 **   guarded(f) ── sets ──► allocator that counts · hook every STEP instructions
 **              ◄─ always ─ puts back what was there
 **
-** Memory is counted where it is taken, so that no single call of C (a long
-** string.rep, a table.concat) goes over the limit either: it gets none, and
-** Lua raises "not enough memory". Instructions are counted by the hook; a call
-** of C that takes long without memory is the one thing that nothing stops.
+** Instructions are counted by the hook. Memory is counted where it is taken, so
+** that no single call of C (a long string.rep, a table.concat) goes over the
+** limit either. What is taken also counts as work, since a text is copied with
+** each of its changes; and behind both stands a clock, for calls of C that take
+** long without memory. A single such call is the one thing that nothing stops.
 ** The function runs behind a C call, so nothing in it can yield.
 */
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/clock.h"
 #include "lua/lua_util.h"
 
-#define STEP 100     /* instructions between two looks */
-#define REFUSALS 16  /* of memory; each makes Lua 5.4 collect, and may be survived */
+#define STEP 100  /* instructions between two looks */
+#define COPIED 256  /* bytes that are taken and filled in the time of some instructions */
+#define LONGEST UB_SECOND_US  /* of a processor */
 #define DEPTH (1024 * 1024)  /* bytes of the C stack: LuaJIT itself would go on to its end */
+
+/*
+** The least block that is refused. On LuaJIT an error within an error for want
+** of memory may end the process, so there what is small is always given, and
+** the hook looks after the sum.
+*/
+#if UB_FFI
+#define REFUSED 65536
+#else
+#define REFUSED 1
+#endif
 
 typedef struct guard {
   lua_Alloc alloc;  /* what was there */
@@ -26,40 +40,26 @@ typedef struct guard {
   int mask, count;
   int64_t left;  /* instructions */
   int64_t taken, most, look_at;  /* bytes since the beginning */
-  int refused;  /* how often memory was */
+  int64_t ask_at, used;  /* when to ask how much of a processor it had; 0: not asked yet */
   uintptr_t floor;  /* of the C stack, at the beginning */
+  int refused, stopped;  /* memory was; it was */
 } guard;
 
 static void *measured (void *ud, void *block, size_t osize, size_t nsize) {
   guard *g = ud;
   int64_t more = (int64_t)nsize - (block != NULL ? (int64_t)osize : 0);
   void *result;
-  if (more > 0 && (g->taken + more > g->most || g->refused > REFUSALS)) {
-    g->refused++;
+  if (more >= REFUSED && g->taken + more > g->most) {
+    g->refused = 1;
     return NULL;
   }
   result = g->alloc(g->ud, block, osize, nsize);
-  if (result != NULL || nsize == 0)
+  if (result != NULL || nsize == 0) {
     g->taken += more;
+    g->left -= more > 0 ? more / COPIED : 0;
+  }
   return result;
 }
-
-/*
-** Lua 5.4 collects by itself when it gets no memory, LuaJIT does not: there
-** garbage would count that a large heap has no hurry to collect.
-*/
-#if UB_FFI
-static void look (lua_State *L, guard *g) {
-  int64_t half;
-  if (g->taken <= g->look_at)
-    return;
-  lua_gc(L, LUA_GCCOLLECT, 0);
-  half = (g->most - g->taken) / 2;
-  g->look_at = g->taken + (half > g->most / 8 ? half : g->most / 8);
-}
-#else
-#define look(L, g) ((void)(g))
-#endif
 
 /* The function that runs is told at its line. */
 static void fail_there (lua_State *L, lua_Debug *ar, const char *message) {
@@ -68,8 +68,41 @@ static void fail_there (lua_State *L, lua_Debug *ar, const char *message) {
   lua_error(L);
 }
 
+/*
+** Lua 5.4 collects by itself when it gets no memory, LuaJIT does not: there
+** garbage would count that a large heap has no hurry to collect.
+*/
+#if UB_FFI
+static void check_memory (lua_State *L, lua_Debug *ar, guard *g) {
+  int64_t half;
+  if (g->taken <= g->look_at)
+    return;
+  lua_gc(L, LUA_GCCOLLECT, 0);
+  half = (g->most - g->taken) / 2;
+  g->look_at = g->taken + (half > g->most / 8 ? half : g->most / 8);
+  if (g->taken <= g->most)
+    return;
+  g->refused = 1;
+  fail_there(L, ar, "not enough memory");
+}
+#else
+#define check_memory(L, ar, g) ((void)0)
+#endif
+
 static uintptr_t stack_place (void) {
   return (uintptr_t)__builtin_frame_address(0);
+}
+
+/*
+** Has it had the processor for too long? Asked when some time has gone by, of
+** which another process may have had the most.
+*/
+static int was_long (guard *g) {
+  int64_t used = ub_clock_used_us();
+  if (g->used == 0)
+    g->used = used - LONGEST / 10;
+  g->ask_at = ub_clock_us() + LONGEST / 10;
+  return used - g->used > LONGEST;
 }
 
 static void tick (lua_State *L, lua_Debug *ar) {
@@ -81,16 +114,22 @@ static void tick (lua_State *L, lua_Debug *ar) {
   }
   g = ud;
   g->left -= STEP;
+  if (ub_clock_us() > g->ask_at && was_long(g))
+    g->left = 0;
   if (g->left <= 0) {
+    g->stopped = 1;
     lua_sethook(L, tick, LUA_MASKCOUNT, 1);  /* whatever catches this is told again */
     fail_there(L, ar, "it ran too long");
   }
   if (g->floor - stack_place() > DEPTH)  /* string.gsub in a function that it calls */
     fail_there(L, ar, "C stack overflow");
-  look(L, g);
+  check_memory(L, ar, g);
 }
 
 static void begin (lua_State *L, guard *g) {
+  g->look_at = g->most / 2;
+  g->ask_at = ub_clock_us() + LONGEST / 10;
+  g->floor = stack_place();
   g->hook = lua_gethook(L);
   g->mask = lua_gethookmask(L);
   g->count = lua_gethookcount(L);
@@ -104,31 +143,35 @@ static void end (lua_State *L, const guard *g) {
   lua_sethook(L, g->hook, g->mask, g->count);
 }
 
+/* Push which limit ended it, or nil for an error of its own. */
+static void push_limit (lua_State *L, const guard *g, int status) {
+  if (g->stopped)
+    lua_pushliteral(L, "long");
+  else if (g->refused && status != 0)
+    lua_pushliteral(L, "memory");
+  else
+    lua_pushnil(L);
+}
+
 /*
 ** core.guarded(instructions, bytes, f, …) -> true, a, b (what f gave, two values)
 ** or false, error, "long" | "memory" | nil
 */
 static int guarded (lua_State *L) {
   guard g = {.left = (int64_t)luaL_checknumber(L, 1), .most = (int64_t)luaL_checknumber(L, 2)};
-  int status;
+  int status, good;
   luaL_checkany(L, 3);
-  g.look_at = g.most / 2;
-  g.floor = stack_place();
   begin(L, &g);
   status = lua_pcall(L, lua_gettop(L) - 3, 2, 0);
   end(L, &g);
-  lua_pushboolean(L, status == 0 && g.left > 0);
+  good = status == 0 && !g.stopped;
+  lua_pushboolean(L, good);
   lua_replace(L, 2);
-  if (status == 0 && g.left > 0)
+  if (good)
     return 3;
   lua_settop(L, status == 0 ? 2 : 3);  /* who swallows the error has no result */
   lua_settop(L, 3);
-  if (g.left <= 0)
-    lua_pushliteral(L, "long");
-  else if (g.refused > 0 && status == LUA_ERRMEM)
-    lua_pushliteral(L, "memory");
-  else
-    lua_pushnil(L);
+  push_limit(L, &g, status);
   return 3;
 }
 

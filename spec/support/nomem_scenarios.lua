@@ -107,11 +107,11 @@ end)
 local question = { messages = { { role = "user", content = "hi" } } }
 
 -- A client in virtual time; each run makes its call of a world of its own.
-local function in_a_world(script, ask)
+local function in_a_world(script, ask, options)
   return function()
     local world = require "spec.support.world"
     local function run()
-      local w = world.new { script = script(world) }
+      local w = world.new { script = script(world), options = options }
       local reply, message, code = ask(w)
       if not reply then return nil, message, code end
       w:assert_clean()
@@ -129,6 +129,14 @@ end, function(w)
   if reply then check(reply.text == "hello" and reply.source == "upstream", "another answer") end
   return reply, message, code
 end))
+
+scenario("a call under a policy", in_a_world(function(world)
+  return { a = { world.status(503) }, b = { world.good "hello" } }
+end, function(w)
+  local reply, message, code = w:chat()
+  if reply then check(reply.text == "hello" and reply.target == "b", "another answer") end
+  return reply, message, code
+end, { policy = "spec/policy/all.lua", cache = { entries = 10, bytes = 65536 } }))
 
 scenario("a stream", in_a_world(function(world)
   return { a = { world.words { "one", "two" } }, b = { world.words { "one", "two" } } }
