@@ -7,10 +7,10 @@ local headers = require "unbusy.headers"
 local plain = require "unbusy.policy.plain"
 local trace = require "unbusy.trace"
 
--- Of most calls, and so not in each of them.
-local call = { stopped = false, extra = false, path = false, policy = false, permit = false,
-  past = 0, again = false, stale_later = false, stale_key = false, failed = false, reads = false,
-  merged = false }
+-- Of most calls: not in each of them.
+local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
+  merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
+  stale_key = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients

@@ -44,12 +44,21 @@ local function part_options(part, given, clock)
   return out
 end
 
-local function build_retry(given)
+-- Numbers of 0 to 1: those of a seed, where there is one.
+local function chance_of(seed)
+  if not seed then return math.random end
+  local b = backoff.new { kind = "full", base = 1, factor = 1, cap = 1, seed = seed }
+  return function() return b:delay(1) end
+end
+
+local function build_retry(given, seed)
   if not given then
-    return { attempts = 1, max_wait = 120, jitter = 0, chance = math.random }
+    return { attempts = 1, max_wait = 120, jitter = 0, chance = chance_of(seed) }
   end
+  local o = part_options(backoff, given)
+  o.seed = seed
   return { attempts = given.attempts, max_wait = given.max_wait, jitter = given.jitter,
-    chance = math.random, backoff = backoff.new(part_options(backoff, given)) }
+    chance = chance_of(seed), backoff = backoff.new(o) }
 end
 
 local function build_permits(self, given)
@@ -67,8 +76,10 @@ end
 
 local function build_targets(self, o, clock)
   local accounts, targets = {}, {}
+  local breakers = part_options(breaker, o.breaker, clock)
+  if breakers then breakers.seed = o.seed end
   local traits = {
-    breaker = part_options(breaker, o.breaker, clock), on_open = o.breaker and o.breaker.on_open,
+    breaker = breakers, on_open = o.breaker and o.breaker.on_open,
     now = self.now, common = self.common, clock = clock, window = o.breaker and o.breaker.window,
     changed = function(t, old, new) self:state_changed(t, old, new) end,
     released = function()
@@ -124,7 +135,7 @@ function client.new(given)
   if lacks then error("unbusy: " .. lacks, 2) end
   local self = setmetatable({
     loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
-    retry = build_retry(o.retry), on_event = o.on_event, event_faults = 0,
+    retry = build_retry(o.retry, o.seed), on_event = o.on_event, event_faults = 0,
     upstream_stream = o.upstream_stream, calls = {},
     cache_temperature = o.cache and o.cache.temperature or nil,
   }, client)
@@ -187,6 +198,7 @@ local no_options = {}
 -- The call's options, checked; raises at the line that made the call.
 local function call_options(self, given, what)
   if given == nil then return no_options end
+  if config.is_trusted(given) then return given end
   local o = options.check(config.call, given, what, CALLER + 1)
   if o.target or o.pool then
     local message = place_fault(self, o)

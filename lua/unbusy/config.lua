@@ -136,6 +136,8 @@ config.client = {
     doc = "where calls wait, or a table of verbs; picked at each call by default" },
   gateway = { type = "table", optional = true, fields = gateway_options.schema,
     doc = "what `unbusy.gateway` makes of this client" },
+  seed = { type = "whole", min = 0, max = 2 ^ 53,
+    doc = "repeats what chance decides (pauses, open times); by default it is the system's" },
   on_event = { type = "function",
     doc = "sees every try, wait, refusal, retry, cut and change of state; must not wait" },
 }
@@ -169,6 +171,23 @@ config.call = {
   stale = { type = "boolean|number", min = 0, max = 1e9,
     doc = "false: no stale answer; a number: none older than so many seconds" },
 }
+
+-- The metatable of options of a call that our own code has made and checked: they are not checked
+-- and copied again at each call.
+local checked = {}
+
+--- Marks options of a call as checked.
+---@param given table
+---@return table given
+function config.trusted(given)
+  return setmetatable(given, checked)
+end
+
+---@param given table?
+---@return boolean
+function config.is_trusted(given)
+  return getmetatable(given) == checked
+end
 
 --- A request that is passed on.
 config.pass = {
@@ -354,18 +373,18 @@ local function fill_region(o, level)
   end
 end
 
-local function read_batch(given, level)
-  if given == true then error("unbusy: batch: a rule expected", level + 1) end
-  local list, message = batch_rules.read(given, "batch")
-  if not list then error("unbusy: " .. message, level + 1) end
-  return list
-end
-
 -- The plan that the option is.
 local function read_fallback(o, level)
   local known = { pools = pools.of(o.targets), cache = o.cache ~= false }
   local plan, message = fallback_options.read(o.fallback, known)
   return plan or error("unbusy: " .. message, level + 1)
+end
+
+local function read_batch(given, level)
+  if given == true then error("unbusy: batch: a rule expected", level + 1) end
+  local list, message = batch_rules.read(given, "batch")
+  if not list then error("unbusy: " .. message, level + 1) end
+  return list
 end
 
 --- Checks a client's options and fills them in; raises at the line of the caller's caller.

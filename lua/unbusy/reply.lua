@@ -5,11 +5,13 @@
 -- `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of
 -- the cache), `failure` (of a stale answer and of whatever stands in: what went wrong), `fallback`
 -- (what stands in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }),
--- `batch` (of an answer that came with others: { size =, index = }), `times` = { queued =, start =,
--- total = } in seconds: waiting for others and for a place, from sending the last try to its first
--- byte of answer, and the whole call.
+-- `batch` (of an answer that came with others: `size`, and which of them it was: `index`), `times`
+-- = { queued =, start =, total = } in seconds: waiting for others and for a place, from sending the
+-- last try to its first byte of answer, and the whole call.
+local answers = require "unbusy.providers.answers"
 local cost = require "unbusy.cost"
 local headers = require "unbusy.headers"
+local json = require "unbusy.json"
 local shape = require "unbusy.shape"
 local source = require "unbusy.source"
 
@@ -27,6 +29,25 @@ local function take_answer(self, answer)
   self.finish_reason = answer.finish
 end
 
+-- {== Answers that are not decoded =========================================
+
+local decoded = { text = true, reasoning = true, tool_calls = true, body = true }
+
+-- The class of replies whose bytes nobody has looked into: who asks for what is in them has them
+-- decoded, once.
+local undecoded = { __name = reply.__name }
+
+function undecoded.__index(self, name)
+  if not decoded[name] then return reply[name] end
+  local answer = answers.of(self.undecoded, (json.decode(self.raw)))
+  self.text, self.reasoning, self.tool_calls = answer.text, answer.reasoning, answer.tool_calls
+  self.body, self.undecoded = answer.body, nil
+  setmetatable(self, reply)
+  return self[name]
+end
+
+-- }========================================================================
+
 --- A whole answer of a target, which ends the try. Its header has been acted upon, and what it
 --- repeats of our secrets is masked only now.
 function reply.of_answer(call, try, answer)
@@ -40,7 +61,8 @@ function reply.of_answer(call, try, answer)
     finish_reason = answer.finish, usage = answer.usage,
     cost = cost.of(answer.usage, target.price),
     tries = call:tries_made(), times = times(call, try.start, now), ended = true,
-  }, reply)
+    undecoded = answer.undecoded,
+  }, answer.undecoded and undecoded or reply)
 end
 
 local function copy(t)

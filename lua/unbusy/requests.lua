@@ -26,13 +26,17 @@ local function edits_of(given, body)
   return edits
 end
 
-local once = { "model", "stream" } -- a server could take the first where we have read the last
+--- Members that may not come twice in bytes that are sent as they are: a server could take the
+--- first where we have read the last.
+requests.once = { "model", "stream" }
 
 -- The caller's own bytes, with no more changed than must be; nil where they are not JSON that could
 -- be changed.
 local function spliced(call, body)
+  local raw = call.options.raw
+  if body == call.request and call.options.raw_is_sound then return raw end
   local edits = edits_of(call.request, body)
-  return edits and json_fields.splice(call.options.raw, edits, once)
+  return edits and json_fields.splice(raw, edits, requests.once)
 end
 
 -- The request's path and its body's bytes for one model name; those of the try before where they

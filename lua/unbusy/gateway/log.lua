@@ -16,8 +16,8 @@ function log.record()
   return { time = false, id = false, key = false, method = false, path = false, kind = false,
     requests = false, failed = false, model = false, target = false, source = false,
     fallback = false, tries = false, status = false, code = false, queued = false, start = false,
-    seconds = false, prompt_tokens = false, completion_tokens = false, cost = false, trace = false,
-    upstream_id = false }
+    seconds = false, prompt_tokens = false, completion_tokens = false, cost = false,
+    trace = false, upstream_id = false }
 end
 
 local SHOWN = 256 -- bytes of a text that a client or a server has chosen
@@ -102,12 +102,20 @@ function log.failure(ctx, code, detail)
   if detail.trace then record.trace = detail.trace.id end
 end
 
+local second, time = 0, nil -- the time as it is written in the log, and of which second it is
+
+local function time_now()
+  local now = ngx.time()
+  if now ~= second then second, time = now, ngx.var.time_iso8601 end
+  return time
+end
+
 --- Writes it, at the request's end.
 ---@param ctx table
 function log.write(ctx)
   if ngx.var.unbusy_log == nil then return end
   local record = ctx.record
-  record.time, record.id = ngx.var.time_iso8601, ctx:id()
+  record.time, record.id = time_now(), ctx:id()
   record.method, record.path = ctx.method, ctx.path
   record.key, record.status = ctx.key.name, ctx.gone and 499 or ctx.status
   record.seconds = ctx.client.now() - ctx.began

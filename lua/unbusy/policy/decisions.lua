@@ -23,6 +23,9 @@ local plain = require "unbusy.policy.plain"
 
 local decisions = {}
 
+--- What a route is told of a name that no target has.
+decisions.NO_TARGET = "no target has that name"
+
 local LONGEST = 1e6 -- seconds of any wait
 local MOST = 10000  -- calls in one batch
 local VALUES = 4e6  -- in what a batch is split into: 2000 embeddings of 2000 numbers
@@ -70,11 +73,11 @@ local function hedge(value)
   return wants(WAIT .. " or nil", value)
 end
 
--- Those that may be named: what the script was given, and what the call has ruled out since.
+-- Those that may be named: all of the client's, since the call may have ruled out some. Not what
+-- the script was given, which it may have changed; only where no call asks.
 local function known_names(call, targets)
   local known = {}
-  for _, target in ipairs(targets) do known[target.name] = true end
-  for _, target in ipairs(call and call.client.targets or {}) do known[target.name] = true end
+  for _, target in ipairs(call and call.client.targets or targets) do known[target.name] = true end
   return known
 end
 
@@ -86,7 +89,7 @@ local function route(value, _, call, _, targets)
   local known = known_names(call, targets)
   for i, name in ipairs(list) do
     if type(name) ~= "string" then return wants(("a name at place %d"):format(i), name) end
-    if known[name] == nil then return nil, ("place %d: no target has that name"):format(i) end
+    if known[name] == nil then return nil, ("place %d: %s"):format(i, decisions.NO_TARGET) end
     if known[name] then out[#out + 1] = name end
     known[name] = false
   end
@@ -187,7 +190,8 @@ local function fallback(value, _, call)
   if value == nil then return false end
   if value == false then return true, false end
   local plan, message = fallback_options.read(value,
-    { pools = call and call.client.pools, cache = true, discreet = call ~= nil })
+    { pools = call and call.client.pools, cache = true,
+      discreet = call ~= nil and not call.is_sample })
   if not plan then return nil, message end
   return true, type(value) == "table" and plain.lenient(value) or value, plan
 end

@@ -4,6 +4,7 @@
 local answers = require "unbusy.providers.answers"
 local assembler = require "unbusy.providers.assembler"
 local errors = require "unbusy.providers.errors"
+local glance = require "unbusy.glance"
 local json = require "unbusy.json"
 local responses = require "unbusy.providers.responses"
 
@@ -114,13 +115,16 @@ local openai = {}
 --   gave up) lasting (the same server would say the same again)
 -- - `judge(kind, status, headers, body, hide)`: the same of a body of a success that is decoded. Of
 --   kind "batch", which has several answers in it, `read` and `judge` see only what concerns all
+-- - `glance(kind, text) -> answer | nil`: the same of a body with status 200, without decoding it:
+--   only finish, model and usage, and `undecoded` = kind; nil where `read` has to look. Left out
+--   where a provider has a `read` of its own
 -- - `assembler(kind, hide) -> a`: see `unbusy.providers.assembler` and `responses`
 ---@param own table name, host, and the functions that differ
 ---@return table provider
 function openai.new(own)
   return { name = own.name, host = own.host, request = own.request or request, copy = copy,
     url = own.url or url, headers = own.headers or headers, read = own.read or read,
-    judge = judge, assembler = new_assembler }
+    judge = judge, glance = not own.read and glance.of or nil, assembler = new_assembler }
 end
 
 local provider = openai.new { name = "openai", host = "api.openai.com" }

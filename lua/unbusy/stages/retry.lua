@@ -106,7 +106,8 @@ local function asked(call, code, detail, targets)
   local target = facts.target_of(call, try)
   if not call.policy:decides("retry", target) or #call.tries >= MOST_TRIES then return false end
   local told = facts.try(call, try, code, detail)
-  told.untried = has_untried(call, targets)
+  told.targets = #targets
+  told.untried = has_untried(call, targets) or has_other_key(call, code) == true
   return call.policy:ask(call, "retry", target, told)
 end
 
