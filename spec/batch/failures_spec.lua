@@ -73,6 +73,18 @@ describe("an item of a batch that fails", function()
     w:assert_clean()
   end)
 
+  it("is also a completion that was broken off for want of room", function()
+    local w = new { batch = "completions", whole = function(texts)
+      if #texts == 1 then return nil end
+      return { status = 200, body = '{"choices":[{"index":0,"text":"echo: t1","finish_reason":'
+        .. '"stop"},{"index":1,"text":"half","finish_reason":"insufficient_system_resource"}]}' }
+    end }
+    local out = ask(w, "complete", many(2))
+    assert_own(out)
+    assert.same({ "batch", "upstream" }, { out[1].reply.source, out[2].reply.source })
+    assert.equal(2, #w.log)
+  end)
+
   it("is not asked again where there are to be no second tries", function()
     local w = new { options = { retry = false }, item = function(text)
       if text == "t2" then return { message = "busy", code = "server_is_overloaded" } end

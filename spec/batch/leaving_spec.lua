@@ -154,6 +154,22 @@ describe("a member of a batch", function()
     end
   end)
 
+  it("is none where its task is to end: what it begins to clean up goes alone", function()
+    local w, source = new { batch = { rule = "embeddings", max = 2, window = 5 } }, nil
+    w.loop.run(function()
+      local task = w.loop.spawn(function()
+        pcall(w.loop.sleep, 100)
+        source = assert(embed(w, "last words")).source
+      end)
+      w.loop.spawn(function() assert(embed(w, "a", { deadline = 20 })) end)
+      w.loop.sleep(1)
+      w.loop.cancel(task)
+    end)
+    assert.equal("upstream", source)
+    assert.near(1, w.log[1].at, 1e-9)
+    w:assert_clean()
+  end)
+
   it("ends with the client", function()
     for _, moment in ipairs { 0.01, 1 } do
       local w = new { after = 5 }
