@@ -9,7 +9,7 @@ local measure = require "bench.support.measure"
 local run = require "unbusy.simulate.run"
 local setup = require "unbusy.simulate.setup"
 
-local GOAL = _VERSION == "Lua 5.4" and 15000 or 50000 -- calls a second
+local GOAL = _VERSION == "Lua 5.4" and 10000 or 50000 -- calls a second
 local TURNS = tonumber(os.getenv "UNBUSY_BENCH_TURNS") or 15
 local SECONDS = 1400 -- of simulated time
 

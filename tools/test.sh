@@ -142,7 +142,7 @@ sanitized_build() { # LUA
 
 # Without what takes long and runs little of the C: a tool, a crowd, a kill at each step.
 sanitized_specs() { # LUA
-  but='/(demo|cli|readme|signs|busyd|busyd_load)_spec|/cli/|_kill_spec'
+  but='/(demo|cli|readme|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate)/|_kill_spec'
   [ "$1" = lua5.4 ] || but="$but|/faults_spec|_model_spec|_processes_spec"
   other_specs | grep -v -E "$but"
 }
@@ -281,7 +281,7 @@ no_faults() { # LOG
 # What runs in processes of its own is out of the helper's reach, and a crowd takes hours.
 collector_specs() {
   other_specs |
-    grep -v -E '/(demo|cli|readme|busyd|busyd_load|faults|engine_leaving)_spec|/cli/' | sort
+    grep -v -E '/(demo|cli|readme|docs_simulator|busyd|busyd_load|faults|engine_leaving)_spec|/(cli|simulate)/' | sort
 }
 
 collector() {

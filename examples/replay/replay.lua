@@ -1,7 +1,7 @@
 --- How far the simulator is from real calls: a piece of a trace, simulated, and then made over HTTP
 --- to busy upstreams, each time with the same client. Minutes pass in seconds.
 --
---     lua5.4 examples/replay/replay.lua --from 60 --to 240 --speed 10
+--     lua5.4 examples/replay/replay.lua --from 70 --to 150 --speed 5
 local arguments = require "unbusy.cli.arguments"
 local both = require "examples.replay.both"
 local simulate = require "unbusy.simulate"
@@ -13,9 +13,9 @@ local command = { name = "replay", usage = "[options]", most = 0, expects = "opt
 command.options = {
   { name = "trace", value = "FILE", type = "string", default = "examples/traces/outage.csv",
     doc = "one whose header says what its targets do" },
-  { name = "from", value = "S", type = "number", default = 60, min = 0, doc = "the piece begins" },
-  { name = "to", value = "S", type = "number", default = 240, above = 0, doc = "the piece ends" },
-  { name = "speed", value = "N", type = "number", default = 10, min = 1, max = 20,
+  { name = "from", value = "S", type = "number", default = 70, min = 0, doc = "the piece begins" },
+  { name = "to", value = "S", type = "number", default = 150, above = 0, doc = "the piece ends" },
+  { name = "speed", value = "N", type = "number", default = 5, min = 1, max = 20,
     doc = "so many times as fast" },
   { name = "every", value = "N", type = "whole", default = 1, min = 1, max = 1000,
     doc = "of so many calls one is made" },

@@ -50,6 +50,17 @@ describe("the text of a report", function()
     assert.matches("naive: upstream 160, failed 80 %(busy 80%)", lines)
   end)
 
+  it("tells of several seeds", function()
+    local r = assert(simulate.compare(outage "a", { { name = "none" } }, { seeds = 3 }))
+    local lines = table.concat(text.lines(r, "utf8"), "\n")
+    assert.matches("\nWith 3 seeds: least, middle and most of each\n.-\n  none +%d+%.%d  %d",
+      lines)
+    local data = json.decode(report.json(r))
+    assert.equal(3, data.seeds)
+    assert.is_number(data.clients[1].spread.availability.middle)
+    assert.is_truthy(html.page(r):find("<h2>With 3 seeds</h2>", 1, true))
+  end)
+
   it("says what a policy's script did wrong", function()
     local r = compare("a", { { name = "x", policy = { retry = function() return "soon" end } } })
     assert.matches("x: its script failed: retry %d+ %(", table.concat(text.lines(r, "utf8"), "\n"))

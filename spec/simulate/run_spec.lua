@@ -60,6 +60,22 @@ describe("a simulation", function()
     assert.not_equal(report.json(one), report.json(other))
   end)
 
+  it("tells how far chance moves the figures, with several seeds", function()
+    local t = assert(generate.new { kind = "outage", seconds = 60 })
+    local by, r = meet(t, NONE, { seeds = 3, seed = 5 })
+    assert.equal(3, r.seeds)
+    local single = {}
+    for i = 1, 3 do single[i] = meet(t, NONE, { seed = 4 + i }).naive.availability end
+    assert.equal(single[1], by.naive.availability)
+    table.sort(single)
+    local s = by.naive.spread
+    assert.same(single, { s.availability.least, s.availability.middle, s.availability.most })
+    assert.is_true(s.availability.least < s.availability.most)
+    assert.same({ 1, 1 }, { s.calls_each.least, s.calls_each.most })
+    assert.is_table(by.none.spread.cost_per_1000)
+    assert.is_nil(meet(t, NONE).none.spread)
+  end)
+
   it("asks once without unbusy, and five times in the loop", function()
     local dead = traced({ { target = "a", capacity = 0 } }, { 0, 1, 2 })
     local by = meet(dead)

@@ -25,6 +25,8 @@ simulate.options = {
     doc = "a Lua file that returns the options of unbusy.new; its targets stand in the trace" },
   { name = "seed", value = "N", type = "whole", min = 0, max = 2 ^ 31,
     doc = "other chance; the trace's own" },
+  { name = "seeds", value = "N", type = "whole", min = 1, max = 100,
+    doc = "run with so many seeds, and say how far chance moves the figures" },
   { name = "deadline", value = "SECONDS", type = "number", above = 0, max = 1e6,
     doc = "that a caller waits; the trace's own" },
   { name = "stream", value = "SHARE", type = "number", min = 0, max = 1,
@@ -103,7 +105,7 @@ end
 
 local function compare(simulation, trace, values)
   local given = { config = config_of(values), seed = values.seed, observed = values.observed,
-    deadline = values.deadline, stream = values.stream }
+    deadline = values.deadline, stream = values.stream, seeds = values.seeds }
   local report, message = simulation.compare(trace, policies_of(values), given)
   if not report then error({ status = USAGE, message = message }, 0) end
   return report

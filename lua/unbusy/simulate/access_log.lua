@@ -143,6 +143,15 @@ local function without_guesses(state)
   return out
 end
 
+-- Who has answered or failed, by name; of the others nothing is known but that they were asked.
+local function seen_in(rows)
+  local seen = {}
+  for _, row in ipairs(rows) do
+    if row.status then seen[row.target] = true end
+  end
+  return seen
+end
+
 -- The rows as a trace, whose time begins with the first.
 local function traced(path, state, o)
   local rows = without_guesses(state)
@@ -151,9 +160,11 @@ local function traced(path, state, o)
   if rows[#rows].at - start > trace.MOST_SECONDS then
     return nil, ("%s: more than %d seconds: take a part"):format(path, trace.MOST_SECONDS)
   end
+  local seen = seen_in(rows)
+  if not next(seen) then return nil, path .. ": no target has answered in it" end
   for _, row in ipairs(rows) do
-    trace.add(made, row.at - start, row.target and trace.index(made, row.target) or 0, row.arrival,
-      row.status, row.latency)
+    trace.add(made, row.at - start, seen[row.target] and trace.index(made, row.target) or 0,
+      row.arrival, row.status, row.latency)
   end
   made.remarks = { ("%d calls of a gateway's log"):format(state.calls) }
   if state.left_out > 0 then

@@ -58,6 +58,23 @@ local function row(report, i, c)
     seconds(c.first.p50), c.calls_each, c.refused, amount(c.cost_per_1000), recovered(report, c))
 end
 
+-- Of several seeds: least, middle and most of what was answered.
+local function spread(report)
+  if not report.seeds then return "" end
+  local rows = {}
+  for i, c in ipairs(report.clients) do
+    local a, n = c.spread.availability, c.spread.calls_each
+    rows[i] = ("<tr><th><bdi>%s</bdi></th><td>%s</td><td>%s</td><td>%s</td>"
+      .. "<td>%.2f to %.2f</td></tr>"):format(escape(c.name), percent(a.least), percent(a.middle),
+      percent(a.most), n.least, n.most)
+  end
+  return ('<h2>With %d seeds</h2><p class="soft">The same calls, other chance in the servers and '
+    .. 'the clients.</p><div class="card scroll"><table><thead><tr><th>client</th>'
+    .. "<th>answered at least</th><th>middle</th><th>at most</th>"
+    .. "<th>upstream calls<br>for each call</th></tr></thead><tbody>%s</tbody></table></div>")
+    :format(report.seeds, table.concat(rows))
+end
+
 local function comparison(report)
   local rows = {}
   for i, c in ipairs(report.clients) do rows[i] = row(report, i, c) end
@@ -308,7 +325,7 @@ function html.page(report)
   local title = report.trace.path:match "[^/]+$" or report.trace.path
   if not json.is_utf8(title) then title = title:gsub("[\128-\255]+", "?") end
   local out = { TOP:format(escape(title .. ": unbusy simulate"), style.css, escape(title),
-    escape(intro(report))), comparison(report), EXPLAINED, '<div class="card">',
+    escape(intro(report))), comparison(report), EXPLAINED, spread(report), '<div class="card">',
     load_plot(page, report), share_plot(page, report), wait_plot(page, report), "</div>",
     "<h2>Each client</h2>" }
   for i, c in ipairs(report.clients) do out[#out + 1] = client(page, report, c, i == 1) end

@@ -68,25 +68,64 @@ local function run_all(t, list, options, o)
   return records
 end
 
+-- What is told of several seeds.
+local SPREAD = { "availability", "calls_each", "cost_per_1000" }
+
+-- Least, middle and most of a figure; nil where one of them is not known.
+local function spread_of(values, count)
+  local sorted = {}
+  for i = 1, count do sorted[i] = values[i] end
+  if #sorted < count then return nil end
+  table.sort(sorted)
+  return { least = sorted[1], middle = sorted[math.ceil(count / 2)], most = sorted[count] }
+end
+
+-- The same calls under other seeds: other chance in the servers and in the clients. How far it
+-- moves the figures of each client is written beside them.
+local function add_spread(report, list, options, o, seeds)
+  local seen = {}
+  for i, c in ipairs(report.clients) do
+    seen[i] = {}
+    for _, name in ipairs(SPREAD) do seen[i][name] = { c[name] } end
+  end
+  for n = 2, seeds do
+    local records, message = run_all(report.trace, list, options, { seed = o.seed + n - 1,
+      calls = o.calls, observed = o.observed })
+    if not records then return nil, message end
+    for i, record in ipairs(records) do
+      local f = figures.of(record, o.calls.n)
+      for _, name in ipairs(SPREAD) do seen[i][name][n] = f[name] end
+    end
+  end
+  for i, c in ipairs(report.clients) do
+    c.spread = {}
+    for _, name in ipairs(SPREAD) do c.spread[name] = spread_of(seen[i][name], seeds) end
+  end
+  report.seeds = seeds
+  return report
+end
+
 --- Lets policies meet a trace, one after the other, and the two clients without unbusy after them.
 ---@param t table of `simulate.read`
 ---@param policies table[] { name =, policy = nil for the built-in decisions }
 ---@param given table? { config = options of `unbusy.new`, seed =, observed = go by the rows alone,
---- deadline = seconds a caller waits, stream = share of the calls }
+--- deadline = seconds a caller waits, stream = share of the calls, seeds = run with so many }
 ---@return table? report { trace, seed, trouble, width, count, calls, capacity, clients (the
 --- figures of each, with `record` and `columns`) }, string? message
 function simulate.compare(t, policies, given)
   given = given or {}
   t.calls.deadline, t.calls.stream = given.deadline or t.calls.deadline,
     given.stream or t.calls.stream
+  local fault = trace.fault(t)
+  if fault then return nil, fault end
   local options, message = setup.options(t, given.config)
   if not options then return nil, message end
   local seed, span = given.seed or t.seed, figures.span(t)
   local o = { seed = seed, calls = run.calls(t, seed), observed = given.observed,
     width = math.max(span, t.calls.deadline / 2) / LOOKS }
-  local records
-  records, message = run_all(t, contestants(policies), options, o)
-  if not records then return nil, message end
+  local list = contestants(policies)
+  local records, why = run_all(t, list, options, o)
+  if not records then return nil, why end
   local report = { trace = t, seed = seed, span = span, width = o.width, calls = o.calls,
     count = math.ceil(horizon(span, records) / o.width - 1e-9), targets = target_names(t),
     trouble = figures.trouble(t, o.calls, o.observed), clients = {} }
@@ -97,6 +136,7 @@ function simulate.compare(t, policies, given)
     f.record, f.columns = record, figures.columns(record, o.calls, o.width, report.count)
     report.clients[i] = f
   end
+  if (given.seeds or 1) > 1 then return add_spread(report, list, options, o, given.seeds) end
   return report
 end
 

@@ -59,9 +59,9 @@ function lines:last()
   return line, true
 end
 
---- A message about the line that was read last.
+--- A message about the line that was read last; what it repeats of the file is made printable.
 function lines:fault(message)
-  return ("%s:%d: %s"):format(self.path, self.number, message)
+  return ("%s:%d: %s"):format(self.path, self.number, (message:gsub("[%z\1-\31\127]", "?")))
 end
 
 --- Closes the file.

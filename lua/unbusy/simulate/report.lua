@@ -90,6 +90,15 @@ local function over_time(self, c)
   return out
 end
 
+local function spread_of(c)
+  if not c.spread then return nil end
+  local out = {}
+  for name, s in pairs(c.spread) do
+    out[name] = { least = number(s.least), middle = number(s.middle), most = number(s.most) }
+  end
+  return out
+end
+
 local function client(self, c)
   return { name = c.name, kind = c.kind, calls = c.calls, answered = c.answered,
     availability = number(c.availability),
@@ -98,7 +107,7 @@ local function client(self, c)
     upstream_calls = c.upstream_calls, calls_each = number(c.calls_each), refused = c.refused,
     faulted = c.faulted, cost = number(c.cost), cost_per_1000 = number(c.cost_per_1000),
     recovery = number(c.recovery), policy_faults = c.policy_faults, last_fault = c.last_fault,
-    targets = targets_of(c), over_time = over_time(self, c) }
+    targets = targets_of(c), spread = spread_of(c), over_time = over_time(self, c) }
 end
 
 -- }========================================================================
@@ -115,7 +124,7 @@ function report.data(self)
   return {
     trace = { path = t.path, rows = t.rows, calls = self.calls.n, seconds = number(self.span),
       targets = json.array(self.targets), deadline = t.calls.deadline },
-    seed = self.seed, clients = clients,
+    seed = self.seed, seeds = self.seeds, clients = clients,
     trouble = trouble and { from = number(trouble.from), to = number(trouble.to),
       open = trouble.open } or json.null,
     over_time = { step = number(self.width), capacity = capacity,

@@ -38,6 +38,27 @@ local function rows_of(report, style)
   return rows
 end
 
+-- "77.2 … 77.5 … 83.4 %": least, middle and most.
+local function range(spread, show, unit)
+  if not spread then return "-" end
+  return ("%s  %s  %s%s"):format(show(spread.least), show(spread.middle), show(spread.most), unit)
+end
+
+local function tenths(share) return ("%.1f"):format(math.floor(share * 1000 + 1e-9) / 10) end
+local function hundredths(value) return ("%.2f"):format(value) end
+
+local function spread_table(report, style)
+  local rows = { { "", "answered", "calls", "cost" } }
+  for _, c in ipairs(report.clients) do
+    rows[#rows + 1] = { chart.cut(c.name, chart.LABEL - 2, style),
+      range(c.spread.availability, tenths, " %"), range(c.spread.calls_each, hundredths, ""),
+      range(c.spread.cost_per_1000, amount, "") }
+  end
+  local out = { ("With %d seeds: least, middle and most of each"):format(report.seeds) }
+  for _, line in ipairs(chart.table(rows)) do out[#out + 1] = line end
+  return out
+end
+
 local LEGEND = {
   "  p50, p99: until the answer is whole; first: until its first byte, for half of",
   "  them; calls: upstream calls for each call; cost: of 1000 answers; recovered:",
@@ -228,6 +249,10 @@ function text.lines(report, style)
   local out = { path, what, "" }
   join(out, chart.table(rows_of(report, style)))
   join(out, LEGEND)
+  if report.seeds then
+    out[#out + 1] = ""
+    join(out, spread_table(report, style))
+  end
   for _, part in ipairs { load_chart, answer_chart, wait_chart } do
     out[#out + 1] = ""
     join(out, part(report, style))

@@ -244,9 +244,9 @@ local function take_line(self, line, state)
   return take_row(self, line)
 end
 
--- What is wrong with the whole.
-local function check_whole(self, state)
-  if not state.rows then return ("no columns: %s"):format(trace.COLUMNS) end
+--- What is wrong with a trace as a whole; nil where it can be played.
+---@return string? message
+function trace.fault(self)
   if self.rows == 0 then return "no rows" end
   if self.asked == 0 then return "no call arrives in it" end
   local seen = {}
@@ -274,7 +274,7 @@ local function read_all(self, reader)
     local message = take_line(self, line, state)
     if message then return reader:fault(message) end
   end
-  local message = check_whole(self, state)
+  local message = not state.rows and ("no columns: %s"):format(trace.COLUMNS) or trace.fault(self)
   return message and ("%s: %s"):format(reader.path, message)
 end
 
