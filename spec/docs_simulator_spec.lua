@@ -147,7 +147,7 @@ describe("docs/simulator.md", function()
       local is_told = text:find("--" .. option.name, 1, true)
       assert.is_truthy(is_told or option.name == "compare", option.name)
     end
-    for _, kind in ipairs(require("unbusy.simulate.generate").options[1].one_of) do
+    for _, kind in ipairs(require("unbusy.simulate.generate_options")[1].one_of) do
       assert.is_truthy(text:find("| `" .. kind .. "` |", 1, true), kind)
     end
   end)

@@ -1,6 +1,6 @@
 --- `unbusy trace`: makes a trace, of what never was or of what a gateway's log tells.
 local arguments = require "unbusy.cli.arguments"
-local generate = require "unbusy.simulate.generate"
+local making = require "unbusy.simulate.generate_options"
 local shell = require "unbusy.cli.shell"
 local terminal = require "unbusy.cli.terminal"
 
@@ -19,7 +19,7 @@ trace.options = {
     doc = "the lines of a gateway's log, see docs/gateway.md" },
   { name = "out", value = "FILE", type = "string", doc = "write there, and print nothing" },
 }
-for _, option in ipairs(generate.options) do trace.options[#trace.options + 1] = option end
+for _, option in ipairs(making) do trace.options[#trace.options + 1] = option end
 
 --- What its help page says besides.
 function trace.sections()
@@ -42,7 +42,7 @@ end
 -- The command that makes the same again: the options that were given, in their order.
 local function command_of(values)
   local words = { "unbusy trace" }
-  for _, option in ipairs(generate.options) do
+  for _, option in ipairs(making) do
     local value = values[option.name:gsub("-", "_")]
     if value ~= nil then
       words[#words + 1] = "--" .. option.name
@@ -56,14 +56,14 @@ local function command_of(values)
 end
 
 local function made_up(values)
-  local made, header = generate.new(values)
+  local made, header = require("unbusy.simulate.generate").new(values)
   if not made then return nil, header end
   made.remarks = { command_of(values) }
   return made, header
 end
 
 local function of_log(values)
-  for _, option in ipairs(generate.options) do
+  for _, option in ipairs(making) do
     local name = option.name:gsub("-", "_")
     if values[name] ~= nil and name ~= "deadline" and name ~= "seed" then
       return nil, ("--%s belongs to --kind, not to --from-log"):format(option.name)

@@ -11,45 +11,13 @@
 -- That client is simulated too: so the rows fit the header, and a trace is as if it was recorded.
 local chance = require "unbusy.simulate.chance"
 local json = require "unbusy.json"
+local offered = require "unbusy.simulate.generate_options"
 local ordered = require "unbusy.simulate.ordered"
 local run = require "unbusy.simulate.run"
 local setup = require "unbusy.simulate.setup"
 local trace = require "unbusy.simulate.trace"
 
 local generate = {}
-
---- What may be said of a trace that is made, as options of a command.
-generate.options = {
-  { name = "kind", value = "KIND", type = "string",
-    one_of = { "burst", "brownout", "blackout", "outage" }, doc = "what happens" },
-  { name = "seed", value = "N", type = "whole", default = 1, min = 0, max = 2 ^ 31,
-    doc = "other arrivals, other chance" },
-  { name = "seconds", value = "S", type = "number", default = 300, min = 10, max = 86400,
-    doc = "how long it lasts" },
-  { name = "at", value = "S", type = "number", min = 0, max = 86400,
-    doc = "when the trouble begins (a fifth of it)" },
-  { name = "length", value = "S", type = "number", above = 0, max = 86400,
-    doc = "how long the trouble lasts (a burst: a tenth, others: 0.3 of it)" },
-  { name = "capacity", value = "N", type = "whole", default = 20, min = 1, max = 10000,
-    doc = "places of the target: calls in service at once" },
-  { name = "latency", value = "S", type = "number", default = 1, above = 0, max = 600,
-    doc = "mean seconds that a call takes there" },
-  { name = "load", value = "SHARE", type = "number", default = 0.7, above = 0, max = 10,
-    doc = "of what it can answer, that arrives when nothing happens" },
-  { name = "times", value = "N", type = "number", default = 3, above = 0, max = 100,
-    doc = "of what it can answer, that arrives in a burst" },
-  { name = "how", value = "HOW", type = "string", default = "refuse",
-    one_of = { "refuse", "limit", "dead", "silent", "keepalive" },
-    doc = "what those get who find no place: 503, 429, no connection, nothing, keep-alives" },
-  { name = "retry-after", value = "S", type = "number", min = 0, max = 86400,
-    doc = "of refusals; none" },
-  { name = "deadline", value = "S", type = "number", default = 30, above = 0, max = 86400,
-    doc = "seconds that a caller waits" },
-  { name = "stream", value = "SHARE", type = "number", default = 0, min = 0, max = 1,
-    doc = "of the calls, asked as a stream" },
-  { name = "target", value = "NAME", type = "string", default = "server", doc = "its name" },
-  { name = "backup", doc = "a second target, `backup`: half the places, slower, dearer, and well" },
-}
 
 -- {== What the target does ================================================
 
@@ -189,7 +157,7 @@ local NAMES = { "trace", "calls", "target", "at", "capacity", "queue", "queue_si
 
 local function fill(o)
   local out = {}
-  for _, option in ipairs(generate.options) do
+  for _, option in ipairs(offered) do
     local name = option.name:gsub("-", "_")
     local value = o[name]
     if value == nil then value = option.default end
