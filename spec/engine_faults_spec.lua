@@ -172,13 +172,15 @@ describe("the engine", function()
     end)
 
     it("of what is packed small, and holds no more in memory", function()
+      -- A sanitizer keeps what was freed for a while; the whole answer would still be twice that.
+      local room = os.getenv "UNBUSY_SANITIZED" and 128e6 or 48e6
       for _, window in ipairs { 1000, 65536, 1e9 } do
         up:programme { script = { { preset = "gzip_bomb", bytes = 2 ^ 28 } } }
         local before = engines.memory()
         local code, _, got = failure(chat(up, "x", { most = 2 ^ 20, window = window }))
         assert.equal("upstream", code)
         assert.is_true(#got.body <= 2 ^ 20)
-        assert.is_true(engines.memory() - before < 48e6, engines.memory() - before)
+        assert.is_true(engines.memory() - before < room, engines.memory() - before)
       end
     end)
 

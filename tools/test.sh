@@ -1,8 +1,9 @@
 #!/bin/sh
 # test.sh SUITE…: runs suites, shows what each prints, and closes with "N passed, N failed".
-#   unit        every spec but those of nginx, on Lua 5.4 and LuaJIT
-#   sanitize    the same specs against a core built with ASan and UBSan (not quite all)
-#   nginx       what runs inside nginx, whose Lua is LuaJIT whoever tests it
+#   unit        every spec on Lua 5.4 and LuaJIT, and what runs inside nginx, whose Lua is LuaJIT
+#               whoever tests it; side by side (alone: unit_lua54, unit_luajit, nginx)
+#   sanitize    specs against a core built with ASan and UBSan, but for those of nginx and a few
+#               others; side by side (alone: sanitize_lua54, sanitize_luajit)
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
@@ -20,25 +21,34 @@ cd "$(dirname "$0")/.."
 passed=0
 failed=0
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+if [ -z "${UNBUSY_FAILURES:-}" ]; then # a file: what has failed, told again at the end
+  export UNBUSY_FAILURES=$(mktemp)
+  outermost=yes
+fi
+trap 'rm -f "$log" ${outermost:+"$UNBUSY_FAILURES"}' EXIT
+
+fail() { # WHAT
+  failed=$((failed + 1))
+  echo "FAILED: $1" | tee -a "$UNBUSY_FAILURES"
+}
 
 # Add the counts of a busted run, whose last summary line looks like
 # "7 successes / 0 failures / 0 errors / 0 pending : 0.12 seconds".
 count_busted() {
   line=$(grep -E '^[0-9]+ success(es)? / [0-9]+ failures? / [0-9]+ errors?' "$log" | tail -1)
   if [ -z "$line" ]; then
-    failed=$((failed + 1))
-    echo "no summary: the run ended early"
+    fail "no summary: the run ended early: $(tail -n 3 "$log")"
     return
   fi
   set -- $(echo "$line" | tr -c '0-9' ' ')
   passed=$((passed + $1))
   failed=$((failed + $2 + $3))
+  [ $(($2 + $3)) = 0 ] || sed -n '/^[0-9]* success/,$p' "$log" | head -n 100 >>"$UNBUSY_FAILURES"
 }
 
 # one COMMAND…: counts as one test.
 one() {
-  if "$@"; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED: $*"; fi
+  if "$@"; then passed=$((passed + 1)); else fail "$*"; fi
 }
 
 paths="LUA_PATH=./lua/?.lua;./lua/?/init.lua;./?.lua;./?/init.lua;;"
@@ -77,16 +87,43 @@ other_specs() {
     grep -v -e /gateway/ -e /nginx/ -e /serve -e /docs_openresty_spec | sort
 }
 
-unit() {
-  for lua in lua5.4 luajit; do
-    echo "== specs on $lua"
-    in_batches $lua "build/$lua" $(other_specs)
+# Suites at the same time, each in a shell of its own; what they print comes suite by suite.
+side_by_side() { # SUITE…
+  printed=$(mktemp -d)
+  for suite; do sh tools/test.sh "$suite" >"$printed/$suite" 2>&1 & done
+  wait
+  for suite; do
+    sed '$d' "$printed/$suite"
+    add_counts "$(tail -1 "$printed/$suite")"
   done
+  rm -rf "$printed"
+}
+
+# Add the counts of a suite's last line; one that has none ended early.
+add_counts() { # "N passed, N failed"
+  case $1 in
+    *" passed, "*" failed")
+      line=${1% failed}
+      passed=$((passed + ${line%% *})) failed=$((failed + ${line##* })) ;;
+    *) fail "no summary of a suite: $1" ;;
+  esac
+}
+
+unit_on() { # LUA
+  echo "== specs on $1"
+  in_batches "$1" "build/$1" $(other_specs)
+}
+
+without_ffi() {
   echo "== on luajit without the FFI: what it serves otherwise"
   export UNBUSY_FFI=off
   busted_with luajit build/luajit spec/breaker*_spec.lua spec/limiter*_spec.lua spec/sse*_spec.lua
   unset UNBUSY_FFI
 }
+
+unit_lua54() { unit_on lua5.4; }
+unit_luajit() { unit_on luajit; without_ffi; }
+unit() { side_by_side unit_lua54 unit_luajit nginx; }
 
 nginx() {
   echo "== specs inside nginx"
@@ -110,15 +147,17 @@ sanitized_specs() { # LUA
   other_specs | grep -v -E "$but"
 }
 
-sanitize() {
-  for lua in lua5.4 luajit; do
-    echo "== specs on $lua under ASan and UBSan"
-    sanitized_build $lua || { failed=$((failed + 1)); continue; }
-    export ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1
-    in_batches "build/asan/$lua/host" "build/asan/$lua" $(sanitized_specs $lua)
-    unset ASAN_OPTIONS UNBUSY_SANITIZED
-  done
+sanitize_on() { # LUA
+  echo "== specs on $1 under ASan and UBSan"
+  sanitized_build "$1" || { fail "sanitized_build $1"; return; }
+  export ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1
+  in_batches "build/asan/$1/host" "build/asan/$1" $(sanitized_specs "$1")
+  unset ASAN_OPTIONS UNBUSY_SANITIZED
 }
+
+sanitize_lua54() { sanitize_on lua5.4; }
+sanitize_luajit() { sanitize_on luajit; }
+sanitize() { side_by_side sanitize_lua54 sanitize_luajit; }
 
 clang_build() {
   echo "== clang"
@@ -137,7 +176,7 @@ rock() {
 
 third() {
   if ! sh spec/support/third_party.sh install; then
-    failed=$((failed + 1))
+    fail "spec/support/third_party.sh install"
     return
   fi
   for lua in lua5.4 luajit; do
@@ -195,7 +234,7 @@ oom() {
   for lua in lua5.4 luajit; do
     echo "== out of memory on $lua under ASan and UBSan"
     sanitized_build $lua && nomem_host $lua "-O1 $sanitizers" build/asan/$lua/host_nomem ||
-      { failed=$((failed + 1)); continue; }
+      { fail "nomem_host $lua"; continue; }
     export ASAN_OPTIONS=detect_leaks=0
     runs=1
     [ $lua = lua5.4 ] || runs=3
@@ -224,7 +263,7 @@ valgrind() {
     echo "== specs on $lua under valgrind"
     mkdir -p build/valgrind
     gcc -g -O1 $(pkg-config --cflags $lua) -o build/valgrind/$lua spec/support/host.c \
-      $(pkg-config --libs $lua) || { failed=$((failed + 1)); continue; }
+      $(pkg-config --libs $lua) || { fail "valgrind's host for $lua"; continue; }
     export UNBUSY_SANITIZED=1
     checker="valgrind -q --leak-check=full --show-leak-kinds=definite --num-callers=25
       --log-file=build/valgrind/$lua.log"
@@ -272,12 +311,17 @@ soak() {
 
 for suite in "$@"; do
   case $suite in
-    unit|sanitize|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
+    unit|unit_lua54|unit_luajit|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
 done
 
+if [ -n "${outermost:-}" ] && [ -s "$UNBUSY_FAILURES" ]; then
+  echo
+  echo "== what failed"
+  cat "$UNBUSY_FAILURES"
+fi
 echo
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -79,8 +79,8 @@ describe("sizes:", function()
   it("one header line of 100 KB is read, and a longer one refused", function()
     local client = new { url = raw.url }
     local function answer(bytes)
-      return client:post("/", ("HTTP/1.1 200 OK\r\nX-Long: %s\r\nContent-Length: 2\r\n\r\n{}")
-        :format(("h"):rep(bytes)))
+      return client:post("/", ("HTTP/1.1 200 OK\r\nConnection: close\r\nX-Long: %s\r\n"
+        .. "Content-Length: 2\r\n\r\n{}"):format(("h"):rep(bytes)))
     end
     assert.equal(100000, #assert(answer(100000)).headers["x-long"])
     local reply, message, code, detail = answer(300000)

@@ -17,6 +17,17 @@ describe("arguments", function()
     assert.same({}, parse())
   end)
 
+  it("collects an option that may be given several times", function()
+    local command = { most = 0, expects = "nothing", options = {
+      { name = "with", value = "WORD", type = "string", many = true },
+      { name = "count", value = "N", type = "whole", min = 0 } } }
+    local function read(...) return arguments.parse(command, { ... }, 1) end
+    assert.same({ with = { "a", "b" }, count = 7 }, read("--with", "a", "--count=7", "--with=b"))
+    assert.same({}, read())
+    assert.equal("--count: whole expected, got 1.5", (select(2, read("--count", "1.5"))))
+    assert.equal("--count: a number expected", (select(2, read("--count", "x"))))
+  end)
+
   it("says what is wrong", function()
     local cases = {
       { { "--modle", "x" }, "unknown option '--modle', did you mean '--model'?" },

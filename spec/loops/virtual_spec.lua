@@ -291,4 +291,62 @@ describe("virtual time", function()
       assert.equal(11, loop.now())
     end)
   end)
+
+  it("lets a world move that has no tasks, each thing at its time", function()
+    local seen, at = {}, { 5, 1.5, 3 }
+    local loop
+    local world = {}
+    function world.next() -- luacheck: ignore 212
+      local least
+      for _, time in ipairs(at) do least = math.min(least or time, time) end
+      return least
+    end
+    function world.step(_, now)
+      for i = #at, 1, -1 do
+        if at[i] <= now then
+          seen[#seen + 1] = { now, loop.now() }
+          table.remove(at, i)
+        end
+      end
+    end
+    loop = virtual.new { world = world }
+    loop.run(function()
+      loop.sleep(2) -- a task's own time comes in between
+      assert.same({ { 1.5, 1.5 } }, seen)
+      loop.sleep(8)
+    end)
+    assert.same({ { 1.5, 1.5 }, { 3, 3 }, { 5, 5 } }, seen)
+    assert.equal(10, loop.now())
+  end)
+
+  it("takes exchanges as they are given, which the world wakes", function()
+    local world = { at = nil }
+    function world.next(self) return self.at end
+    function world.step(self)
+      self.at = nil
+      self.x.event:set()
+    end
+    local asked
+    local loop = virtual.new { world = world, open = function(request, body)
+      asked = { request, body }
+      local news = { { "head", 200, {} }, { "data", "hi" },
+        { "end", nil, nil, { phase = "body" } } }
+      world.x = { event = scheduler.event(), take = function()
+        if world.at then return nil end
+        return (table.unpack or unpack)(table.remove(news, 1), 1, 4) -- luacheck: ignore
+      end }
+      world.at = 4
+      return world.x
+    end }
+    local r = loop.run(function() return read_all(loop, loop.open({ url = "u" }, "b")) end)
+    assert.same({ { url = "u" }, "b" }, asked)
+    assert.same({ 200, "hi", 4 }, { r.status, r.body, r.at })
+  end)
+
+  it("is stuck where neither a task nor the world has a time", function()
+    local loop = virtual.new { world = { next = function() end, step = error } }
+    assert.has_error(function()
+      loop.run(function() loop.wait { loop.event() } end)
+    end, "every task waits and nothing is left that could wake one")
+  end)
 end)

@@ -6,6 +6,7 @@
 --
 -- `go` begins a coroutine of the host's, `run` runs the host's loop until it ends by itself, and
 -- fails with what a coroutine has raised.
+local batch_calls = require "spec.support.batch_calls"
 local busyd = require "spec.support.busyd"
 local assert = require "luassert"
 local core = require "unbusy.core"
@@ -186,16 +187,25 @@ local function describe_verbs(h, up, it)
   end)
 end
 
--- Runs Lua in another process, which is not waited for; gives its pipe.
+-- Runs Lua in another process, which is not waited for; gives what waits for it. The text is in a
+-- file, since not all that runs Lua here takes it from the command line.
 local function run_beside(text)
-  return io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " -e '" .. text .. "'")
+  local path = os.tmpname()
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+  local pipe = io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path)
+  return function()
+    pipe:close()
+    os.remove(path)
+  end
 end
 
 local function describe_others(h, it)
   it("is woken by other processes, with no transfer under way", function()
     local name = ("spec-%d-%d"):format(os.time(), math.random(1e6))
     local r = assert(region.new { name = name, bytes = 2 ^ 20 })
-    local got, ev, other
+    local got, ev, ended
     local listener = { descriptor = function() return r:wake_fd() end,
       heard = function() if r:drain() and ev then ev:set() end end }
     wire.listen(listener)
@@ -203,13 +213,13 @@ local function describe_others(h, it)
     h.go(function()
       loops.enter(h.loop, function(loop)
         ev = loop.event()
-        other = run_beside(('require("unbusy.region").new{name="%s",bytes=2^20}:wake()')
+        ended = run_beside(('require("unbusy.region").new{name="%s",bytes=2^20}:wake()')
           :format(name))
         got = loop.wait({ ev }, loop.now() + 100) == ev
       end)
     end)
     h.run()
-    other:close()
+    ended()
     wire.ignore(listener)
     r:waiting(0, 0)
     r:close()
@@ -239,6 +249,7 @@ function calls.describe(h, busted)
   describe_ends(h, upstream, busted.it)
   describe_verbs(h, upstream, busted.it)
   describe_others(h, busted.it)
+  batch_calls.describe(h, upstream, busted.it)
   return upstream
 end
 

@@ -5,7 +5,8 @@
 --       sections = function() return { { "Examples", "  …" } } end }
 --
 -- An option without `value` is a flag; the other fields of an option are those of `unbusy.options`,
--- which checks it. `most` words, which `expects` describes, may stand beside the options.
+-- which checks it; one with `many` may be given several times, and its value is the list. `most`
+-- words, which `expects` describes, may stand beside the options.
 local options = require "unbusy.options"
 
 local arguments = {}
@@ -48,7 +49,7 @@ end
 local function convert(option, text)
   local where = "--" .. option.name
   local value = text
-  if option.type == "number" then
+  if option.type == "number" or option.type == "whole" then
     value = text:find "^%-?%d*%.?%d+$" and tonumber(text)
     if not value then return nil, where .. ": a number expected" end
   elseif text == "" then
@@ -84,7 +85,12 @@ local function read_option(values, known, names, argv, i)
   if not text then return nil, last end
   local value, message = convert(option, text)
   if message then return nil, message end
-  values[key] = value
+  if option.many then
+    values[key] = values[key] or {}
+    table.insert(values[key], value)
+  else
+    values[key] = value
+  end
   return last
 end
 

@@ -13,7 +13,8 @@ local wire = require "unbusy.loops.wire"
 
 local tasks = { name = "tasks" }
 
--- The verbs of a loop over one scheduler.
+-- The verbs of a loop over one scheduler. `lonely()`: the task that runs is the only one there is,
+-- so that nobody could come while it waits.
 local function new_loop()
   local s = scheduler.new { now = now, idle = wire.idle }
   local loop = { name = "tasks", now = now }
@@ -22,6 +23,7 @@ local function new_loop()
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end
   function loop.open(request, body) return wire.open(request, body, scheduler.event()) end
+  function loop.lonely() return s.open == 1 end
   loop.scheduler, s.loop = s, loop
   return loop
 end

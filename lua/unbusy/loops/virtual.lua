@@ -8,6 +8,10 @@
 -- sleep, and answers by `answer:head(status, headers)`, `answer:data(bytes)` and
 -- `answer:finish(code, message)`; what it does not finish is finished when it returns.
 -- `answer.closed` says that the caller has gone.
+--
+-- Where a task for each request is too dear, `open(request, body)` gives the exchange itself
+-- (`event`, `take`, `close` and `abort`, as those here), and a `world` of its own moves without
+-- tasks: when its next time has come, it is told, and may set events of exchanges and of tasks.
 local scheduler = require "unbusy.loops.scheduler"
 
 local virtual = {}
@@ -30,6 +34,7 @@ function exchange:head(status, headers)
 end
 
 function exchange:data(bytes)
+  if bytes == "" then return not (self.closed or self.finished) end -- no wire brings nothing
   return add(self, "data", bytes)
 end
 
@@ -78,13 +83,21 @@ end
 -- }========================================================================
 
 --- A loop of its own with its own time.
----@param given table? { start = seconds (0), serve = function(request, answer, loop), wall = Unix
---- seconds at the start (0), random = function giving a number in [0, 1) }: what scripts go by
+---@param given table? { start = seconds (0); serve = function(request, answer, loop), or
+--- open = function(request, body): exchange; world = { next = function(self): seconds? of what it
+--- does next, step = function(self, now) that does what is due }; wall = Unix seconds at the start
+--- (0), random = function giving a number in [0, 1): what scripts go by }
 function virtual.new(given)
   given = given or {}
-  local start = given.start or 0
+  local start, world = given.start or 0, given.world
   local time, wall = start, given.wall or 0
   local function idle(seconds)
+    local at = world and world:next()
+    if at and (seconds == nil or at <= time + seconds) then
+      time = math.max(time, at)
+      world:step(time)
+      return true
+    end
     if seconds == nil then return false end
     time = time + seconds
     return true
@@ -96,6 +109,7 @@ function virtual.new(given)
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end
+  function loop.lonely() return s.open == 1 end
   local function is_inside()
     local task = scheduler.current()
     return task and task.scheduler == s
@@ -104,7 +118,8 @@ function virtual.new(given)
     if is_inside() then return f(...) end
     return s:run_all(f, ...)
   end
-  function loop.open(request, body) return open(loop, given.serve, request, body) end
+  loop.open = given.open
+    or function(request, body) return open(loop, given.serve, request, body) end
   function loop.enter(f, value)
     local task = is_inside() and scheduler.current()
     if not task then return s:run_one(f, loop, value) end

@@ -2,13 +2,14 @@
 --
 -- A fresh answer is given at once; nothing is sent. When the call fails for reasons that are not
 -- the caller's, the last good answer is given though its time is over, and says so (`reply.source`
--- is "stale", `reply.failure` what went wrong). Only whole answers are kept: see `unbusy.stored`.
+-- is "stale", `reply.failure` what went wrong), unless the fallback says when that is due. Only
+-- whole answers are kept: see `unbusy.stored`.
 --
 -- A policy may say for how long an answer is kept, if at all (`cache`, where the call itself says
 -- nothing), and which requests are the same question (`normalise`).
 local codes = require "unbusy.codes"
+local last_good = require "unbusy.last_good"
 local plain = require "unbusy.policy.plain"
-local reply = require "unbusy.reply"
 local stored = require "unbusy.stored"
 
 local kinds = { chat = true, complete = true, embed = true }
@@ -53,31 +54,6 @@ local function keep(cache, call, key, own, ttl, answer)
   end)
 end
 
--- A stored answer as this call's reply; nil when it cannot be read.
-local function recall(call, value, source, age, failure)
-  local target, text, answer = stored.unpack(call.kind, value)
-  if not target then return nil end
-  call:emit("cache", { source = source, age = age, target = target,
-    code = failure and failure.code })
-  return reply.of_stored(call, answer, { source = source, age = age, target = target, raw = text,
-    failure = failure })
-end
-
--- May an answer of that age stand in for a call that failed like this?
-local function may_stand_in(call, code, age)
-  local most = call.options.stale
-  return codes[code].fallback and most ~= false and (type(most) ~= "number" or age <= most)
-end
-
--- The last good answer in place of a call that failed; nil when there is none, or it may not.
-local function stand_in(cache, call, key, message, code, detail)
-  if call.client.closed then return nil end
-  local value, _, age = cache:get(key)
-  if not value or not may_stand_in(call, code, age) then return nil end
-  return recall(call, value, "stale", age,
-    { message = message, code = code, detail = call:detail(detail) })
-end
-
 ---@param next function the rest of the call's way
 ---@param client table
 ---@return fun(call: table): table?, string?, string?, table?
@@ -92,7 +68,7 @@ return function(next, client)
     if not key then return next(call) end -- no JSON: whoever encodes it says why
     if call.options.cache ~= "refresh" then
       local value, state, age = cache:get(key)
-      local known = state == "fresh" and recall(call, value, "cache", age)
+      local known = state == "fresh" and last_good.recall(call, value, "cache", age)
       if known then return known end
     end
     local answer, message, code, detail = next(call)
@@ -100,8 +76,12 @@ return function(next, client)
       keep(cache, call, key, own, ttl, answer)
       return answer
     end
-    answer = stand_in(cache, call, key, message, code, detail)
-    if answer then return answer end
+    if call.stale_later then
+      call.stale_key = key
+    elseif codes[code].fallback then
+      answer = last_good.stand_in(call, key, { message = message, code = code, detail = detail })
+      if answer then return answer end
+    end
     return nil, message, code, detail
   end
 end

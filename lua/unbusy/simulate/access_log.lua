@@ -1,0 +1,197 @@
+--- A trace out of the log of a gateway (docs/gateway.md, "The log").
+--
+-- The log has a line for each request, told at its end. Of one line come:
+--
+-- * a row of load: the call came `seconds` before the line's `time`;
+-- * a row of observation for its last try, where a target answered or failed;
+-- * for each try before that a row that says 503, where the log knows of one target only: that it
+--   failed is known, and no more. Of several targets it is not known which one failed.
+--
+-- The log says neither when tries began nor how long they took: they are spread evenly over the
+-- time that the call did not wait for a place. What was refused before it was a call (a wrong
+-- request, a quota of the client's key), and what is no call of a model, is left out.
+local json = require "unbusy.json"
+local lines = require "unbusy.simulate.lines"
+local ordered = require "unbusy.simulate.ordered"
+local schema = require "unbusy.simulate.schema"
+local trace = require "unbusy.simulate.trace"
+
+local access_log = {}
+
+-- {== A line ==============================================================
+
+local kinds = { chat = true, complete = true, embed = true, responses = true }
+
+-- What a code says that the target answered; false where it says nothing of the target.
+local status_of = { busy = 503, limited = 429, quota = 402, auth = 401, timeout = 0, network = 0,
+  tls = 0, cut = 502, empty = 502, upstream = 502, invalid = false, open = false, budget = false,
+  full = false, policy = false, cancelled = false, closed = false, nomem = false }
+
+local function days_since_1970(year, month, day)
+  if month <= 2 then year, month = year - 1, month + 12 end
+  local leaps = math.floor(year / 4) - math.floor(year / 100) + math.floor(year / 400)
+  return 365 * year + leaps + math.floor((153 * (month - 3) + 2) / 5) + day - 719469
+end
+
+-- Unix seconds of a time as nginx's $time_iso8601 writes it; nil for another text.
+local function unix_time(text)
+  local year, month, day, hour, minute, second, sign, h, m =
+    text:match "^(%d%d%d%d)%-(%d%d)%-(%d%d)T(%d%d):(%d%d):(%d%d)([-+])(%d%d):(%d%d)$"
+  if not year then return nil end
+  local n = tonumber
+  local offset = (n(h) * 60 + n(m)) * 60 * (sign == "-" and -1 or 1)
+  return days_since_1970(n(year), n(month), n(day)) * 86400 + n(hour) * 3600 + n(minute) * 60
+    + n(second) - offset
+end
+
+local function amount(value)
+  return type(value) == "number" and value >= 0 and value <= trace.MOST_SECONDS and value or nil
+end
+
+-- What is wrong with a line that is JSON; nil where it can be used.
+local function fault(record)
+  if type(record.time) ~= "string" or not unix_time(record.time) then
+    return "time: as 2026-01-31T12:00:00+00:00 expected"
+  elseif kinds[record.kind] and not amount(record.seconds) then
+    return "seconds: a number that is not negative expected"
+  elseif record.target ~= nil
+    and (type(record.target) ~= "string" or not schema.is_name(record.target)) then
+    return "target: a name expected"
+  elseif record.tries ~= nil and (not json.whole(record.tries) or record.tries < 0
+    or record.tries > 1000) then
+    return "tries: a whole number expected"
+  end
+end
+
+-- Was it a call, of which the targets could have seen something?
+local function is_call(record)
+  return kinds[record.kind] and (record.source ~= nil or record.tries ~= nil)
+end
+
+-- The status of the last try; false where nothing is known of it.
+local function last_status(record)
+  if (record.tries or 0) == 0 or not record.target then return false end
+  if record.source == "upstream" then return record.code and status_of[record.code] or 200 end
+  return status_of[record.code] or false
+end
+
+-- }========================================================================
+
+-- {== Rows ================================================================
+
+local function add(rows, at, target, arrival, status, latency)
+  rows[#rows + 1] = { at = at, target = target, arrival = arrival, status = status,
+    latency = latency, order = #rows }
+end
+
+-- The rows of a call that began at `at`.
+local function add_call(rows, record, at)
+  local seconds, tries = record.seconds, record.tries or 0
+  local queued = math.min(amount(record.queued) or 0, seconds)
+  local status = last_status(record)
+  if tries == 1 and queued == 0 and status then
+    return add(rows, at, record.target, 1, status, seconds)
+  end
+  add(rows, at, record.target, 1, false, 0)
+  if not record.target or tries == 0 then return end
+  local each = (seconds - queued) / tries
+  local last = math.max(each, math.min(amount(record.start) or 0, seconds - queued))
+  local before = (seconds - queued - last) / math.max(tries - 1, 1)
+  for i = 1, tries - 1 do
+    add(rows, at + queued + (i - 1) * before, record.target, 0, 503, 0)
+    rows[#rows].is_guess = true
+  end
+  if status then add(rows, at + seconds - last, record.target, 0, status, last) end
+end
+
+local function take_line(state, text)
+  local record, message = json.decode(text)
+  if type(record) ~= "table" or json.is_array(record) then
+    return message or "a JSON object expected, as the gateway writes"
+  end
+  message = fault(record)
+  if message then return message end
+  if not is_call(record) then
+    state.left_out = state.left_out + 1
+    return nil
+  end
+  if state.calls >= trace.MOST_CALLS or #state.rows >= trace.MOST_ROWS then
+    return "more than a trace may hold: take a part"
+  end
+  state.calls = state.calls + 1
+  state.target = state.target or record.target
+  if record.target and record.target ~= state.target then state.several = true end
+  add_call(state.rows, record, unix_time(record.time) - record.seconds)
+end
+
+-- }========================================================================
+
+-- {== The trace ===========================================================
+
+local function in_order(a, b)
+  if a.at ~= b.at then return a.at < b.at end
+  return a.order < b.order
+end
+
+-- The rows; without those of earlier tries, where it is not known who was asked.
+local function without_guesses(state)
+  if not state.several then return state.rows end
+  local out = {}
+  for _, row in ipairs(state.rows) do
+    if not row.is_guess then out[#out + 1] = row end
+  end
+  return out
+end
+
+-- The rows as a trace, whose time begins with the first.
+local function traced(path, state, o)
+  local rows = without_guesses(state)
+  table.sort(rows, in_order)
+  local made, start = trace.new(path), rows[1].at
+  if rows[#rows].at - start > trace.MOST_SECONDS then
+    return nil, ("%s: more than %d seconds: take a part"):format(path, trace.MOST_SECONDS)
+  end
+  for _, row in ipairs(rows) do
+    trace.add(made, row.at - start, row.target and trace.index(made, row.target) or 0, row.arrival,
+      row.status, row.latency)
+  end
+  made.remarks = { ("%d calls of a gateway's log"):format(state.calls) }
+  if state.left_out > 0 then
+    made.remarks[2] = ("%d lines were no calls and are left out"):format(state.left_out)
+  end
+  local header = { ordered.encode({ trace = { seed = o.seed, start = math.floor(start) } }) }
+  if o.deadline then header[2] = ordered.encode({ calls = { deadline = o.deadline } }) end
+  return made, header
+end
+
+local function read_all(reader, state)
+  while true do
+    local line, more = reader:next()
+    if not line then return more and more or nil end
+    local message = line ~= "" and take_line(state, line)
+    if message and more then -- a line without an end: it is being written, or was cut off
+      state.left_out = state.left_out + 1
+    elseif message then
+      return reader:fault(message)
+    end
+  end
+end
+
+--- Reads a log. What is wrong is told with the file's name and the line.
+---@param path string
+---@param given table { seed =, deadline = } for the header
+---@return table? trace, string|string[] message, or the header lines for `trace.write`
+function access_log.read(path, given)
+  local reader, message = lines.open(path)
+  if not reader then return nil, message end
+  local state = { rows = {}, calls = 0, left_out = 0 }
+  message = read_all(reader, state)
+  reader:close()
+  if message then return nil, message end
+  if state.calls == 0 then return nil, path .. ": no call stands in it" end
+  return traced(path, state, given)
+end
+
+-- }========================================================================
+
+return access_log
