@@ -143,18 +143,12 @@ local function begin_call(self, i)
 end
 
 -- Everybody whose time has come arrives.
-local function arrivals(self)
-  local at, n = self.calls.at, self.calls.n
-  return { act = function(thing, now)
-    local i = self.arrived
-    while i < n and at[i + 1] <= now do
-      i = i + 1
-      self.arrived = i
-      begin_call(self, i)
-    end
-    if i < n then return self.world:at(at[i + 1], thing) end
-    end_callers(self)
-  end }
+local function arrive(self)
+  self.world:arrive(self.calls.at, function(first, last)
+    self.arrived = last
+    for i = first, last do begin_call(self, i) end
+    if last == self.calls.n then end_callers(self) end
+  end)
 end
 
 -- }========================================================================
@@ -229,7 +223,7 @@ local function go(self, width)
   local before = collectgarbage("setpause", PAUSE)
   local ok, message = pcall(self.loop.run, function()
     self.over = self.loop.event()
-    self.world:at(self.calls.at[1], arrivals(self))
+    arrive(self)
     if width then self.world:at(0, sampler(self, width)) end
     self.loop.wait { self.over }
   end)

@@ -70,7 +70,6 @@ end
 
 -- The whole answer is there, or a fault.
 local function act_whole(x)
-  x.entry = nil
   release(x)
   show_all(x)
 end
@@ -80,10 +79,9 @@ local function act_piece(x, now)
   local pieces = x.upstream.answers.stream
   if now < x.writes_until then
     x.play[#x.play + 1] = pieces.more
-    x.entry = x.upstream.world:at(math.min(now + PIECE, x.writes_until), x)
+    x.upstream.world:at(math.min(now + PIECE, x.writes_until), x)
   else
     x.play[#x.play + 1], x.play[#x.play + 2] = pieces.last, pieces.over
-    x.entry = nil
     release(x)
   end
   show_all(x)
@@ -95,7 +93,7 @@ local function act_first_piece(x, now)
   if not x.play then x.play = { pieces.head } end
   x.play[#x.play + 1] = pieces.first
   x.writes_until, x.act = now + self.phase.writing(), act_piece
-  x.entry = self.world:at(math.min(now + PIECE, x.writes_until), x)
+  self.world:at(math.min(now + PIECE, x.writes_until), x)
   show_all(x)
 end
 
@@ -114,8 +112,9 @@ local function prepare(x, play)
 end
 
 local function begin(x, seconds, act)
+  local world = x.upstream.world
   x.act = act
-  x.entry = x.upstream.world:at(x.upstream.world.now() + seconds, x)
+  world:at(world.now() + seconds, x)
 end
 
 local function fail(self, x, failure)
@@ -142,17 +141,12 @@ local function serve(self, x)
   return begin(x, phase.latency() + phase.writing(), act_whole)
 end
 
-local function act_refusal(x)
-  x.entry = nil
-  show_all(x)
-end
-
 local function refuse(self, x)
   local refusal = self.phase.refusal
   self.refused = self.refused + 1
   x.play = refusal.play
   local seconds = refusal.latency()
-  if seconds > 0 then return begin(x, seconds, act_refusal) end
+  if seconds > 0 then return begin(x, seconds, show_all) end
   show_all(x)
 end
 
@@ -197,17 +191,14 @@ end
 function upstream:let_in()
   while self.waiting > 0 and self.in_service < self.phase.capacity do
     local x = first_of_line(self)
-    if x.entry then self.world:cancel(x.entry) end
+    self.world:cancel(x)
     serve(self, x)
   end
 end
 
 --- The caller has gone, wherever its request stands.
 function upstream:leave(x)
-  if x.entry then
-    self.world:cancel(x.entry)
-    x.entry = nil
-  end
+  self.world:cancel(x)
   if x.waits then
     self.line[x.waits] = nil -- those behind it stay where they are
     self.waiting = self.waiting - 1
@@ -273,7 +264,7 @@ end
 function upstream:open(way, body)
   local x = setmetatable({ upstream = self, event = self.world.loop.event(), kind = way.kind,
     streams = way.streams, body = body, play = nil, ready = 0, taken = 0, closed = false,
-    entry = nil, place = nil, waits = nil, act = nil }, exchange)
+    due = nil, place = nil, waits = nil, act = nil }, exchange)
   self.received = self.received + 1
   if not way.kind then
     x.play = plays.unknown
