@@ -1,8 +1,9 @@
 --- What happens by itself in simulated time: arrivals, answers, outages.
 --
--- A thing that is to act stands in a heap under its time, once; the virtual loop moves the world when
--- no task is ready and nobody's own time comes sooner. Things of one time act in the order in which
--- they were put there, after those who arrive. The heap is three lists, so that no table is made.
+-- A thing that is to act stands in a heap under its time, once; the virtual loop moves the world
+-- when no task is ready and nobody's own time comes sooner. Things of one time act in the order in
+-- which they were put there, after those who arrive. The heap is three lists, so that no table is
+-- made.
 local virtual = require "unbusy.loops.virtual"
 
 local world = {}
