@@ -54,15 +54,17 @@ function reply.of_answer(call, try, answer)
   local target, now = call.place.target, call.loop.now()
   if try.echoes then target.secrets.hide_headers(try.headers) end
   try.seconds = now - try.began
-  return setmetatable({
+  local self = { -- sixteen fields and no more, or LuaJIT's table has room for 32
     source = "upstream", target = target.name, status = try.status, headers = try.headers,
     text = answer.text, reasoning = answer.reasoning, tool_calls = answer.tool_calls,
     body = answer.body, raw = answer.raw, model = answer.model or try.model,
     finish_reason = answer.finish, usage = answer.usage,
     cost = cost.of(answer.usage, target.price),
     tries = call:tries_made(), times = times(call, try.start, now), ended = true,
-    undecoded = answer.undecoded,
-  }, answer.undecoded and undecoded or reply)
+  }
+  if not answer.undecoded then return setmetatable(self, reply) end
+  self.undecoded = answer.undecoded
+  return setmetatable(self, undecoded)
 end
 
 local function copy(t)
