@@ -6,3 +6,5 @@ files["tools"] = { std = "lua54" }
 files["lua/unbusy/gateway"] = { globals = { "ngx" } }
 files["bench/support/cosocket.lua"] = { globals = { "ngx" } }
 files["bench/support/wrk_post.lua"] = { globals = { "wrk", "init", "done" } }
+files["lua/unbusy/batch/*.lua"] = { read_globals = { "null", "now" } }
+files["lua/unbusy/policies/*.lua"] = { read_globals = { "null", "now" } }

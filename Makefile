@@ -61,7 +61,7 @@ demo:
 	@$(MAKE) -s lua5.4
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; exec lua5.4 examples/demo/demo.lua
 
-TESTS = check clang unit nginx sanitize oom_quick rock third
+TESTS = check clang unit sanitize oom_quick rock third
 
 test:
 	@sh tools/deps.sh test

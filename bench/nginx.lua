@@ -8,7 +8,6 @@
 --   client:post      our client with every stage on, a body and an answer that are text
 --   client:chat      the same with JSON in and out
 --
--- And what an unrelated location of the same worker takes while 500 calls of 2 s are under way.
 -- Needs wrk (Debian: wrk). The server that is asked is another nginx; wrk is a third process.
 local launcher = require "spec.support.launcher"
 local measure = require "bench.support.measure"
@@ -40,8 +39,7 @@ http {
       { role = "system", content = "You are a helpful assistant." },
       { role = "user", content = ("word "):rep(73) } } }
     body = require("unbusy.json").encode(question)
-    client = unbusy.new { targets = { { name = "a", url = "http://${host}/ok/v1", key = "key-1" },
-      { name = "slow", url = "http://127.0.0.1:${port2}/v1", key = "key-1" } },
+    client = unbusy.new { targets = { { name = "a", url = "http://${host}/ok/v1", key = "key-1" } },
       limiter = { initial = 1000, max = 1000 } }
     request = "POST /ok/v1/chat/completions HTTP/1.1\r\nHost: ${host}\r\n"
       .. "Authorization: Bearer key-1\r\nContent-Type: application/json\r\n"
@@ -66,7 +64,6 @@ http {
   }
   server {
     listen 127.0.0.1:${port} backlog=4096;
-    location = /hi { return 200 "hi"; }
     location = /floor { content_by_lua_block { ngx.print "hi" } }
     location = /proxy {
       proxy_http_version 1.1;
@@ -81,13 +78,10 @@ http {
       ngx.print(ask("http://${host}/ok/v1/chat/completions", question).raw)
     } }
     location = /post { content_by_lua_block {
-      ngx.print(assert(client:post("/chat/completions", body, { target = "a" })).raw)
+      ngx.print(assert(client:post("/chat/completions", body)).raw)
     } }
     location = /chat { content_by_lua_block {
-      ngx.print(assert(client:chat(question, { target = "a" })).raw)
-    } }
-    location = /slow { content_by_lua_block {
-      ngx.print(assert(client:post("/chat/completions", body, { target = "slow" })).raw)
+      ngx.print(assert(client:chat(question)).raw)
     } }
   }
 }
@@ -145,25 +139,6 @@ local COSOCKET = [[
     end
 ]]
 
--- The slow server answers after two seconds.
-local SLOW = [[
-${modules}
-daemon off;
-master_process off;
-pid ${dir}/nginx.pid;
-error_log ${dir}/error.log crit;
-worker_rlimit_nofile 20000;
-events { worker_connections 8192; }
-http {
-  access_log off;
-  ${temp_paths}
-  server {
-    listen 127.0.0.1:${port} backlog=4096;
-    location / { content_by_lua_block { ngx.req.read_body() ngx.sleep(2) ngx.print '${answer}' } }
-  }
-}
-]]
-
 local function output_of(command)
   local pipe = assert(io.popen(command))
   local out = pipe:read "*a"
@@ -174,9 +149,8 @@ end
 assert(output_of "command -v wrk" ~= "", "bench: wrk is missing")
 
 local server = nginx.start()
-local slow = launcher.start { config = SLOW, values = { answer = nginx.answer } }
 local json = require "unbusy.json"
-local site = launcher.start { config = CONFIG:gsub("${port2}", tostring(slow.port)), values = {
+local site = launcher.start { config = CONFIG, values = {
   cosocket = COSOCKET, host = server.url:match "//(.*)$", root = output_of("pwd"):match "[^\n]+",
   question = json.encode { model = "m", messages = { { role = "user",
     content = ("word "):rep(73) } } } } }
@@ -237,22 +211,5 @@ end
 
 for _, connections in ipairs { 1, 32, 256 } do race(connections) end
 
--- {== Others in the same worker ===========================================
-
-local idle = run("/hi", 4, SECONDS)
-local pipe = assert(io.popen(("wrk -t1 -c500 -d%ds --timeout 10s '%s/slow'")
-  :format(SECONDS + 6, base)))
-os.execute "sleep 2.5"
-local busy = run("/hi", 4, SECONDS)
-local said = pipe:read "*a"
-pipe:close()
-print(("an unrelated location: p50 %.3f, p99 %.3f ms; with 500 calls of 2 s: p50 %.3f, p99 %.3f ms")
-  :format(idle.p50, idle.p99, busy.p50, busy.p99))
-print("  of the slow ones: " .. said:match "(%d+ requests in [%d.]+s)")
-measure.goal("p99 of an unrelated location, against idle", busy.p99 / idle.p99, 3, "x")
-
--- }========================================================================
-
 site:stop()
-slow:stop()
 server:stop()

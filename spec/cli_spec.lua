@@ -258,6 +258,16 @@ describe("bin/unbusy", function()
       end
     end)
 
+    it("says so when another model has answered", function()
+      for _, how in ipairs { "--quiet", "--no-stream" } do
+        up:programme { reset = true, script = { { preset = "busy_503" }, {} } }
+        local r = ask { "--config", config 'retry = false, fallback = { model = "flash" }', how,
+          "--model", "pro", "hi" }
+        assert.same({ "echo: hi\n", 0 }, { r.out, r.rc })
+        assert.matches("^unbusy: fallback: that was model 'flash': busy: up: [^\n]*\n$", r.err)
+      end
+    end)
+
     it("says when nobody is there", function()
       local r = ask { "--url", "http://127.0.0.1:1", "--deadline", "0.5", "hi" }
       fails(r, "network", "127.0.0.1:1: connect: ")

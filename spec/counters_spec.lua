@@ -54,6 +54,20 @@ describe("counters", function()
     assert.equal(0, c:get "a")
   end)
 
+  it("take several from a quota at once, or none of them", function()
+    assert.is_true(c:take("a", 4, 10, 60))
+    assert.is_false((c:take("a", 7, 10, 60)))
+    assert.equal(4, c:get "a")
+    assert.is_true(c:take("a", 6, 10, 60))
+    local fine, seconds = c:take("a", 5, 10, 60)
+    assert.is_false(fine)
+    now = now + seconds - 0.01
+    assert.is_false((c:take("a", 5, 10, 60)))
+    now = now + 0.02
+    assert.is_true(c:take("a", 5, 10, 60))
+    assert.is_false((c:take("b", 11, 10, 60)))
+  end)
+
   it("take from a quota, and say when there is room again", function()
     for _ = 1, 3 do assert.is_true(c:take("a", 1, 3, 60)) end
     local fine, seconds = c:take("a", 1, 3, 60)

@@ -189,3 +189,27 @@ describe("json_fields.splice", function()
     assert.equal("json_fields: more than 32 names", select(2, splice("{}", many)))
   end)
 end)
+
+describe("a name in an object's text", function()
+  local once = require("unbusy.json_fields").once
+
+  it("comes once, or not at all", function()
+    for _, text in ipairs { "{}", ' {"a":1} ', '{"b":{"a":1,"a":2},"a":[{"a":3}]}',
+      '{"c":1,"c":2}' } do
+      assert.is_true(once(text, { "a", "b" }), text)
+    end
+    assert.is_true(once('{"a":1,"a":2}', {}))
+  end)
+
+  it("comes twice, however it is written", function()
+    for _, text in ipairs { '{"a":1,"a":2}', '{"b":0,"a":1,"\\u0061":2}', '{"b":1,"b":2,"b":3}' } do
+      assert.is_false(once(text, { "a", "b" }), text)
+    end
+  end)
+
+  it("is asked of JSON objects", function()
+    for _, text in ipairs { "", "{", "[]", '{"a":1}x', '{"a":01}', '{"a":"\255"}', "1" } do
+      assert.is_nil(once(text, { "a" }), text)
+    end
+  end)
+end)

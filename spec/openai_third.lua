@@ -295,6 +295,92 @@ describe("OpenAI's SDK, through the gateway to a busy upstream,", function()
     end)
   end
 
+  -- What the SDK makes of each API when something stands in.
+  local function stood_in(fallback)
+    start(ALONE .. "fallback = " .. fallback .. ",")
+    up:programme { reset = true, capacity = 0 }
+    return seen(g, "fallback")
+  end
+
+  local function joined(chunks, field)
+    local out = {}
+    for _, chunk in ipairs(chunks) do
+      local choice = chunk.choices[1]
+      local text = choice and (field and choice.delta[field] or not field and choice.text)
+      if type(text) == "string" then out[#out + 1] = text end
+    end
+    return table.concat(out)
+  end
+
+  it("takes a text that stands in for an answer, whole, by events and assembled", function()
+    local ours = stood_in [[{ text = "忙:{code}", reasoning = "hm", status = 203,
+      usage = { prompt_tokens = 2, completion_tokens = 3 } }]]
+    local chat = ours.chat.answer
+    assert.same({ "忙:busy", "hm", "stop", 5 }, { chat.choices[1].message.content,
+      chat.choices[1].message.reasoning_content, chat.choices[1].finish_reason,
+      chat.usage.total_tokens })
+    local chunks = ours.chatStreamed.answer
+    assert.same({ "忙:busy", "hm", 5 }, { joined(chunks, "content"),
+      joined(chunks, "reasoning_content"), chunks[#chunks].usage.total_tokens })
+    local assembled = ours.chatAssembled.answer
+    assert.same({ "忙:busy", "stop", 5 }, { assembled.completion.choices[1].message.content,
+      assembled.completion.choices[1].finish_reason, assembled.usage.total_tokens })
+    assert.equal("忙:busy", ours.complete.answer.choices[1].text)
+    assert.equal("忙:busy", joined(ours.completeStreamed.answer))
+    assert.same({ "fallback", "text", "busy" }, { ours.headers.answer["x-unbusy-source"],
+      ours.headers.answer["x-unbusy-fallback"], ours.headers.answer["x-unbusy-code"] })
+  end)
+
+  it("takes a response that stands in, whole, by events and assembled", function()
+    local ours = stood_in [[{ text = "忙:{code}", reasoning = "hm" }]]
+    local whole, assembled = ours.responses.answer, ours.responsesAssembled.answer
+    for _, response in ipairs { whole, assembled } do
+      assert.same({ "忙:busy", "completed", "reasoning", "hm" }, { response.output_text,
+        response.status, response.output[1].type, response.output[1].summary[1].text })
+    end
+    local events, text = ours.responsesStreamed.answer, {}
+    for i, event in ipairs(events) do
+      assert.equal(i - 1, event.sequence_number)
+      if event.type == "response.output_text.delta" then text[#text + 1] = event.delta end
+    end
+    assert.same({ "忙:busy", "response.completed", "忙:busy" }, { table.concat(text),
+      events[#events].type, events[#events].response.output[2].content[1].text })
+  end)
+
+  it("takes a whole reply, also in one event", function()
+    local ours = stood_in [[{ reply = { choices = { { finish_reason = "tool_calls", message = {
+      tool_calls = { { id = "call_1", type = "function",
+        ["function"] = { name = "f", arguments = "{}" } } } } } } } }]]
+    for _, completion in ipairs { ours.chat.answer, ours.chatAssembled.answer.completion } do
+      local choice = completion.choices[1]
+      assert.same({ "tool_calls", "f", cjson.null }, { choice.finish_reason,
+        choice.message.tool_calls[1]["function"].name, choice.message.content })
+    end
+    assert.same({ "InternalServerError", 503 },
+      { ours.complete.error.class, ours.complete.error.status })
+  end)
+
+  it("sees an error, with our words, where what stands in has a status of failure", function()
+    local ours = stood_in [[{ text = "later, please", status = 503 }]]
+    for _, name in ipairs { "chat", "chatStreamed", "chatAssembled", "complete",
+      "completeStreamed", "responses", "responsesStreamed", "responsesAssembled" } do
+      local e = ours[name].error
+      assert.same({ name, "InternalServerError", 503, "busy", "service_unavailable_error", "1" },
+        { name, e.class, e.status, e.code, e.type, e.retryAfter })
+      assert.equal("503 later, please", e.message)
+    end
+    assert.equal(9, up:counts().received)
+  end)
+
+  it("sees another model's answer as any", function()
+    start(ALONE .. "fallback = { { model = 'flash' }, 'x' },")
+    up:programme { reset = true, log = true, script = { { preset = "busy_503" }, {},
+      { preset = "busy_503" }, {} } }
+    local e = ends({}, { stream = true })
+    assert.same({ "echo: hi", nil }, { e[1].answer.choices[1].message.content, e[2].error })
+    assert.equal(4, up:counts().received)
+  end)
+
   it("gets vectors in the form that it asks for", function()
     start()
     local one = seen(g, "vectors", { input = "one" })

@@ -3,6 +3,7 @@
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
 local core = require "unbusy.core"
+local inspect = require "unbusy.policy.inspect"
 local readme = require "spec.support.readme"
 local reference = require "tools.options"
 local wire = require "unbusy.loops.wire"
@@ -114,6 +115,11 @@ describe("the README's examples", function()
         local said = blocks[i + 1]
         assert.equal("text", said.language)
         assert.equal(without_points(said.text), without_points(run(block, up)))
+      end)
+    elseif block.comment == "policy" then
+      it(("line %d: is a policy without faults"):format(block.line), function()
+        local report = inspect.text(block.text, "mine.lua")
+        assert.same({ true, {}, {} }, { report.ok, report.problems, report.notes })
       end)
     else
       it(("line %d: is no Lua that nobody runs"):format(block.line), function()

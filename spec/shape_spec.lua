@@ -1,4 +1,3 @@
-local assembler = require "unbusy.providers.assembler"
 local json = require "unbusy.json"
 local openai = require "unbusy.providers.openai"
 local shape = require "unbusy.shape"
@@ -7,32 +6,101 @@ local function clock() return 1700000000.7 end
 
 describe("shape", function()
   it("makes answers that read as a server's would", function()
-    for _, kind in ipairs { "chat", "complete" } do
+    for kind, finish in pairs { chat = "stop", complete = "stop", responses = "completed" } do
       local reply = shape.reply(kind, "some-model", "系统繁忙", clock)
       local answer = assert(openai.read(kind, 200, {}, assert(json.encode(reply.body))))
       assert.equal("系统繁忙", answer.text)
-      assert.equal("stop", answer.finish)
+      assert.equal(finish, answer.finish)
       assert.equal("some-model", answer.model)
       assert.same(answer.usage, reply.usage)
       assert.same({ answer.text, answer.finish }, { reply.text, reply.finish })
-      assert.equal(1700000000, reply.body.created)
+      assert.equal(1700000000, reply.body.created or reply.body.created_at)
+    end
+  end)
+
+  it("says thoughts, an end that is none, and what was used", function()
+    local said = { text = "so far", reasoning = "hm", finish = "length",
+      usage = { prompt_tokens = 3, completion_tokens = 2 } }
+    for kind, finish in pairs { chat = "length", complete = "length",
+      responses = "max_output_tokens" } do
+      local reply = shape.reply(kind, "m", said, clock)
+      local answer = assert(openai.read(kind, 200, {}, assert(json.encode(reply.body))))
+      assert.same({ "so far", finish, 5 }, { answer.text, answer.finish,
+        answer.usage.total_tokens })
+      assert.equal(kind ~= "complete" and "hm" or nil, answer.reasoning)
+      assert.equal(kind == "responses" and "incomplete" or nil, answer.body.status)
     end
   end)
 
   it("makes pieces that assemble to the same", function()
-    for _, kind in ipairs { "chat", "complete" } do
-      local a, started = assembler.new(kind), nil
-      for _, piece in ipairs(assert(shape.pieces(kind, "m", "sorry", clock))) do
-        local read = assert(a:feed { data = piece.data })
-        assert.same({ piece.text, piece.started, piece.finish }, { read.text, read.started,
-          read.finish })
-        started = started or piece.started
+    local said = { text = "sorry", reasoning = "hm", finish = "length",
+      usage = { prompt_tokens = 3, completion_tokens = 2 } }
+    for _, kind in ipairs { "chat", "complete", "responses" } do
+      for _, words in ipairs { "sorry", said, { text = "" } } do
+        local whole = shape.reply(kind, "m", words, clock)
+        local a, seen = openai.assembler(kind), {}
+        for _, piece in ipairs(assert(shape.pieces(kind, whole))) do
+          local read = assert(a:feed { data = piece.data, event = piece.event })
+          for _, field in ipairs { "text", "reasoning", "started", "finish", "usage" } do
+            assert.same({ kind, field, read[field] }, { kind, field, piece[field] })
+            seen[field] = seen[field] or piece[field]
+          end
+        end
+        assert.is_true(a:finish())
+        local text = words.text or words
+        assert.equal(text ~= "" and text or nil, seen.text)
+        for _, field in ipairs { "reasoning", "finish", "usage" } do
+          assert.same(whole[field], a:answer()[field], kind .. "." .. field)
+        end
+        assert.equal(whole.body.id, a:answer().body.id)
+        assert.equal(text, a:answer().text or "")
       end
-      assert.is_true(started)
-      assert.is_true(a:finish())
-      assert.equal("sorry", a:answer().text)
-      assert.equal("stop", a:answer().finish)
     end
+  end)
+
+  it("numbers the events of a response, each with its type", function()
+    local whole = shape.reply("responses", "m", { text = "sorry", reasoning = "hm" }, clock)
+    local types = {}
+    for i, piece in ipairs(shape.pieces("responses", whole)) do
+      local event = json.decode(piece.data)
+      assert.same({ i - 1, piece.event }, { json.whole(event.sequence_number), event.type })
+      types[i] = event.type:gsub("^response%.", "")
+    end
+    assert.equal("created in_progress "
+      .. "output_item.added reasoning_summary_part.added reasoning_summary_text.delta "
+      .. "reasoning_summary_text.done reasoning_summary_part.done output_item.done "
+      .. "output_item.added content_part.added output_text.delta output_text.done "
+      .. "content_part.done output_item.done completed", table.concat(types, " "))
+  end)
+
+  it("fills what every answer has into a body that somebody wrote", function()
+    local chat = assert(shape.filled("chat", { choices = { { message = { content = "hi" } } },
+      extra = 1 }, "m", clock))
+    assert.same({ "hi", "stop", "m" }, { chat.text, chat.finish, chat.model })
+    assert.same({ "chat.completion", 1700000000, 1, 0, "assistant" }, { chat.body.object,
+      chat.body.created, chat.body.extra, chat.body.choices[1].index,
+      chat.body.choices[1].message.role })
+    local old = assert(shape.filled("complete", { choices = { { text = "hi", index = 0 } },
+      id = "mine" }))
+    assert.same({ "hi", "mine", "unbusy" }, { old.text, old.body.id, old.model })
+    local response = assert(shape.filled("responses", { output = {
+      { content = { { type = "output_text", text = "hi" } } } } }, "m", clock))
+    assert.same({ "hi", "completed", "response", "message" }, { response.text, response.finish,
+      response.body.object, response.body.output[1].type })
+  end)
+
+  it("and says when it can be no answer of that kind", function()
+    for _, body in ipairs { {}, { 1 }, { choices = {} }, { choices = 1 }, { choices = { 1 } },
+      { choices = { {} } }, { choices = { { message = 1 } } }, json.array {}, { output = {} },
+      { output = { 1 } }, { choices = { { message = { content = "x" },
+        finish_reason = "insufficient_system_resource" } } } } do
+      for _, kind in ipairs { "chat", "complete", "responses" } do
+        assert.is_nil((shape.filled(kind, body, "m")))
+      end
+    end
+    assert.is_nil((shape.filled("chat", "text", "m")))
+    assert.is_nil((shape.filled("complete", { choices = { { message = { content = "x" } } } })))
+    assert.is_nil((shape.filled("responses", { status = "failed", output = { {} } })))
   end)
 
   it("makes an event of a whole answer, which assembles to the same", function()
@@ -86,8 +154,9 @@ describe("shape", function()
       seen[id] = true
     end
     local ids = {}
-    for _, piece in ipairs(shape.pieces("chat", "m",
-      "x")) do ids[json.decode(piece.data).id] = true end
+    for _, piece in ipairs(shape.pieces("chat", shape.reply("chat", "m", "x"))) do
+      ids[json.decode(piece.data).id] = true
+    end
     assert.is_string(next(ids))
     assert.is_nil(next(ids, (next(ids))))
   end)
@@ -101,17 +170,15 @@ describe("shape", function()
   end)
 
   it("says that no text can be an embedding, or be sent when it is not UTF-8", function()
-    for _, make in ipairs { shape.reply, shape.pieces } do
-      local none, message, code = make("embed", "m", "x")
-      assert.same({ nil, "shape: a text cannot answer a call of kind 'embed'", "invalid" },
-        { none, message, code })
-    end
-    assert.equal("invalid", select(3, shape.pieces("chat", "m", "a\255b")))
+    local none, message, code = shape.reply("embed", "m", "x")
+    assert.same({ nil, "shape: a text cannot answer a call of kind 'embed'", "invalid" },
+      { none, message, code })
+    assert.equal("invalid", select(3, shape.pieces("chat", shape.reply("chat", "m", "a\255b"))))
   end)
 
   it("gives an empty text a stream without a text piece", function()
-    assert.equal(2, #shape.pieces("chat", "m", ""))
-    assert.equal(1, #shape.pieces("complete", "m", ""))
+    assert.equal(3, #shape.pieces("chat", shape.reply("chat", "m", "")))
+    assert.equal(2, #shape.pieces("complete", shape.reply("complete", "m", "")))
   end)
 
   it("writes errors as OpenAI does", function()

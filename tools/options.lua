@@ -4,6 +4,8 @@
 --   lua5.4 tools/options.lua README.md  puts them there, each between its <!-- tables: NAME --> and
 --                                       the next <!-- end -->
 local balancer = require "unbusy.balancer"
+local batch_list = require "unbusy.batching.list"
+local batch_rules = require "unbusy.batching.rules"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
 local retry_after = require "unbusy.retry_after"
@@ -82,6 +84,15 @@ local function titled(title, schema, first)
   return ("**%s**\n\n%s"):format(title, of_schema(schema, first))
 end
 
+-- What a schema has that the other one has not, or has otherwise.
+local function more_than(schema, other)
+  local out = {}
+  for name, field in pairs(schema) do
+    if field ~= other[name] then out[name] = field end
+  end
+  return out
+end
+
 --- The options of a client and of a call.
 function tables.options()
   local client, target = config.client, config.target
@@ -89,7 +100,7 @@ function tables.options()
     titled("`unbusy.new { … }`", client, [[targets retry breaker limiter budget queue clocks
       upstream_stream fallback]]),
     titled("`targets = { { … }, … }`", target, [[name url key keys account models provider priority
-      weight price]]),
+      weight pool reserve price]]),
     titled("`targets[i].price = { … }`", target.price.fields, "input cached output"),
     titled("`targets[i].limits = { … }`", target.limits.fields),
     titled("`targets[i].tls = { … }`", target.tls.fields, "ca ca_path cert key"),
@@ -101,13 +112,17 @@ function tables.options()
     titled("`budget = { … }`", client.budget.fields, "ratio floor tokens"),
     titled("`queue = { … }`", client.queue.fields, "size max_wait"),
     titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),
+    titled("`batch = { … }`", batch_rules.schema, "rule max window"),
     titled("`gateway = { … }`, of `unbusy.gateway`", client.gateway.fields, [[keys body ping forward
       controls pass trace]]),
+    titled("`gateway.batch = { … }`", client.gateway.fields.batch.fields, "requests at_once"),
     titled("`gateway.keys = { { … }, … }`", client.gateway.fields.keys.each.fields,
       "key name calls tokens"),
     titled("`client:chat(request, { … })`, and of every other call", config.call,
-      "deadline priority target clocks"),
+      "deadline priority target pool language clocks"),
     titled("`client:pass({ … }, options)`", config.pass, "method path headers body"),
+    titled("`client:batch(requests, { … })`, beside the options of a call", more_than(
+      batch_list.schema, config.call), "at_once deadline model"),
     titled("`client:warm(questions, { … })`", warm.schema, "model at_once deadline priority"),
   }, "\n\n")
 end

@@ -1,10 +1,9 @@
 #!/bin/sh
 # test.sh SUITE…: runs suites, shows what each prints, and closes with "N passed, N failed".
-#   unit        every spec but those of nginx, on Lua 5.4 and LuaJIT, side by side (or one alone:
-#               unit_lua54, unit_luajit)
-#   sanitize    the same specs against a core built with ASan and UBSan (not quite all;
-#               sanitize_lua54, sanitize_luajit)
-#   nginx       what runs inside nginx, whose Lua is LuaJIT whoever tests it
+#   unit        every spec on Lua 5.4 and LuaJIT, and what runs inside nginx, whose Lua is LuaJIT
+#               whoever tests it; side by side (alone: unit_lua54, unit_luajit, nginx)
+#   sanitize    specs against a core built with ASan and UBSan, but for those of nginx and a few
+#               others; side by side (alone: sanitize_lua54, sanitize_luajit)
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
@@ -124,7 +123,7 @@ without_ffi() {
 
 unit_lua54() { unit_on lua5.4; }
 unit_luajit() { unit_on luajit; without_ffi; }
-unit() { side_by_side unit_lua54 unit_luajit; }
+unit() { side_by_side unit_lua54 unit_luajit nginx; }
 
 nginx() {
   echo "== specs inside nginx"
@@ -143,7 +142,8 @@ sanitized_build() { # LUA
 
 # Without what takes long and runs little of the C: a tool, a crowd, a kill at each step.
 sanitized_specs() { # LUA
-  but='/(demo|cli|readme|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate)/|_kill_spec'
+  but='/(demo|cli|readme|docs_simulator|signs|busyd|busyd_load|inspect|names)_spec'
+  but="$but|/(cli|policies|simulate)/|_kill_spec"
   [ "$1" = lua5.4 ] || but="$but|/faults_spec|_model_spec|_processes_spec"
   other_specs | grep -v -E "$but"
 }

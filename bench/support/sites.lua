@@ -125,7 +125,7 @@ local UNBUSY_HTTP = [[
 local UNBUSY_SERVER = [[
     set $unbusy_log "";
     location / {
-      access_log ${dir}/access.log unbusy;
+      access_log ${dir}/access.log unbusy buffer=64k flush=1s;
       content_by_lua_block { gateway:handle() }
     }
 ]]

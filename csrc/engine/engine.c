@@ -331,6 +331,7 @@ void ub_engine_close (ub_engine *e) {
   if (!ub_engine_owned(e))
     return;  /* the rest is the parent's: see engine.h */
   ub_buf_fini(&e->handed);
+  ub_urls_fini(&e->urls);
   ub_free(e->places);
   ub_free(e);
 }

@@ -34,6 +34,7 @@ struct ub_engine {
   ub_engine_place *places;
   uint32_t size, free_place, active;
   uint64_t sequence;
+  ub_urls urls;        /* of the last requests */
   ub_buf handed;       /* the data that were taken last */
   CURL *idle[UB_IDLE_EASY];
   int idle_count;

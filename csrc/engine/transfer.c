@@ -254,6 +254,7 @@ static void set_request (ub_transfer *t, const ub_request *r, const char *body, 
 /* Nothing of the transfer may be reached from the handle, nor its secrets. */
 static void unset_request (CURL *easy, CURLcode *err) {
   SET(CURLOPT_URL, NULL);
+  SET(CURLOPT_CURLU, NULL);
   SET(CURLOPT_POSTFIELDS, NULL);
   SET(CURLOPT_CUSTOMREQUEST, NULL);
   SET(CURLOPT_HTTPHEADER, NULL);

@@ -9,11 +9,13 @@
 
 #include "base/buf.h"
 #include "engine/engine.h"
+#include "engine/urls.h"
 
 typedef struct ub_transfer {
   uint64_t id;
   ub_engine *engine;
   CURL *easy;
+  ub_url *url;       /* taken apart; or NULL */
   int marked;        /* the handle has options that not every request sets: see
                         'ub_transfer_free' */
   int sent;          /* how often libcurl began to send the request */

@@ -63,6 +63,7 @@ static void put_easy (ub_engine *e, CURL *easy) {
 /* Forget a transfer that is no longer in the multi handle. */
 static void drop (ub_engine *e, ub_transfer *t) {
   uint32_t i = (uint32_t)(t->id & (MOST_PLACES - 1));
+  ub_url *url = t->url;
   e->places[i].transfer = NULL;
   e->places[i].next_free = e->free_place;
   e->free_place = i;
@@ -70,6 +71,7 @@ static void drop (ub_engine *e, ub_transfer *t) {
   ub_engine_open_now.transfers--;
   ub_engine_unlist(e, t);
   put_easy(e, ub_transfer_free(t));
+  ub_url_give(url);
 }
 
 static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
@@ -82,6 +84,9 @@ static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
     curl_easy_cleanup(easy);
     return err == UB_OK ? UB_ENOMEM : err;
   }
+  t->url = ub_urls_take(&e->urls, request->url);
+  if (t->url != NULL)
+    curl_easy_setopt(easy, CURLOPT_CURLU, t->url->parts);
   settle_in(e, t);
   if (curl_multi_add_handle(e->multi, easy) != CURLM_OK) {
     drop(e, t);

@@ -2,7 +2,7 @@
 ** lua_core.c: opens 'unbusy.core', the C side of unbusy.
 **
 ** The module is a table of constructors, one per part, and a few functions:
-** now, wall, stats, errors, random_id, exec, stamp, fail_alloc.
+** now, wall, stats, errors, random_id, sip, exec, stamp, fail_alloc.
 ** lua/unbusy/core.meta.lua describes it.
 */
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include "base/file.h"
 #include "base/rand.h"
 #include "base/region.h"
+#include "base/sip.h"
 #include "engine/engine.h"
 #include "lua/lua_util.h"
 
@@ -77,6 +78,18 @@ static int core_random_id (lua_State *L) {
   return 1;
 }
 
+/* core.sip(text, key of 16 bytes) -> hash of 16 bytes */
+static int core_sip (lua_State *L) {
+  size_t length, key_length;
+  const char *text = luaL_checklstring(L, 1, &length);
+  const char *key = luaL_checklstring(L, 2, &key_length);
+  unsigned char hash[UB_SIP_BYTES];
+  luaL_argcheck(L, key_length == UB_SIP_BYTES, 2, "a key of 16 bytes expected");
+  ub_sip(text, length, (const unsigned char *)key, hash);
+  lua_pushlstring(L, (const char *)hash, sizeof hash);
+  return 1;
+}
+
 /*
 ** core.exec(argv) -> nil, message: this process becomes the program argv[1],
 ** which keeps its number and hears its signals. Comes back only on failure.
@@ -135,8 +148,8 @@ __attribute__((visibility("default"))) int luaopen_unbusy_core (lua_State *L);
 int luaopen_unbusy_core (lua_State *L) {
   static const luaL_Reg functions[] = {
     {"now", core_now}, {"wall", core_wall}, {"stats", core_stats},
-    {"errors", core_errors}, {"random_id", core_random_id}, {"exec", core_exec},
-    {"stamp", core_stamp}, {"fail_alloc", core_fail_alloc}, {NULL, NULL}
+    {"errors", core_errors}, {"random_id", core_random_id}, {"sip", core_sip},
+    {"exec", core_exec}, {"stamp", core_stamp}, {"fail_alloc", core_fail_alloc}, {NULL, NULL}
   };
   lua_newtable(L);
   luaL_setfuncs(L, functions, 0);
@@ -150,6 +163,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_counters(L);
   ub_open_ends(L);
   ub_open_engine(L);
+  ub_open_glance(L);
   ub_open_guard(L);
   ub_open_histogram(L);
   ub_open_json_fields(L);

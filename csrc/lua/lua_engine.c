@@ -63,16 +63,21 @@ static const char *header_line (lua_State *L, int i) {
   return line;
 }
 
-/* The list 'headers' as a NULL-ended array, in a userdata left on the stack. */
-static const char *const *header_lines (lua_State *L) {
-  const char **lines;
+#define FEW 32
+
+/* The list 'headers' as a NULL-ended array: in 'few', or in a userdata left on the stack. */
+static const char *const *header_lines (lua_State *L, const char *few[FEW]) {
+  const char **lines = few;
   size_t count, i;
+  int list;
   lua_getfield(L, 2, "headers");
   luaL_checktype(L, -1, LUA_TTABLE);
-  count = lua_rawlen(L, -1);
-  lines = ub_newuserdata(L, (count + 1) * sizeof *lines);
+  list = lua_gettop(L);
+  count = lua_rawlen(L, list);
+  if (count >= FEW)
+    lines = ub_newuserdata(L, (count + 1) * sizeof *lines);
   for (i = 0; i < count; i++) {
-    lua_rawgeti(L, -2, (int)i + 1);
+    lua_rawgeti(L, list, (int)i + 1);
     lines[i] = header_line(L, (int)i + 1);
     lua_pop(L, 1);
   }
@@ -91,11 +96,16 @@ static const struct {
   {"cert_file", offsetof(ub_request, cert_file)}, {"key_file", offsetof(ub_request, key_file)},
 };
 
+/* Most names differ in their first letter. */
+static int same (const char *a, const char *b) {
+  return *a == *b && strcmp(a, b) == 0;
+}
+
 /* The value on top, if 'name' is one of them. */
 static int read_string (lua_State *L, const char *name, ub_request *r) {
   size_t i, length;
   for (i = 0; i < sizeof strings / sizeof strings[0]; i++) {
-    if (strcmp(strings[i].name, name) != 0)
+    if (!same(strings[i].name, name))
       continue;
     if (lua_type(L, -1) != LUA_TSTRING)
       luaL_error(L, "request: '%s' is no string", name);
@@ -111,21 +121,21 @@ static int read_string (lua_State *L, const char *name, ub_request *r) {
 static void read_field (lua_State *L, const char *name, ub_request *r) {
   if (read_string(L, name, r))
     return;
-  else if (strcmp(name, "connect") == 0)
+  else if (same(name, "connect"))
     r->connect_us = ub_fieldus(L, 2, name);
-  else if (strcmp(name, "window") == 0)
+  else if (same(name, "window"))
     r->window_bytes = (size_t)bytes_field(L, name);
-  else if (strcmp(name, "most") == 0)
+  else if (same(name, "most"))
     r->most_bytes = bytes_field(L, name);
-  else if (strcmp(name, "insecure") == 0)
+  else if (same(name, "insecure"))
     r->insecure = lua_toboolean(L, -1);
-  else if (strcmp(name, "http1") == 0)
+  else if (same(name, "http1"))
     r->http1 = lua_toboolean(L, -1);
-  else if (strcmp(name, "once") == 0)
+  else if (same(name, "once"))
     r->once = lua_toboolean(L, -1);
 }
 
-static void read_request (lua_State *L, ub_request *r) {
+static void read_request (lua_State *L, ub_request *r, const char *few[FEW]) {
   luaL_checktype(L, 2, LUA_TTABLE);
   r->window_bytes = WINDOW;
   for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
@@ -136,17 +146,18 @@ static void read_request (lua_State *L, ub_request *r) {
     luaL_error(L, "request: 'url' and 'method' are needed");
   if (r->window_bytes == 0)
     luaL_error(L, "request: 'window' is 0: nothing could ever come");
-  r->headers = header_lines(L);
+  r->headers = header_lines(L, few);
 }
 
 /* e:submit(request, body or nil) -> id | nil, message, code; nil: request.body */
 static int engine_submit (lua_State *L) {
   ub_engine *e = check(L);
   ub_request request = {0};
+  const char *few[FEW];
   uint64_t id;
   int err;
   lua_settop(L, 3);
-  read_request(L, &request);
+  read_request(L, &request, few);
   if (!lua_isnil(L, 3))
     request.body = luaL_checklstring(L, 3, &request.body_size);
   err = ub_engine_submit(e, &request, &id);

@@ -55,7 +55,7 @@ static void *measured (void *ud, void *block, size_t osize, size_t nsize) {
   }
   result = g->alloc(g->ud, block, osize, nsize);
   if (result != NULL || nsize == 0) {
-    g->taken += more;
+    g->taken = g->taken + more > 0 ? g->taken + more : 0;  /* not for garbage of others */
     g->left -= more > 0 ? more / COPIED : 0;
   }
   return result;

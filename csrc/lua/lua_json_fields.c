@@ -57,7 +57,24 @@ static int json_fields (lua_State *L) {
   return 3;
 }
 
+/* core.json_once(text, names) -> does none of them come twice? | nil: no JSON object */
+static int json_once (lua_State *L) {
+  ub_json_field fields[MOST_NAMES];
+  ub_json_object object;
+  size_t length, count = read_names(L, fields), i;
+  const char *text = luaL_checklstring(L, 1, &length);
+  int once = 1;
+  if (ub_json_fields(text, length, fields, count, &object) != UB_OK)
+    return 0;
+  for (i = 0; i < count; i++)
+    once = once && fields[i].times <= 1;
+  lua_pushboolean(L, once);
+  return 1;
+}
+
 void ub_open_json_fields (lua_State *L) {
+  lua_pushcfunction(L, json_once);
+  lua_setfield(L, -2, "json_once");
   lua_pushcfunction(L, json_fields);
   lua_setfield(L, -2, "json_fields");
 }

@@ -281,16 +281,17 @@ static int64_t wait_of (const counter *k, double most, int64_t now_us) {
 
 int64_t ub_counters_take (ub_counters *c, ub_counter_name name, double n, double most,
                           int64_t window_us, int64_t now_us) {
+  double need = n > 1 ? n : 1;
   counter *k;
   int64_t wait;
   now_us = moved_on(c, now_us);
   k = open_counter(c, name, SLIDING, window_us, now_us);
   slide(k, now_us);
-  if (value_at(k, now_us) + 1 <= most) {
+  if (value_at(k, now_us) + need <= most) {
     k->now += n;
     return 0;
   }
-  wait = wait_of(k, most, now_us);
+  wait = wait_of(k, most - (need - 1), now_us);
   return wait > 0 ? wait : 1;
 }
 

@@ -59,8 +59,8 @@ double ub_counters_add (ub_counters *c, ub_counter_name name, double n, int64_t 
                         int64_t now_us);
 
 /*
-** Add 'n' to the sum over the window if there is room for one more below 'most': 0. Or
-** nothing, and the microseconds until there is room when nobody adds anything.
+** Add 'n' to the sum over the window if there is room for it, and for one at least, below
+** 'most': 0. Or nothing, and the microseconds until there is room when nobody adds anything.
 */
 int64_t ub_counters_take (ub_counters *c, ub_counter_name name, double n, double most,
                           int64_t window_us, int64_t now_us);

@@ -8,7 +8,9 @@ local plain = require "unbusy.policy.plain"
 local trace = require "unbusy.trace"
 
 -- Of most calls: not in each of them.
-local call = { stopped = false, extra = false, path = false, policy = false }
+local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
+  merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
+  stale_key = false, keep_for = false, own_key = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -107,6 +109,13 @@ function call:release(thing)
   end
 end
 
+--- The targets that this call may be sent to.
+---@return table[]
+function call:targets()
+  local pools, pool = self.client.pools, self.options.pool
+  return pool and pools.by_name[pool] or pools.ordinary
+end
+
 --- The request as scripts see it: one copy for all of them, so that they can change nothing.
 ---@return any
 function call:shown_request()
@@ -152,14 +161,51 @@ function call:can_wait(seconds)
   return self.loop.now() + seconds < self.deadline
 end
 
+-- {== Asking again ========================================================
+
+-- What was tried before is counted, and forgotten otherwise.
+local function begin_anew(self)
+  self.past, self.tries = self.past + #self.tries, { nil }
+  self.ruled_out, self.pause, self.sent, self.shown = nil, nil, nil, nil
+end
+
+--- From here on the call asks something else or somewhere else, with tries of its own; its clock
+--- runs on.
+---@param request table
+---@param given table its options
+---@return table before for `go_back`
+function call:ask_again(request, given)
+  local before = { request = self.request, model = self.model, options = self.options }
+  begin_anew(self)
+  self.request, self.model, self.options, self.again = request, request.model, given, true
+  return before
+end
+
+--- It is about what it was about before.
+---@param before table
+function call:go_back(before)
+  begin_anew(self)
+  self.request, self.model, self.options = before.request, before.model, before.options
+  self.again = false
+end
+
+--- How often it has been sent, whatever it asked for.
+---@return integer
+function call:tries_made()
+  return self.past + #self.tries
+end
+
+-- }========================================================================
+
 --- A try begins at the place that was given.
 ---@return table try
 function call:begin_try(place)
+  local n = #self.tries + 1
   local try = {
-    number = #self.tries + 1, target = place.target.name, model = place.model,
+    number = self.past + n, target = place.target.name, model = place.model,
     began = self.loop.now(), status = nil, -- five: room for eight
   }
-  self.tries[try.number] = try
+  self.tries[n] = try
   if self.client.on_event then
     local t = self.trace
     self:emit("try", { target = try.target, number = try.number, model = try.model,
@@ -172,7 +218,7 @@ end
 --- Completes a failure's detail with what the call knows.
 function call:detail(detail)
   detail = detail or {}
-  detail.tries = #self.tries
+  detail.tries = self:tries_made()
   if self.trace then detail.trace = trace.shown(self.trace) end
   return detail
 end

@@ -1,5 +1,6 @@
 --- A client: its targets, what they share, and the calls.
 local backoff = require "unbusy.backoff"
+local batches = require "unbusy.batching.batches"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
@@ -8,7 +9,9 @@ local canceller = require "unbusy.canceller"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
 local flow = require "unbusy.flow"
+local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
+local language = require "unbusy.fallback.language"
 local limiter = require "unbusy.limiter"
 local monotonic = require "unbusy.clock"
 local loops = require "unbusy.loops"
@@ -17,6 +20,7 @@ local passed = require "unbusy.passed"
 local passing = require "unbusy.passing"
 local permits = require "unbusy.permits"
 local policies = require "unbusy.policy.stack"
+local pools = require "unbusy.pools"
 local queue = require "unbusy.queue"
 local shared = require "unbusy.shared"
 local stream = require "unbusy.stream"
@@ -144,9 +148,11 @@ function client.new(given)
   end
   ok, message, code = build_parts(self, o)
   if not ok then return nil, message, code end
+  self.pools = pools.of(self.targets)
   self.permits = build_permits(self, o.budget)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
     gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
+  self.batches = batches.new(self, o.batch)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
   return self
@@ -167,10 +173,20 @@ local function merged_clocks(self, given)
   return out
 end
 
-local function knows_target(self, name)
+local function target_of(self, name)
   for _, t in ipairs(self.targets) do
-    if t.name == name then return true end
+    if t.name == name then return t end
   end
+end
+
+-- What is wrong with where the call is to go; nil when there is such a place.
+local function place_fault(self, o)
+  local t = o.target and target_of(self, o.target)
+  if o.target and not t then return ("no target is named '%s'"):format(o.target) end
+  if not o.pool then return nil end
+  local message = pools.fault(self.pools, o.pool)
+  if message or not t or t.pool == o.pool then return message end
+  return ("target '%s' is in the pool '%s'"):format(t.name, t.pool)
 end
 
 -- The level of `error` that is the line of the public method's caller, seen from a function that
@@ -182,9 +198,15 @@ local no_options = {}
 -- The call's options, checked; raises at the line that made the call.
 local function call_options(self, given, what)
   if given == nil then return no_options end
+  if config.is_trusted(given) then return given end
   local o = options.check(config.call, given, what, CALLER + 1)
-  if o.target and not knows_target(self, o.target) then
-    error(("%s: no target is named '%s'"):format(what, o.target), CALLER)
+  if o.target or o.pool then
+    local message = place_fault(self, o)
+    if message then error(("%s: %s"):format(what, message), CALLER) end
+  end
+  if o.language ~= nil then
+    local message = language.fault(o.language)
+    if message then error(("%s: language: %s"):format(what, message), CALLER) end
   end
   if o.headers and not headers.is_readable(o.headers) then
     error(what .. ": headers: a list of lines or a map of strings expected", CALLER)
@@ -211,7 +233,7 @@ local function as_passed(c, reply, message, code, detail)
     return nil, message, code, c:detail(detail)
   end
   reply = reply or c.refused
-  reply.tries, reply.trace = #c.tries, c.trace and trace.shown(c.trace) or nil
+  reply.tries, reply.trace = c:tries_made(), c.trace and trace.shown(c.trace) or nil
   return passed.of_reply(reply)
 end
 
@@ -365,6 +387,15 @@ function client:warm(questions, given)
   return warm.all(self, questions, given)
 end
 
+--- Asks many requests, as few calls as the rules of `batch` make of them.
+---@param requests table list of requests as of `chat`, `complete` or `embed`, or of `{ prompt =,
+--- parameters = }`; options may stand in it too
+---@param given table? see `unbusy.batching.list`: at_once, deadline (s, for all), cancel, …
+---@return table[] results for each request its reply, or `{ message =, code =, detail = }`
+function client:batch(requests, given)
+  return list.all(self, requests, given)
+end
+
 -- }========================================================================
 
 -- {== Looking and ending ==================================================
@@ -410,11 +441,12 @@ end
 function client:status()
   local targets, active = {}, 0
   for i, t in ipairs(self.targets) do targets[i] = t:status() end
-  for _ in pairs(self.calls) do active = active + 1 end
+  for c in pairs(self.calls) do active = active + (c.merged and 0 or 1) end
   return { targets = targets, active = active, waiting = self.queue.count,
     budget = self.budget and self.budget:stats(),
     cache = self.cache and not self.closed and self.cache:stats() or nil,
-    policy = self.policies:status(), event_faults = self.event_faults }
+    batch = self.batches:stats(), policy = self.policies:status(),
+    event_faults = self.event_faults }
 end
 
 --- Ends it: calls under way fail with "closed", later ones too. May be called twice.

@@ -1,13 +1,15 @@
 --- The options of a client: their schema, and what is read from a file or the environment.
 local backoff = require "unbusy.backoff"
+local batch_rules = require "unbusy.batching.rules"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
 local gateway_options = require "unbusy.gateway.options"
 local core = require "unbusy.core"
-local json = require "unbusy.json"
+local fallback_options = require "unbusy.fallback.options"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
+local pools = require "unbusy.pools"
 local region = require "unbusy.region"
 local providers = require "unbusy.providers"
 
@@ -58,6 +60,10 @@ config.target = {
     doc = "sent as bearer token; by default <NAME>_API_KEY of the environment" },
   keys = { type = "list", each = { type = "string" }, doc = "several keys of one account" },
   account = { type = "string", doc = "what the provider limits; the name by default" },
+  pool = { type = "string", default = pools.DEFAULT,
+    doc = "a group of targets, which a call or a fallback may name" },
+  reserve = { type = "boolean", default = false,
+    doc = "asked only where its pool (or it itself) is named" },
   priority = { type = "whole", default = 1, min = 1, max = 1000, doc = "lower is asked first" },
   weight = { type = "number", min = 0, max = 1e6,
     doc = "share among targets of one priority; 1 when others have one" },
@@ -79,6 +85,8 @@ config.target = {
     verify = { type = "boolean", default = true, doc = "false accepts any server: for tests only" },
     http2 = { type = "boolean", default = true, doc = "offer HTTP/2" },
   } },
+  batch = { type = "string",
+    doc = "path of its batch endpoint, from the top of its server: `/api/v1/batch`" },
   policy = { type = "string|table", doc = "for tries of this target; before the client's" },
   proxy = { type = "string|boolean",
     doc = "URL of a proxy; false for none; by default the environment's" },
@@ -111,13 +119,17 @@ config.client = {
       temperature = { type = "number", default = 1, min = 0, max = 100,
         doc = "requests with more are not cached" },
     }) },
+  batch = { type = "string|table|boolean", default = false,
+    doc = "what is asked as one: a rule, `{ rule =, max =, window = }`, or a list of these" },
   clocks = { type = "table", fields = config.clocks, doc = "limits of time" },
   region = { type = "table|boolean|userdata", fields = region.schema, optional = true,
     doc = "where its state lives, shared by all processes that open it: a region, or options for "
       .. "one; private by default" },
   upstream_stream = { type = "boolean", default = false,
     doc = "ask for streams and assemble them, so that queue and start show" },
-  fallback = { type = "string|table", doc = "the last resort: a text, or `{ text =, status = }`" },
+  fallback = { type = "string|table", doc = "what stands in where no answer comes: a text, "
+    .. "a reply, another model or pool, the last good answer, or a list of these "
+    .. "(docs/fallback.md)" },
   policy = { type = "string|table",
     doc = "what decides: a name, the path of a Lua file, or a table of functions" },
   loop = { type = "string|table", one_of = { "tasks", "cqueues", "luv", "nginx" },
@@ -136,6 +148,9 @@ config.call = {
   priority = { type = "string", one_of = { "interactive", "normal", "batch" }, default = "normal",
     doc = "place in the waiting line" },
   target = { type = "string", doc = "this target only" },
+  pool = { type = "string", doc = "this pool only" },
+  language = { type = "string|table", doc = "of the caller, for the fallback: a tag (`zh`, "
+    .. "`pt-BR`) or a list of them, the best first; guessed by default" },
   headers = { type = "table",
     doc = "more request headers: \"name: value\" lines, or name = value" },
   raw = { type = "string",
@@ -151,9 +166,28 @@ config.call = {
   cache = { type = "boolean|number|string", one_of = { "refresh" }, above = 0, max = 1e9,
     doc = "false: neither read nor kept; `refresh`: asked in any case; a number: kept for so "
       .. "many seconds" },
+  batch = { type = "boolean",
+    doc = "false: in no batch; true: also in one for a target's `batch`, where no rule says so" },
   stale = { type = "boolean|number", min = 0, max = 1e9,
     doc = "false: no stale answer; a number: none older than so many seconds" },
 }
+
+-- The metatable of options of a call that our own code has made and checked: they are not checked
+-- and copied again at each call.
+local checked = {}
+
+--- Marks options of a call as checked.
+---@param given table
+---@return table given
+function config.trusted(given)
+  return setmetatable(given, checked)
+end
+
+---@param given table?
+---@return boolean
+function config.is_trusted(given)
+  return getmetatable(given) == checked
+end
 
 --- A request that is passed on.
 config.pass = {
@@ -162,11 +196,6 @@ config.pass = {
   path = { type = "string", required = true, doc = "below the target's URL, with its query" },
   headers = { type = "table", doc = "as in the options of every call" },
   body = { type = "string", doc = "sent as it is" },
-}
-
-local fallback = {
-  text = { type = "string", required = true },
-  status = { type = "whole", default = 200, min = 200, max = 599 },
 }
 
 -- {== Targets =============================================================
@@ -240,6 +269,17 @@ local function check_texts(t, where, level)
   end
 end
 
+-- A pool's name is said in messages, too.
+local function check_pool(t, where, level)
+  if t.pool == "" or #t.pool > 64 then
+    error(where .. ".pool: 1 to 64 characters expected", level + 1)
+  end
+  check_text(t.pool, where .. ".pool", level + 1)
+  if t.reserve and t.pool == pools.DEFAULT then
+    error(where .. ".reserve: a pool's name expected with it", level + 1)
+  end
+end
+
 local function fill_target(t, where, level)
   if t.name == "" or #t.name > 64 then
     error(where .. ".name: 1 to 64 characters expected", level + 1)
@@ -253,7 +293,11 @@ local function fill_target(t, where, level)
   check_pairs(t.models, where .. ".models", level + 1)
   check_headers(t.headers, where .. ".headers", level + 1)
   check_texts(t, where, level + 1)
+  if t.batch and not t.batch:find "^/[^%c%s#?]*$" then
+    error(where .. ".batch: a path that starts with / expected", level + 1)
+  end
   fill_keys(t, where, level + 1)
+  check_pool(t, where, level + 1)
   t.account = t.account or t.name
   t.proxy = t.proxy == false and "" or type(t.proxy) == "string" and t.proxy or nil
 end
@@ -266,6 +310,9 @@ local function fill_targets(targets, level)
       error(("unbusy: targets[%d].name: '%s' is taken"):format(i, t.name), level + 1)
     end
     seen[t.name] = true
+  end
+  if #pools.of(targets).ordinary == 0 then
+    error("unbusy: targets: every one is a reserve", level + 1)
   end
 end
 
@@ -326,6 +373,20 @@ local function fill_region(o, level)
   end
 end
 
+-- The plan that the option is.
+local function read_fallback(o, level)
+  local known = { pools = pools.of(o.targets), cache = o.cache ~= false }
+  local plan, message = fallback_options.read(o.fallback, known)
+  return plan or error("unbusy: " .. message, level + 1)
+end
+
+local function read_batch(given, level)
+  if given == true then error("unbusy: batch: a rule expected", level + 1) end
+  local list, message = batch_rules.read(given, "batch")
+  if not list then error("unbusy: " .. message, level + 1) end
+  return list
+end
+
 --- Checks a client's options and fills them in; raises at the line of the caller's caller.
 ---@param given table|string options, or the path of a Lua file that returns them
 function config.read(given)
@@ -339,14 +400,9 @@ function config.read(given)
   fill_region(o, level)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
+  o.batch = read_batch(o.batch, level)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end
-  if type(o.fallback) == "string" then o.fallback = { text = o.fallback } end
-  if o.fallback then
-    o.fallback = options.check(fallback, o.fallback, "unbusy: fallback", level + 1)
-    if not json.is_utf8(o.fallback.text) then
-      error("unbusy: fallback: a text in UTF-8 expected", level)
-    end
-  end
+  if o.fallback then o.fallback = read_fallback(o, level) end
   return o
 end
 

@@ -32,6 +32,12 @@ function core.stats() end
 ---@return string
 function core.random_id() end
 
+--- SipHash-2-4 with 128 bits: a hash that nobody without the key can foretell.
+---@param text string
+---@param key string 16 bytes
+---@return string 16 bytes
+function core.sip(text, key) end
+
 --- Every way a call of the core can fail.
 ---@return { number: integer, word: string, text: string }[]
 function core.errors() end

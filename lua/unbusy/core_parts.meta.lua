@@ -188,6 +188,18 @@ function cache:close() end
 ---@return integer|"invalid" members_or_code
 function core.json_fields(text, names) end
 
+--- Is it a plain answer, of which no more need be known to pass it on? See csrc/parts/glance.h.
+---@param kind "chat"|"complete"|"embed"
+---@param text string
+---@return boolean plain, string? model, string? finish_reason, string? usage in JSON
+function core.glance(kind, text) end
+
+--- Does none of these members come twice? Nil: the text is no JSON object.
+---@param text string
+---@param names string[] at most 32
+---@return boolean?
+function core.json_once(text, names) end
+
 ---@class unbusy.core.key
 
 ---@param ... any strings, numbers, booleans, JSON's null, tables of them

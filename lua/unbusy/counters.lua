@@ -36,7 +36,8 @@ local class = clocked.class({ add = 3, take = 4, peak = 3, get = 1, list = 0 },
 -- all that was ever added, or with `window` (seconds) of what was added within that time.
 --
 -- `c:take(name, n, most, window) -> true`: adds n to the sum within the window, if there is room
--- for one more up to `most`; or false and the seconds until there is, if nobody adds anything.
+-- for it up to `most`, and for one at least; or false and the seconds until there is, if nobody
+-- adds anything.
 --
 -- `c:peak(name, value, seconds) -> value`: keeps the higher of this value and what is there (0 for
 -- nothing), for so many seconds.

@@ -109,6 +109,31 @@ function headers.of_request(given)
   return out
 end
 
+--- Headers that name one request; whatever they say, the answer is the same.
+headers.of_one_request = { ["x-request-id"] = true, ["x-client-request-id"] = true,
+  ["idempotency-key"] = true }
+
+--- Is one of them the name of a single request?
+---@param list table of `headers.of_request`
+function headers.names_one_request(list)
+  for _, h in ipairs(list) do
+    if headers.of_one_request[h.name] then return true end
+  end
+  return false
+end
+
+--- Those that may change the answer (an organisation's, a language), sorted; false for none.
+---@param list table of `headers.of_request`
+---@return string[]|false
+function headers.asked_with(list)
+  local out = {}
+  for _, h in ipairs(list) do
+    if not headers.of_one_request[h.name] then out[#out + 1] = h.name .. ":" .. h.value end
+  end
+  table.sort(out)
+  return out[1] and out or false
+end
+
 --- The headers of an answer that are passed on. The length of a body that was expanded on the way
 --- is not what its header says.
 ---@param given table lower-case name -> value

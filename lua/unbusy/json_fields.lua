@@ -27,6 +27,14 @@ function json_fields.find(text, names)
   return core.json_fields(text, names)
 end
 
+--- Does none of these members come twice in the object that `text` is? Without making any tables.
+---@param text string
+---@param names string[] at most 32
+---@return boolean? once nil: it is no JSON object
+function json_fields.once(text, names)
+  return core.json_once(text, names)
+end
+
 -- The names of `edits`, and those of `once` that are not among them.
 local function names_of(edits, once)
   local names = {}

@@ -4,6 +4,10 @@
 -- served: waiters stand in the order of their priority and of their calls' arrival, so that a call
 -- that has to try again does not lose its turn. Whoever gives a place back serves the line: it asks
 -- the gates on behalf of those who wait and hands the place over, so that nobody overtakes.
+--
+-- But for those whose time would be up before an answer is usually there: they let the others go
+-- first. Else an overload would end in a line whose head is always too late, and in which each
+-- place is spent on an answer that nobody waits for any more.
 local queue = {}
 queue.__index = queue
 
@@ -12,8 +16,8 @@ queue.__index = queue
 function queue.new(given)
   return setmetatable({
     size = given.size, max_wait = given.max_wait, waits = given.waits,
-    gates = given.gates, common = given.common, models = {}, model_count = 0, look_at = math.huge,
-    count = 0, -- the list itself is the array part
+    gates = given.gates, common = given.common, models = {}, model_count = 0, usual = {},
+    look_at = math.huge, count = 0, -- the list itself is the array part
   }, queue)
 end
 
@@ -129,20 +133,61 @@ local function is_eligible(waiter, now)
   return now < waiter.deadline and (waiter.fresh or now < waiter.limit)
 end
 
--- One walk along the line, as far as there are gates that have not refused.
-local function pass(self, now)
-  begin_pass(self)
-  local i, most = 1, self.gates * self.model_count -- gates that could be asked for
+local ENOUGH = 2 -- times what an answer usually takes to begin; few take longer
+
+-- Seconds until an answer of this target usually begins, as it is known in this pass; 0 where it is
+-- not.
+local function usual(self, target, model)
+  local by_model = self.usual[target] or {}
+  self.usual[target] = by_model
+  local seconds = by_model[model or ""]
+  if not seconds then
+    local l = target:limiter(model)
+    seconds = l and l:stats().round_trip or 0
+    by_model[model or ""] = seconds
+  end
+  return seconds
+end
+
+-- Would the quickest of its targets most likely answer it in time?
+local function has_time(self, waiter, now)
+  local least = math.huge
+  for _, target in ipairs(waiter.targets) do
+    least = math.min(least, usual(self, target, target:model(waiter.asked)))
+  end
+  return waiter.deadline - now >= ENOUGH * least
+end
+
+-- One walk along the line, as far as there are gates that have not refused. Are there some who were
+-- passed over, since they have too little time? They are not, where `late` is set.
+local function walk(self, now, late)
+  local i, passed_over = 1, false
+  local most = self.gates * self.model_count -- gates that could be asked for
   while i <= self.count and self.refused < most do
-    local waiter = self[i]
-    waiter.place = is_eligible(waiter, now) and try(self, waiter.targets, waiter.asked, now) or nil
-    if waiter.place then
+    local waiter, place = self[i], nil
+    if is_eligible(waiter, now) then
+      if late or has_time(self, waiter, now) then
+        place = try(self, waiter.targets, waiter.asked, now)
+      else
+        passed_over = true
+      end
+    end
+    waiter.place = place
+    if place then
       if waiter.event then waiter.event:set() end -- before those behind it are stirred
       remove(self, waiter)
     else
       i = i + 1
     end
   end
+  return passed_over
+end
+
+-- Serves the line once.
+local function pass(self, now)
+  begin_pass(self)
+  self.usual = {}
+  if walk(self, now, false) then walk(self, now, true) end
 end
 
 local function pass_while_due(self, now)

@@ -1,13 +1,17 @@
 --- What a call gives back.
 --
--- Fields: `source` ("upstream", "cache", "stale", "fallback"), `text`, `reasoning`, `tool_calls`,
--- `body` (decoded), `raw` (its bytes, where it came whole), `status`, `headers`, `target`, `model`,
--- `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of the cache),
--- `failure` (of a stale answer or a fallback: what went wrong), `times` = { queued =, start =,
--- total = } in seconds: waiting for a place, from sending the last try to its first byte of answer,
--- and the whole call.
+-- Fields: `source` ("upstream", "batch", "cache", "stale", "fallback"), `text`, `reasoning`,
+-- `tool_calls`, `body` (decoded), `raw` (its bytes, where it came whole), `status`, `headers`,
+-- `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of
+-- the cache), `failure` (of a stale answer and of whatever stands in: what went wrong), `fallback`
+-- (what stands in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }),
+-- `batch` (of an answer that came with others: `size`, and which of them it was: `index`), `times`
+-- = { queued =, start =, total = } in seconds: waiting for others and for a place, from sending the
+-- last try to its first byte of answer, and the whole call.
+local answers = require "unbusy.providers.answers"
 local cost = require "unbusy.cost"
 local headers = require "unbusy.headers"
+local json = require "unbusy.json"
 local shape = require "unbusy.shape"
 local source = require "unbusy.source"
 
@@ -25,20 +29,64 @@ local function take_answer(self, answer)
   self.finish_reason = answer.finish
 end
 
+-- {== Answers that are not decoded =========================================
+
+local decoded = { text = true, reasoning = true, tool_calls = true, body = true }
+
+-- The class of replies whose bytes nobody has looked into: who asks for what is in them has them
+-- decoded, once.
+local undecoded = { __name = reply.__name }
+
+function undecoded.__index(self, name)
+  if not decoded[name] then return reply[name] end
+  local answer = answers.of(self.undecoded, (json.decode(self.raw)))
+  self.text, self.reasoning, self.tool_calls = answer.text, answer.reasoning, answer.tool_calls
+  self.body, self.undecoded = answer.body, nil
+  setmetatable(self, reply)
+  return self[name]
+end
+
+-- }========================================================================
+
 --- A whole answer of a target, which ends the try. Its header has been acted upon, and what it
 --- repeats of our secrets is masked only now.
 function reply.of_answer(call, try, answer)
   local target, now = call.place.target, call.loop.now()
   if try.echoes then target.secrets.hide_headers(try.headers) end
   try.seconds = now - try.began
-  return setmetatable({
+  local self = { -- sixteen fields and no more, or LuaJIT's table has room for 32
     source = "upstream", target = target.name, status = try.status, headers = try.headers,
     text = answer.text, reasoning = answer.reasoning, tool_calls = answer.tool_calls,
     body = answer.body, raw = answer.raw, model = answer.model or try.model,
     finish_reason = answer.finish, usage = answer.usage,
     cost = cost.of(answer.usage, target.price),
-    tries = #call.tries, times = times(call, try.start, now), ended = true,
-  }, reply)
+    tries = call:tries_made(), times = times(call, try.start, now), ended = true,
+  }
+  if not answer.undecoded then return setmetatable(self, reply) end
+  self.undecoded = answer.undecoded
+  return setmetatable(self, undecoded)
+end
+
+local function copy(t)
+  local out = {}
+  for k, v in pairs(t) do out[k] = v end
+  return out
+end
+
+--- One of several answers that came as one: the reply of the call that asked for it.
+---@param call table
+---@param whole table the reply that had all of them
+---@param answer table as `provider.read` gives
+---@param about table { size =, index =, price = of the target }
+function reply.of_member(call, whole, answer, about)
+  local started = whole.times.start
+  local self = setmetatable({ source = "batch", target = whole.target, status = whole.status,
+    headers = copy(whole.headers), cost = cost.of(answer.usage, about.price),
+    tries = call:tries_made(), batch = { size = about.size, index = about.index },
+    times = times(call, started, call.loop.now()), ended = true }, reply)
+  take_answer(self, answer)
+  self.model = answer.model or whole.model
+  return self
 end
 
 --- An answer that has begun: `pieces` gives the rest (see `unbusy.source`).
@@ -49,7 +97,7 @@ function reply.of_stream(call, try, pieces)
   return setmetatable({
     source = "upstream", target = target.name, status = try.status, headers = try.headers,
     model = try.model, times = times(call, try.start, now), price = target.price, pieces = pieces,
-    tries = #call.tries,
+    tries = call:tries_made(),
   }, reply)
 end
 
@@ -68,19 +116,38 @@ function reply.of_error(call, try, body, how)
   return self
 end
 
---- A text of our own, in the shape of an answer; as pieces when the call asked for a stream.
-function reply.of_text(call, text, status)
+-- An answer of our own; as pieces when the call asked for a stream.
+local function of_ours(call, answer, status, pieces)
   local self = setmetatable({ source = "fallback", status = status, headers = {},
-    times = times(call, nil, call.loop.now()), tries = #call.tries }, reply)
+    times = times(call, nil, call.loop.now()), tries = call:tries_made() }, reply)
   if call.streaming then
-    self.pieces = source.of_list(shape.pieces(call.kind, call.model, text),
-      shape.reply(call.kind, call.model, text))
-    self.model = call.model
+    self.pieces = pieces(answer)
   else
-    take_answer(self, shape.reply(call.kind, call.model, text))
+    take_answer(self, answer)
     self:settle()
   end
+  self.model = answer.model or call.model
   return self
+end
+
+--- A text of our own, in the shape of an answer.
+---@param call table
+---@param said string|table see `unbusy.shape`
+---@param status integer
+function reply.of_text(call, said, status)
+  return of_ours(call, shape.reply(call.kind, call.model, said), status, function(answer)
+    return source.of_list(shape.pieces(call.kind, answer), answer)
+  end)
+end
+
+--- A body that somebody wrote, as an answer.
+---@param call table
+---@param body table in the shape of the call's kind; it is changed
+---@param status integer
+function reply.of_body(call, body, status)
+  return of_ours(call, shape.filled(call.kind, body, call.model), status, function(answer)
+    return source.of_answer(call.kind, answer)
+  end)
 end
 
 --- An answer that was kept; as pieces when the call asked for a stream. It costs nothing.
@@ -90,7 +157,7 @@ end
 function reply.of_stored(call, answer, about)
   local self = setmetatable({ source = about.source, age = about.age, target = about.target,
     failure = about.failure, raw = about.raw, status = 200, headers = {}, cost = 0,
-    tries = #call.tries, times = times(call, nil, call.loop.now()) }, reply)
+    tries = call:tries_made(), times = times(call, nil, call.loop.now()) }, reply)
   if call.streaming then
     self.pieces = source.of_answer(call.kind, answer)
   else

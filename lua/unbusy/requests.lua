@@ -26,13 +26,17 @@ local function edits_of(given, body)
   return edits
 end
 
-local once = { "model", "stream" } -- a server could take the first where we have read the last
+--- Members that may not come twice in bytes that are sent as they are: a server could take the
+--- first where we have read the last.
+requests.once = { "model", "stream" }
 
 -- The caller's own bytes, with no more changed than must be; nil where they are not JSON that could
 -- be changed.
 local function spliced(call, body)
+  local raw = call.options.raw
+  if body == call.request and call.options.raw_is_sound then return raw end
   local edits = edits_of(call.request, body)
-  return edits and json_fields.splice(call.options.raw, edits, once)
+  return edits and json_fields.splice(raw, edits, requests.once)
 end
 
 -- The request's path and its body's bytes for one model name; those of the try before where they
@@ -61,6 +65,29 @@ local function of_post(call)
   return encoded_text and call.path, encoded_text or message
 end
 
+-- One request of a batch, with the model as the target calls it.
+local function with_model(item, model, copy)
+  if type(item) ~= "table" or type(item.parameters) ~= "table" then return item end
+  local out = copy(item)
+  out.parameters = copy(item.parameters)
+  out.parameters.model = model
+  return out
+end
+
+-- The same for a target's batch endpoint.
+local function of_batch(call)
+  local target, model = call.place.target, call.place.model
+  local copy, body = target.provider.copy, call.request
+  if type(body.requests) == "table" then
+    local list = {}
+    for i, item in ipairs(body.requests) do list[i] = with_model(item, model, copy) end
+    body = copy(body)
+    body.requests = list
+  end
+  local text, message = json.encode(body)
+  return text and target.batch, text or message
+end
+
 -- }========================================================================
 
 -- {== What stays the same =================================================
@@ -86,12 +113,19 @@ local function header_lines(target, key, passes, streaming)
   return lines
 end
 
+-- A URL without its path: a batch endpoint is named from the top of its server.
+local function root_of(url)
+  local server, query = url:match "^(%a+://[^/?]+)[^?]*(.*)$"
+  return server .. query
+end
+
 local function prepare(call, path, streaming)
   local place, passes = call.place, call.kind == "pass"
   local target, tls = place.target, place.target.tls or {}
   local method = passes and call.method or "POST"
+  local base = call.kind == "batch" and root_of(target.url) or target.url
   return {
-    url = target.provider.url(target.url, path), method = method,
+    url = target.provider.url(base, path), method = method,
     headers = header_lines(target, place.key, passes, streaming), connect = call:clock "connect",
     most = target.limits and target.limits.body or not passes and MOST_BYTES or nil,
     once = passes and not passing.idempotent[method], proxy = target.proxy(),
@@ -108,7 +142,7 @@ local plain, streamed = setmetatable({}, weak), setmetatable({}, weak)
 local function prepared(call, path, streaming)
   -- Paths that callers make up, and clocks of a call's own, are not to pile up.
   local kind = call.kind
-  if kind == "post" or kind == "pass" or call.options.clocks then
+  if kind == "post" or kind == "pass" or kind == "batch" or call.options.clocks then
     return prepare(call, path, streaming)
   end
   local by_key, key = streaming and streamed or plain, call.place.key
@@ -175,7 +209,7 @@ local function with_extra(call, base)
   for name, value in pairs(base) do request[name] = value end
   if asks_for_range(call) then lines[#lines + 1] = "accept-encoding: identity" end
   if call.trace then
-    local parent, state = trace.lines(call.trace, #call.tries + 1)
+    local parent, state = trace.lines(call.trace, call:tries_made() + 1)
     lines[#lines + 1] = parent
     lines[#lines + 1] = state
   end
@@ -193,6 +227,8 @@ function requests.build(call, streaming)
   local kind = call.kind
   if kind == "post" then
     path, body = of_post(call)
+  elseif kind == "batch" then
+    path, body = of_batch(call)
   elseif kind == "pass" then
     path, body = call.path, passing.body(call.method, call.request)
   else

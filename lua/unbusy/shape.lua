@@ -1,5 +1,11 @@
 --- Answers and errors of our own, in the shapes that OpenAI's clients expect.
+--
+-- What an answer says is `said`: a text, or { text =, reasoning =, finish = "stop", "length" or
+-- "content_filter", usage = { prompt_tokens =, completion_tokens = } }.
+local answers = require "unbusy.providers.answers"
 local json = require "unbusy.json"
+local responses = require "unbusy.providers.responses"
+local shape_response = require "unbusy.shape_response"
 
 local shape = {}
 
@@ -13,67 +19,160 @@ local function new_id()
   return ("unbusy-%s-%d"):format(epoch, serial)
 end
 
-local objects = { chat = "chat.completion", complete = "text_completion" }
+local objects = { chat = "chat.completion", complete = "text_completion", responses = "response" }
 local chunks = { chat = "chat.completion.chunk", complete = "text_completion" }
 
+local function seconds(clock)
+  return json.whole(math.floor((clock or os.time)()))
+end
+
+local function name_of(model)
+  return model and json.is_utf8(model) and model or "unbusy"
+end
+
 local function envelope(object, model, clock)
-  return { id = new_id(), object = object, created = json.whole(math.floor((clock or os.time)())),
-    model = model and json.is_utf8(model) and model or "unbusy" }
+  return { id = new_id(), object = object, created = seconds(clock), model = name_of(model) }
 end
 
 local function refuse(kind)
   return nil, ("shape: a text cannot answer a call of kind '%s'"):format(tostring(kind)), "invalid"
 end
 
---- A whole answer that says `text`, as `provider.read` would give it. It used no tokens.
----@param kind string chat or complete
+local function as_table(said)
+  return type(said) == "table" and said or { text = said }
+end
+
+local function usage_of(said)
+  local used = said.usage or {}
+  local asked, told = used.prompt_tokens or 0, used.completion_tokens or 0
+  return { prompt_tokens = asked, completion_tokens = told, total_tokens = asked + told }
+end
+
+-- {== Whole ===============================================================
+
+-- The reader of bodies of a kind.
+local function reader_of(kind)
+  return kind == "responses" and responses or answers
+end
+
+--- A whole answer, as `provider.read` would give it. A text alone used no tokens.
+---@param kind string chat, complete or responses
 ---@param model string?
----@param text string
+---@param said string|table see above
 ---@param clock function? Unix seconds, os.time by default
 ---@return table? answer, string? message, string? code for other kinds, which no text can answer
-function shape.reply(kind, model, text, clock)
+function shape.reply(kind, model, said, clock)
   if not objects[kind] then return refuse(kind) end
-  local body = envelope(objects[kind], model, clock)
-  local choice = { index = 0, finish_reason = "stop", logprobs = json.null }
-  if kind == "chat" then
-    choice.message = { role = "assistant", content = text }
-  else
-    choice.text = text
+  said = as_table(said)
+  if kind == "responses" then
+    local answer = responses.of(kind,
+      shape_response.body(new_id(), name_of(model), said, seconds(clock)))
+    answer.text = said.text -- an empty one too
+    return answer
   end
-  body.choices = { choice }
-  body.usage = { prompt_tokens = 0, completion_tokens = 0, total_tokens = 0 }
-  return { body = body, text = text, finish = "stop", model = body.model,
-    usage = { prompt_tokens = 0, completion_tokens = 0, total_tokens = 0, cached_tokens = 0,
-      reasoning_tokens = 0 } }
+  local body = envelope(objects[kind], model, clock)
+  local choice = { index = 0, finish_reason = said.finish or "stop", logprobs = json.null }
+  if kind == "chat" then
+    choice.message = { role = "assistant", content = said.text,
+      reasoning_content = said.reasoning }
+  else
+    choice.text = said.text
+  end
+  body.choices, body.usage = { choice }, usage_of(said)
+  return answers.of(kind, body)
 end
 
-local function chunk(kind, head, delta, finish)
+local function default(t, name, value)
+  if t[name] == nil then t[name] = value end
+end
+
+local function fill_choice(kind, choice, index)
+  default(choice, "index", index)
+  default(choice, "finish_reason", "stop")
+  default(choice, "logprobs", json.null)
+  local message = choice.message
+  if kind == "chat" and type(message) == "table" then
+    default(message, "role", "assistant")
+    default(message, "content", json.null)
+  end
+end
+
+--- A body that somebody wrote, in the shape of a kind: what every answer has and this one lacks
+--- (its id, time, model, roles, reasons) is added. `body` is changed.
+---@param kind string chat, complete or responses
+---@param body any
+---@param model string?
+---@param clock function? Unix seconds, os.time by default
+---@return table? answer as `provider.read` gives; nil when it cannot be one of that kind
+function shape.filled(kind, body, model, clock)
+  if type(body) ~= "table" or json.is_array(body) or body[1] ~= nil then return nil end
+  if kind == "responses" then
+    if not shape_response.fill(body, new_id, name_of(model), seconds(clock)) then return nil end
+  else
+    if type(body.choices) ~= "table" or #body.choices == 0 then return nil end
+    local head = envelope(objects[kind], model, clock)
+    for name, value in pairs(head) do default(body, name, value) end
+    for i, choice in ipairs(body.choices) do
+      if type(choice) ~= "table" then return nil end
+      fill_choice(kind, choice, i - 1)
+    end
+  end
+  local reader = reader_of(kind)
+  if reader.fault(kind, body) then return nil end
+  return reader.of(kind, body)
+end
+
+-- }========================================================================
+
+-- {== Streams =============================================================
+
+local function choice_of(kind, delta, finish)
   local choice = { index = 0, finish_reason = finish or json.null }
   if kind == "chat" then choice.delta = delta else choice.text = delta.content or "" end
-  return assert(json.encode { id = head.id, object = head.object, created = head.created,
-    model = head.model, choices = { choice } })
+  return choice
 end
 
---- The same answer as a stream's pieces, as an assembler would give them, `[DONE]` apart.
----@param kind string chat or complete
----@param model string?
----@param text string
----@param clock function? Unix seconds, os.time by default
----@return table[]? pieces, string? message, string? code as `reply`; also when it is not UTF-8
-function shape.pieces(kind, model, text, clock)
-  if not objects[kind] then return refuse(kind) end
-  if not json.is_utf8(text) then return nil, "shape: a text that is not UTF-8", "invalid" end
-  local head, pieces = envelope(chunks[kind], model, clock), {}
+local function chunk(kind, body, choices, usage)
+  return assert(json.encode { id = body.id, object = chunks[kind], created = body.created,
+    model = body.model, choices = choices, usage = usage })
+end
+
+-- The pieces that carry the answer: none for what is empty.
+local function add_texts(pieces, kind, answer)
+  local function add(field, delta, text)
+    if text and text ~= "" then
+      pieces[#pieces + 1] = { [field] = text, started = true,
+        data = chunk(kind, answer.body, { choice_of(kind, { [delta] = text }) }) }
+    end
+  end
+  if kind == "chat" then add("reasoning", "reasoning_content", answer.reasoning) end
+  add("text", "content", answer.text)
+end
+
+--- An answer that `reply` has made as a stream's pieces, as an assembler would give them, `[DONE]`
+--- apart. The last one of a chat or completion has the usage, as for who asks for it.
+---@param kind string chat, complete or responses
+---@param answer table
+---@return table[]? pieces, string? message, string? code "invalid": its text is not UTF-8
+function shape.pieces(kind, answer)
+  if not json.is_utf8(answer.text) then return nil, "shape: a text that is not UTF-8", "invalid" end
+  if kind == "responses" then return shape_response.pieces(answer.body) end
+  local body, pieces = answer.body, {}
   if kind == "chat" then
-    pieces[1] = { data = chunk(kind, head, { role = "assistant", content = "" }) }
+    pieces[1] = {
+      data = chunk(kind, body, { choice_of(kind, { role = "assistant", content = "" }) }) }
   end
-  if text ~= "" then
-    pieces[#pieces + 1] = { text = text, started = true,
-      data = chunk(kind, head, { content = text }) }
-  end
-  pieces[#pieces + 1] = { finish = "stop", data = chunk(kind, head, {}, "stop") }
+  add_texts(pieces, kind, answer)
+  pieces[#pieces + 1] = { finish = answer.finish,
+    data = chunk(kind, body, { choice_of(kind, {}, answer.finish) }) }
+  pieces[#pieces + 1] = { usage = answer.usage,
+    data = chunk(kind, body, json.array {}, body.usage) }
   return pieces
 end
+
+-- }========================================================================
+
+-- {== A whole answer as a stream ==========================================
 
 local function copy(t)
   local out = {}
@@ -118,6 +217,8 @@ function shape.event(kind, answer)
   return response and '{"type":"response.completed","sequence_number":0,"response":' .. response
     .. "}", "response.completed"
 end
+
+-- }========================================================================
 
 local types = { invalid = "invalid_request_error", auth = "authentication_error",
   quota = "insufficient_quota", limited = "rate_limit_error" }

@@ -4,6 +4,7 @@
 -- cannot change the answer. The value is the name of the target, a line end, and the answer's body.
 local answers = require "unbusy.providers.answers"
 local cache = require "unbusy.cache"
+local headers = require "unbusy.headers"
 local json = require "unbusy.json"
 
 local stored = {}
@@ -14,30 +15,27 @@ local some = answers.some
 local left_out = { stream = true, stream_options = true, user = true,
   safety_identifier = true, prompt_cache_key = true }
 
--- Headers that name one request; whatever they say, the answer is the same.
-local of_one_request = { ["x-request-id"] = true, ["x-client-request-id"] = true,
-  ["idempotency-key"] = true }
-
--- The headers that a call adds and that may change its answer (an organisation's, a language), or
--- false for none.
-local function asked_with(call)
-  local out = {}
-  for _, header in ipairs(call.extra or {}) do
-    if not of_one_request[header.name] then out[#out + 1] = header.name .. ":" .. header.value end
+-- Where the call wants to be answered: the target's name, a table for a pool, or false. Where
+-- another model is asked in place of the first one, its answer is that model's, though a policy may
+-- find that the question is the same.
+local function asked_of(call, request)
+  local target, pool = call.options.target, call.options.pool
+  if call.again and request and request.model ~= call.model then
+    return { target = target, pool = pool, model = call.model }
   end
-  table.sort(out)
-  return out[1] and out or false
+  return target or pool and { pool = pool } or false
 end
 
 --- The key of a call; nil when its request cannot be written as JSON. A call that names its target
---- has a key of its own: it wants that target's answer. So have clients of other servers, though
---- they may be called the same, and calls with other headers.
+--- has a key of its own: it wants that target's answer. So has one that names its pool, or was
+--- sent there since nobody else answered. So have clients of other servers, though they may be
+--- called the same, and calls with other headers.
 ---@param call table
 ---@param request table? what counts as the question; the call's request by default
 ---@return userdata? key
 function stored.key(call, request)
   return (cache.key_without(left_out, call.client.sources, call.kind,
-    call.options.target or false, call.extra and asked_with(call) or false,
+    asked_of(call, request), call.extra and headers.asked_with(call.extra) or false,
     request or call.request))
 end
 
@@ -71,7 +69,8 @@ end
 ---@param reply table
 ---@return string?
 function stored.pack(kind, reply)
-  if reply.source ~= "upstream" or not is_whole(kind, reply) then return nil end
+  local fresh = reply.source == "upstream" or reply.source == "batch"
+  if not fresh or not is_whole(kind, reply) then return nil end
   local text = reply.raw or json.encode(reply.body)
   return text and reply.target .. "\n" .. text
 end

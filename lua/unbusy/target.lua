@@ -71,8 +71,9 @@ end
 function target.new(given, account, shared)
   local self = setmetatable({
     name = given.name, url = given.url, account_name = given.account, weight = given.weight,
-    priority = given.priority, models = given.models, price = given.price,
-    limits = given.limits, tls = given.tls, provider = providers.of(given), account = account,
+    pool = given.pool, reserve = given.reserve, priority = given.priority, models = given.models,
+    price = given.price, limits = given.limits, tls = given.tls, batch = given.batch,
+    provider = providers.of(given), account = account,
     extra_headers = function() return given.headers end, -- no field shows what may be secret
     proxy = function() return given.proxy end, secrets = secrets.new(secrets.of_target(given)),
     rest_until = 0, tries = 0, now = shared.now, changed = shared.changed,
@@ -308,7 +309,8 @@ function target:status()
     limits[model] = { limit = l:limit(), in_flight = l:in_flight() }
   end
   return {
-    name = self.name, account = self.account_name, provider = self.provider.name,
+    name = self.name, account = self.account_name, pool = self.pool, reserve = self.reserve,
+    provider = self.provider.name,
     state = self.breaker and self.breaker:state() or "closed", tries = self.tries,
     breaker = self.breaker and self.breaker:stats(), limits = limits,
   }

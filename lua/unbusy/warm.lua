@@ -1,4 +1,5 @@
 --- Asks questions ahead of time, so that their answers are in the cache when somebody wants them.
+local crew = require "unbusy.crew"
 local loops = require "unbusy.loops"
 local options = require "unbusy.options"
 
@@ -55,24 +56,9 @@ local function work(job)
   end
 end
 
--- Several workers beside each other. All have ended when this returns; when it raises (it was
--- cancelled, or a worker has found a fault of the caller's) they end at their next turn.
 local function run(loop, job)
-  local tasks, ended, open = {}, loop.event(), 0
-  local function worker()
-    local ok, message = pcall(work, job)
-    if not ok then job.fault, job.next = job.fault or { message }, math.huge end
-    open = open - 1
-    if open == 0 then ended:set() end
-  end
-  for i = 1, math.min(job.at_once, #job.requests) do
-    open, tasks[i] = open + 1, loop.spawn(worker)
-  end
-  if open == 0 then return end
-  local ok, message = pcall(loop.wait, { ended })
-  for _, task in ipairs(tasks) do loop.cancel(task) end -- those that have ended are left alone
-  if not ok then error(message, 0) end
-  if job.fault then error(job.fault[1], 0) end
+  crew.run(loop, math.min(job.at_once, #job.requests), function() work(job) end,
+    function() job.next = math.huge end)
 end
 
 --- Asks what is not yet in the cache: `{ asked =, fresh =, failures = { { index =, message =,

@@ -280,6 +280,21 @@ describe("unbusy serve", function()
       assert.equal("", server:logged())
     end)
 
+    it("loses no line when a worker ends", function()
+      local server = start { "--log", "calls.log" }
+      local function lines()
+        local _, count = served.read(place.dir .. "/calls.log"):gsub("\n", "")
+        return count
+      end
+      for _ = 1, 3 do server:chat "hi" end
+      server:signal "HUP" -- within the second for which lines are kept
+      served.wait(function() return lines() == 3 end, "the lines of the workers before")
+      for _ = 1, 2 do server:chat "hi" end
+      server:signal "TERM"
+      assert.equal(0, server:ended())
+      assert.equal(5, lines())
+    end)
+
     it("writes them on standard output, when nothing is said", function()
       local server = start()
       server:chat "hi"

@@ -1,6 +1,7 @@
 --- Any answer of a server: "STATUS KIND", header lines, a blank line, a body. It is an answer or a
---- failure that keeps to the contract.
+--- failure that keeps to the contract; and what a glance takes for plain is one.
 local contract = require "spec.fuzz.contract"
+local glance = require "unbusy.glance"
 local openai = require "unbusy.providers.openai"
 
 local target = {}
@@ -30,10 +31,21 @@ function target.split(input)
   return tonumber(status), kind, headers, body
 end
 
+-- Does a glance tell the same?
+local function check_glance(kind, body, answer)
+  local seen = glance.of(kind, body)
+  if not seen then return end
+  assert(answer, "a failure that looks plain")
+  assert(seen.model == answer.model and seen.finish == answer.finish, "another model or end")
+  assert((seen.usage == nil) == (answer.usage == nil), "another usage")
+  for name, n in next, seen.usage or {} do assert(answer.usage[name] == n, "another usage") end
+end
+
 function target.check(input)
   local status, kind, headers, body = target.split(input)
   if not kinds[kind] or status < 200 then return "none" end
   local answer, message, code, detail = openai.read(kind, status, headers, body)
+  if status == 200 then check_glance(kind, body, answer) end
   if answer == nil then
     contract.failure(answer, message, code, detail)
     assert(detail.status == status)

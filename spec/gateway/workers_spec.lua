@@ -65,7 +65,7 @@ describe("the gateway's workers", function()
   end
 
   it("trip one breaker on as many failures as one, and all see it", function()
-    start("breaker = { min_calls = 20, open_for = 600 }, queue = { max_wait = 0 },",
+    start("breaker = { min_calls = 20, window = 600, open_for = 600 }, queue = { max_wait = 0 },",
       { faults = { { share = 1, answer = { status = 500 } } } })
     crowd(12)
     assert.same({ ["0"] = "closed", ["1"] = "closed", ["2"] = "closed", ["3"] = "closed" },

@@ -284,8 +284,9 @@ describe("a policy's route", function()
       end } } }
     w.client:chat { model = "m", messages = { { role = "user", content = "hi" } } }
     assert.equal("hi", seen.request.messages[1].content)
-    assert.same({ name = "b", account = "b", priority = 1, model = "m", state = "closed",
-      free = true, limit = 8, in_flight = 0, tries = 0 }, seen.first)
+    assert.same({ name = "b", account = "b", pool = "default", priority = 1, model = "m",
+      state = "closed", free = true, limit = 8, in_flight = 0, round_trip = 0.1, tries = 0 },
+      seen.first)
     assert.matches('"model":"m"', w.log[1].request.body)
     no_faults(w)
   end)

@@ -136,7 +136,7 @@ describe("a script's fault", function()
       ["return 1"] = "^f.lua: a table of functions expected, got a number$",
       [""] = "^f.lua: a table of functions expected, got nothing$",
       ["return { rety = function() end }"] =
-        "^f.lua: no decision is called 'rety', did you mean 'retry'%?$",
+        "^f.lua:1: no decision is called 'rety', did you mean 'retry'%?$",
       ["return { retry = 5 }"] = "^f.lua: retry: a function expected, got a number$",
       ["return {"] = "^f.lua:1: ", ["\0"] = "^f.lua:1: ",
     } do

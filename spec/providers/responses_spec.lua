@@ -149,11 +149,16 @@ describe("a response", function()
     assert.equal(2, #w.log)
   end)
 
-  it("is neither cached nor made up", function()
-    local w = new({ whole(response()), whole("", 503) }, { cache = true, fallback = "sorry",
-      retry = false })
+  it("is not cached, and a text may stand in for it", function()
+    local options = { cache = true, retry = false }
+    local w = new({ whole(response()), whole("", 503) }, options)
     assert.equal("upstream", w.client:responses(QUESTION).source)
     assert.equal("busy", select(3, w.client:responses(QUESTION)))
+    options.fallback = "sorry"
+    w = new({ whole(response()), whole("", 503) }, options)
+    assert.equal("upstream", w.client:responses(QUESTION).source)
+    local reply = w.client:responses(QUESTION)
+    assert.same({ "fallback", "sorry", "busy" }, { reply.source, reply.text, reply.failure.code })
   end)
 
   it("is asked for with input, or what stands for it", function()

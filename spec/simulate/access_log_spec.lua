@@ -149,6 +149,7 @@ describe("a trace out of a gateway's log", function()
     local r = simulate.compare(again, {})
     assert.near(84, r.trouble.from, 10)
     assert.near(210, r.trouble.to, 45) -- the gateway's own line has drawn it out
-    assert.near(0.71, r.clients[1].availability, 0.1)
+    -- 0.71 in the trace itself: a gateway that asks no more than it may has seen less of an outage.
+    assert.near(0.8, r.clients[1].availability, 0.12)
   end)
 end)

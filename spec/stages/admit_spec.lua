@@ -33,6 +33,32 @@ describe("the admit stage", function()
     w:assert_clean()
   end)
 
+  -- One place, answers after a second, and so many waiting behind whom it takes: their deadlines.
+  -- Gives the codes of their ends, or "answered", by number.
+  local function behind_one(deadlines)
+    local w = world.new { script = { a = { good("x", 1) } },
+      options = { limiter = { kind = "fixed", initial = 1 } } }
+    local ends = {}
+    w.loop.run(function()
+      w:chat() -- so much is known of the target
+      w.loop.spawn(function() w:chat() end)
+      for i, deadline in ipairs(deadlines) do
+        w.loop.spawn(function()
+          local reply, _, code = w:chat { deadline = deadline }
+          ends[i] = reply and "answered" or code
+        end)
+      end
+    end)
+    w:assert_clean()
+    return ends
+  end
+
+  it("lets those go first for whom an answer comes in time", function()
+    assert.same({ "timeout", "answered", "answered" }, behind_one { 2.5, 100, 100 })
+    assert.same({ "answered", "answered" }, behind_one { 3.5, 100 }) -- it has time enough
+    assert.same({ "answered" }, behind_one { 2.5 }) -- nobody else wants the place
+  end)
+
   it("lets the more urgent go first", function()
     local w = world.new { script = { a = { good("x", 1) } },
       options = { limiter = { kind = "fixed", initial = 1 } } }

@@ -6,6 +6,7 @@
 --
 -- `go` begins a coroutine of the host's, `run` runs the host's loop until it ends by itself, and
 -- fails with what a coroutine has raised.
+local batch_calls = require "spec.support.batch_calls"
 local busyd = require "spec.support.busyd"
 local assert = require "luassert"
 local core = require "unbusy.core"
@@ -248,6 +249,7 @@ function calls.describe(h, busted)
   describe_ends(h, upstream, busted.it)
   describe_verbs(h, upstream, busted.it)
   describe_others(h, busted.it)
+  batch_calls.describe(h, upstream, busted.it)
   return upstream
 end
 

@@ -138,6 +138,23 @@ end, function(w)
   return reply, message, code
 end, { policy = "spec/policy/all.lua", cache = { entries = 10, bytes = 65536 } }))
 
+scenario("calls in a batch", function()
+  local batching = require "spec.support.batching"
+  local requests = { { input = "a" }, { input = "b" }, { input = "c" } }
+  local function run()
+    local w = batching.world { batch = { rule = "embeddings", max = 2 } }
+    local results = w.client:batch(requests)
+    for i, r in ipairs(results) do
+      if r.code then return nil, r.message, r.code end
+      check(batching.said(r) == "echo: " .. requests[i].input, "another answer")
+    end
+    w:assert_clean()
+    return #results == 3
+  end
+  check(run())
+  return run
+end)
+
 scenario("a stream", in_a_world(function(world)
   return { a = { world.words { "one", "two" } }, b = { world.words { "one", "two" } } }
 end, function(w)

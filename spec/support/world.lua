@@ -96,18 +96,20 @@ local function hosts(script)
   return names
 end
 
---- Makes a world; `options` go to `unbusy.new`; `targets[name]` adds fields to that target.
+--- Makes a world; `options` go to `unbusy.new`; `targets[name]` adds fields to that target; `wall`
+--- and `random` are the time and the chance of policies.
 function world.new(given)
   local self = setmetatable({
     script = given.script, sent = {}, log = {}, events = {}, open = 0, most_open = 0,
   }, world)
-  self.loop = virtual.new { serve = serve(self) }
+  self.loop = virtual.new { serve = serve(self), wall = given.wall, random = given.random }
   local o = { loop = self.loop, targets = {},
     on_event = function(e) self.events[#self.events + 1] = e end }
   for k, v in pairs(given.options or {}) do o[k] = v end
   for i, name in ipairs(given.order or hosts(given.script)) do
     local t = { name = name, url = ("http://%s.test/v1"):format(name), key = "key-of-" .. name }
     for k, v in pairs((given.targets or {})[name] or {}) do t[k] = v end
+    if t.keys then t.key = nil end
     o.targets[i] = t
   end
   self.client = unbusy.new(o)

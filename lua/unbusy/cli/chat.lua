@@ -69,7 +69,7 @@ function chat.sections()
       .. '  git diff | unbusy chat --system "Review this patch." --config ask.lua --deadline 600' },
     { "JSON:", arguments.columns {
       { "answer", "text, source, target, model, finish_reason, tries, times, usage, cost; "
-        .. "of a fallback also failure" },
+        .. "of a fallback also fallback, failure" },
       { "failure", "error: { message, code, detail }" },
     } },
     { "Exit status:", statuses() },
@@ -283,6 +283,7 @@ local function reply_object(reply, values)
     reasoning = values.reasoning and reply.reasoning or nil, model = reply.model,
     tries = reply.tries, times = reply.times, usage = reply.usage, cost = reply.cost,
     finish_reason = reply.finish_reason, failure = reply.failure and failure_object(reply.failure),
+    fallback = reply.fallback,
   }
 end
 
@@ -314,11 +315,22 @@ local function report_failure(f, values, out, hint)
   return status
 end
 
+-- What stood in, where the question was not answered as it was asked.
+local function standing_in(reply)
+  if reply.source == "fallback" then return "that was no answer" end
+  local mark = reply.fallback or {}
+  if mark.model then return ("that was model '%s'"):format(mark.model) end
+  if mark.pool then return ("that was pool '%s'"):format(mark.pool) end
+  return "that was an old answer"
+end
+
 local function report(reply, values)
   local status = reply.source == "fallback" and FALLBACK or 0
   if values.json then return print_json(reply_object(reply, values), status) end
   local f = reply.failure
-  if f then terminal.say(("fallback: that was no answer: %s: %s"):format(f.code, f.message)) end
+  if f then
+    terminal.say(("fallback: %s: %s: %s"):format(standing_in(reply), f.code, f.message))
+  end
   local remark = remarks[reply.finish_reason]
   if remark and not values.quiet then terminal.say(remark) end
   return status

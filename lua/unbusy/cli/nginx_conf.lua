@@ -92,7 +92,11 @@ local LUA = [[
 
 local FOLDERS = { "client_body", "proxy", "fastcgi", "uwsgi", "scgi" }
 
--- Not one of our lines: nginx refused the request before Lua saw it.
+-- What is written to standard output at once: a pipe keeps so much of several writers apart.
+local PIPE, FILE = "4k", "64k"
+
+-- Not one of our lines: nginx refused the request before Lua saw it. Lines are written many at a
+-- time, at the latest after a second, and when a worker ends.
 local LOG = [[
   map $unbusy_log $unbusy_line {
     "" '{"time":"$time_iso8601","status":$status,"seconds":$request_time}';
@@ -100,7 +104,7 @@ local LOG = [[
   }
   uninitialized_variable_warn off;
   log_format unbusy escape=none $unbusy_line;
-  access_log ${target} unbusy;
+  access_log ${target} unbusy buffer=${size} flush=1s;
 ]]
 
 local REFUSAL = [[
@@ -135,8 +139,9 @@ end
 
 local function log_lines(target)
   if target == "off" then return "  access_log off;" end
-  return (fill(LOG, { target = target == "-" and "/dev/stdout" or nginx_conf.word(target) })
-    :gsub("\n$", ""))
+  local to_pipe = target == "-"
+  return (fill(LOG, { target = to_pipe and "/dev/stdout" or nginx_conf.word(target),
+    size = to_pipe and PIPE or FILE }):gsub("\n$", ""))
 end
 
 local function lua_lines(lua)

@@ -53,6 +53,7 @@ function answers.set_header(ctx, answer)
   header["x-unbusy-tries"] = answer.tries
   if answer.age then header["age"] = ("%.0f"):format(math.floor(answer.age)) end
   if answer.failure then header["x-unbusy-code"] = answer.failure.code end
+  if answer.fallback then header["x-unbusy-fallback"] = answer.fallback.kind end
 end
 
 --- Sends what was printed, and waits for a slow reader: nobody's memory fills. False when the
@@ -83,25 +84,43 @@ function answers.send(ctx, status, text, kind)
   if ctx.method ~= "HEAD" then ngx.print(text) else ngx.send_headers() end
 end
 
+-- The body of an answer of ours whose status says that it is none. SDKs look for an error there,
+-- and people for the answer: it is both.
+local function with_error(reply, e)
+  local body = {}
+  for name, value in pairs(reply.body) do body[name] = value end
+  if body.error == nil or body.error == json.null then
+    body.error = json.decode(errors.text(e)).error
+  end
+  return body
+end
+
 --- Sends a reply: the upstream's bytes, where they came whole.
 ---@param ctx table
 ---@param reply table
 function answers.reply(ctx, reply)
   log.answer(ctx, reply)
   answers.set_header(ctx, reply)
-  answers.send(ctx, reply.status, reply.raw or assert(json.encode(reply.body)))
+  local body = reply.body
+  if reply.source == "fallback" and reply.status >= 400 then
+    local e = errors.of_fallback(reply, ctx.gateway.retries)
+    for name, value in pairs(e.headers) do ngx.header[name] = value end
+    body = with_error(reply, e)
+  end
+  answers.send(ctx, reply.status, reply.raw or assert(json.encode(body)))
 end
 
 --- Sends a refusal.
 ---@param ctx table
 ---@param refusal table see `unbusy.gateway.errors`
-function answers.refuse(ctx, refusal)
+---@param text string? in place of its own
+function answers.refuse(ctx, refusal, text)
   for name, value in pairs(refusal.headers or {}) do
     if answers.is_plain(value) then ngx.header[name] = value end
   end
   ngx.header["x-request-id"] = ctx:id()
   if not ctx.record.code then ctx.record.code = refusal.code end
-  answers.send(ctx, refusal.status, errors.text(refusal))
+  answers.send(ctx, refusal.status, text or errors.text(refusal))
 end
 
 return answers

@@ -2,6 +2,7 @@
 local errors = require "unbusy.gateway.errors"
 local json = require "unbusy.json"
 local json_fields = require "unbusy.json_fields"
+local requests = require "unbusy.requests"
 
 local body = {}
 
@@ -70,11 +71,9 @@ function body.check_type(headers)
   end
 end
 
-local none = {}
-
 --- The object that a text is.
 ---@param text string
----@return table? request, table? refusal
+---@return table? request, table? refusal, boolean? sound the text may be sent on as it is
 function body.decode(text)
   if text == "" then return nil, errors.invalid "the request has no body" end
   local request, message = json.decode(text)
@@ -83,10 +82,11 @@ function body.decode(text)
     return nil, errors.invalid "the body is no JSON object"
   end
   -- What is JSON to the letter is UTF-8, which C finds out sooner.
-  if not json_fields.find(text, none) and not json.is_utf8(text) then
+  local once = json_fields.once(text, requests.once)
+  if once == nil and not json.is_utf8(text) then
     return nil, errors.invalid "the body is not UTF-8"
   end
-  return request
+  return request, nil, once
 end
 
 return body

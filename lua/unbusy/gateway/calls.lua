@@ -66,17 +66,17 @@ local function check(kind, request)
   return check_model(request.model) or check_needed(kind, request) or check_foreign(kind, request)
 end
 
--- The request, and its bytes.
+-- The request, its bytes, and whether these may be sent on as they are.
 local function read(ctx, kind)
   local refusal = body.check_type(ctx.headers)
   if refusal then return nil, refusal end
-  local text, request
+  local text, request, sound
   text, refusal = body.read(ctx.headers, ctx.gateway.options.body)
   if not text then return nil, refusal end
-  request, refusal = body.decode(text)
+  request, refusal, sound = body.decode(text)
   refusal = refusal or check(kind, request)
   if refusal then return nil, refusal end
-  return request, text
+  return request, text, sound
 end
 
 -- }========================================================================
@@ -107,12 +107,13 @@ end
 function calls.serve(ctx, route)
   local kind = route.kind
   ctx.record.kind = kind
-  local request, text = read(ctx, kind)
+  local request, text, sound = read(ctx, kind)
   if not request then return text end
   ctx.record.model = request.model
   local given, refusal = controls.read(ctx)
   if not given then return refusal end
-  given.raw, given.cancel = text, ctx:canceller()
+  given.raw, given.raw_is_sound, given.cancel = text, sound, ctx:canceller()
+  given.undecoded = true -- what is answered goes on as it is
   local streams = request.stream == true and kind ~= "embed"
   if streams then refusal = events.serve(ctx, request, given)
   else refusal = call(ctx, kind, request, given) end

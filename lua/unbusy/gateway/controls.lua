@@ -4,8 +4,11 @@
 --     x-unbusy-priority: batch        place in the waiting line: interactive, normal, batch
 --     x-unbusy-cache: no              neither read nor kept; "refresh"; or seconds to keep it for
 --     x-unbusy-target: backup         this target only
+--     accept-language: zh-CN,en;q=0.8 of what stands in for an answer
 local config = require "unbusy.config"
 local errors = require "unbusy.gateway.errors"
+local language = require "unbusy.fallback.language"
+local headers = require "unbusy.headers"
 local options = require "unbusy.options"
 
 local controls = {}
@@ -27,8 +30,14 @@ end
 function readers.target(value) return value end
 
 -- Header -> option.
-local names = {}
-for name in pairs(readers) do names["x-unbusy-" .. name] = name end
+local names = { ["x-unbusy-deadline"] = "deadline", ["x-unbusy-priority"] = "priority",
+  ["x-unbusy-cache"] = "cache", ["x-unbusy-target"] = "target" }
+
+-- Few requests say anything, and LuaJIT compiles no walk through `names` into what is around it.
+local function says_something(given)
+  return given["x-unbusy-deadline"] or given["x-unbusy-priority"]
+    or given["x-unbusy-cache"] or given["x-unbusy-target"]
+end
 
 -- One header's value as the call's option of that name; or what is wrong with it.
 local function read(targets, header, name, value)
@@ -59,29 +68,51 @@ local function read_all(ctx, given)
   end
 end
 
--- The headers that go on, as lines. nginx lets no line end into one.
-local function forwarded(ctx)
-  local lines, count = {}, 0
-  for _, name in ipairs(ctx.gateway.options.forward) do
-    local value = ctx.headers[name]
-    for _, one in ipairs(type(value) == "table" and value or { value }) do
-      count = count + 1
-      lines[count] = name .. ": " .. one
-    end
-  end
-  return lines, count
+local function add_all(lines, name, values)
+  for _, value in ipairs(values) do lines[#lines + 1] = name .. ": " .. value end
 end
 
---- The options for the call that a request asks for.
+-- The headers that go on, as lines; nil for none. For many calls, without those that name one
+-- request. nginx lets no line end into one.
+local function forwarded(ctx, for_many)
+  local lines
+  for _, name in ipairs(ctx.gateway.options.forward) do
+    local value = ctx.headers[name]
+    if value ~= nil and not (for_many and headers.of_one_request[name]) then
+      lines = lines or {}
+      add_all(lines, name, type(value) == "table" and value or { value })
+    end
+  end
+  return lines
+end
+
+-- The same browsers say the same again and again.
+local accepted, kept = {}, 0
+local MOST, LONG = 1000, 256 -- headers that are kept, and the longest of them
+
+local function languages_of(header)
+  local known = accepted[header]
+  if known ~= nil then return known or nil end
+  local tags = language.accepted(header)
+  if type(header) == "string" and #header <= LONG then
+    if kept >= MOST then accepted, kept = {}, 0 end
+    accepted[header], kept = tags or false, kept + 1
+  end
+  return tags
+end
+
+--- The options for the call that a request asks for, or for its many calls.
 ---@param ctx table
+---@param for_many boolean?
 ---@return table? given, table? refusal
-function controls.read(ctx)
-  local given = {}
-  local refusal = read_all(ctx, given)
+function controls.read(ctx, for_many)
+  local given = config.trusted {}
+  local refusal = says_something(ctx.headers) and read_all(ctx, given)
   if refusal then return nil, refusal end
-  local lines, count = forwarded(ctx)
-  if count > 0 then given.headers = lines end
-  if ctx.gateway.options.trace then given.trace = true end
+  given.headers = forwarded(ctx, for_many)
+  if ctx.gateway.options.trace and not for_many then given.trace = true end
+  local header = ctx.headers["accept-language"]
+  if header then given.language = languages_of(header) end
   return given
 end
 

@@ -58,6 +58,16 @@ local function status_of(code, detail)
   return codes[code].http
 end
 
+-- Adds when a client is to come again.
+local function add_advice(headers, status, detail, retries)
+  if status == 429 or status == 503 then
+    headers["retry-after"] = seconds_text(detail.retry_after or 1)
+  end
+  -- One layer tries again, and that was ours. OpenAI's SDKs would, twice, and obey this.
+  if retries and (detail.tries or 0) > 0 then headers["x-should-retry"] = "false" end
+  return headers
+end
+
 --- The refusal that a call's failure is to its client.
 ---@param message string
 ---@param code string one of ours
@@ -68,13 +78,18 @@ function errors.of_call(message, code, detail, retries)
   local status = status_of(code, detail)
   local headers = { ["x-unbusy-code"] = code, ["x-unbusy-tries"] = ("%d"):format(detail.tries or 0),
     ["x-unbusy-target"] = detail.target }
-  if status == 429 or status == 503 then
-    headers["retry-after"] = seconds_text(detail.retry_after or 1)
-  end
-  -- One layer tries again, and that was ours. OpenAI's SDKs would, twice, and obey this.
-  if retries and (detail.tries or 0) > 0 then headers["x-should-retry"] = "false" end
-  return errors.new(status, message, { headers = headers,
+  return errors.new(status, message, { headers = add_advice(headers, status, detail, retries),
     code = code == "invalid" and detail.provider_code or code })
+end
+
+--- The error that an answer of ours is to its client, where its status says that it is one.
+---@param reply table with a `failure`
+---@param retries boolean as `of_call`
+---@return table refusal its headers are those that the answer has besides
+function errors.of_fallback(reply, retries)
+  local failure = reply.failure
+  return errors.new(reply.status, reply.text or failure.message, { code = failure.code,
+    headers = add_advice({}, reply.status, failure.detail, retries) })
 end
 
 local function encoded(value)

@@ -120,7 +120,13 @@ function events.serve(ctx, request, given)
   ctx.wants_usage, ctx.answered = wants_usage(request), 0
   local stream, message, code, detail = call(ctx, request, given)
   if not stream then return failed(ctx, message, code, detail) end
-  if not ctx.begun then answers.set_header(ctx, stream) end
+  if not ctx.begun then
+    -- Who asked for a stream and gets a status of failure reads no events.
+    if stream.source == "fallback" and stream.status >= 400 then
+      return answers.reply(ctx, stream:reply())
+    end
+    answers.set_header(ctx, stream)
+  end
   begin(ctx, stream.status)
   local ok
   ok, message, code, detail = pump(ctx, stream)

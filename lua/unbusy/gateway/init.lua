@@ -11,6 +11,7 @@ local config = require "unbusy.config"
 local errors = require "unbusy.gateway.errors"
 local keys = require "unbusy.gateway.keys"
 local log = require "unbusy.gateway.log"
+local nginx = require "unbusy.loops.nginx"
 local options = require "unbusy.gateway.options"
 local quotas = require "unbusy.gateway.quotas"
 local routes = require "unbusy.gateway.routes"
@@ -21,6 +22,7 @@ gateway.__index = gateway
 gateway.__name = "unbusy.gateway"
 
 local serves = {
+  batch = require "unbusy.gateway.batch",
   calls = require "unbusy.gateway.calls",
   health = require "unbusy.gateway.health",
   models = require "unbusy.gateway.models",
@@ -81,10 +83,20 @@ function ctx_methods:leave()
   if self.cancel then self.cancel:cancel() end
 end
 
+-- A request's address -> the ctx that hears when its client goes. One function hears for all: a
+-- function made for each request would end what LuaJIT can compile.
+local listening = setmetatable({}, { __mode = "v" })
+
+local function on_abort()
+  local ctx = listening[nginx.request()]
+  if ctx then ctx:leave() end
+end
+
 --- What ends the request's call when the client goes, where nginx tells (lua_check_client_abort).
 function ctx_methods:canceller()
-  self.cancel = canceller.new()
-  ngx.on_abort(function() self:leave() end)
+  self.cancel, self.address = canceller.new(), nginx.request()
+  listening[self.address] = self
+  ngx.on_abort(on_abort)
   return self.cancel
 end
 
@@ -94,10 +106,17 @@ local nobody = {} -- no key yet
 -- the call has been made and paid for: 304 or 412 for a chat.
 local conditions = { "if-match", "if-none-match", "if-modified-since", "if-unmodified-since" }
 
-local function all_headers()
-  local headers = setmetatable(ngx.req.get_headers(0), nil) -- all; nginx bounds them
+local function clear_conditions(headers)
   for _, name in ipairs(conditions) do
     if headers[name] then ngx.req.clear_header(name) end
+  end
+end
+
+local function all_headers()
+  local headers = setmetatable(ngx.req.get_headers(0), nil) -- all; nginx bounds them
+  if headers["if-match"] or headers["if-none-match"] or headers["if-modified-since"]
+    or headers["if-unmodified-since"] then
+    clear_conditions(headers)
   end
   return headers
 end
@@ -107,11 +126,12 @@ local function new_ctx(self)
   return setmetatable({ gateway = self, client = self.client, headers = headers,
     record = log.record(), method = ngx.req.get_method(), path = ngx.var.uri, key = nobody,
     began = self.client.now(), own_id = false, status = false, cancel = false, begun = false,
-    gone = false, broken = false, garbled = false }, ctx_methods) -- made in the size it comes to
+    gone = false, broken = false, garbled = false, address = false }, -- in the size it comes to
+    ctx_methods)
 end
 
 -- Whose request it is, and whether it may be made.
-local function admit(self, ctx)
+local function admit(self, ctx, calls)
   local key, message = self.keys:of(ctx.headers)
   if not key then
     return errors.new(401, message, { code = "invalid_api_key",
@@ -119,7 +139,7 @@ local function admit(self, ctx)
   end
   ctx.key = key
   local ok, seconds
-  ok, message, seconds = self.quotas:take(key)
+  ok, message, seconds = self.quotas:take(key, calls)
   if not ok then return errors.later(message, seconds, "rate_limit_exceeded") end
 end
 
@@ -134,7 +154,7 @@ local function serve(self, ctx)
   if not route then return id end
   if not route.reads and not discard(ctx) then return errors.invalid "the body is no HTTP" end
   if not route.open then
-    local refusal = admit(self, ctx)
+    local refusal = admit(self, ctx, route.calls)
     if refusal then return refusal end
   end
   return serves[route.serves].serve(ctx, route, id)
@@ -166,6 +186,7 @@ function gateway:handle()
     if discard(ctx) then answers.refuse(ctx, refusal) else ctx.status = 400 end
   end
   log.write(ctx)
+  if ctx.address then listening[ctx.address] = nil end
   return close_connection(ctx)
 end
 

@@ -7,16 +7,17 @@ local log = {}
 
 -- In this order; but for the first two, which nginx makes, what a request does not have is left
 -- out.
-local fields = { "time", "id", "key", "method", "path", "kind", "model", "target", "source",
-  "tries", "status", "code", "queued", "start", "seconds", "prompt_tokens", "completion_tokens",
-  "cost", "trace", "upstream_id" }
+local fields = { "time", "id", "key", "method", "path", "kind", "requests", "failed", "model",
+  "target", "source", "fallback", "tries", "status", "code", "queued", "start", "seconds",
+  "prompt_tokens", "completion_tokens", "cost", "trace", "upstream_id" }
 
 --- What is noted of a request; false is nothing. (All fields at once: a table in its full size.)
 function log.record()
   return { time = false, id = false, key = false, method = false, path = false, kind = false,
-    model = false, target = false, source = false, tries = false, status = false, code = false,
-    queued = false, start = false, seconds = false, prompt_tokens = false,
-    completion_tokens = false, cost = false, trace = false, upstream_id = false }
+    requests = false, failed = false, model = false, target = false, source = false,
+    fallback = false, tries = false, status = false, code = false, queued = false, start = false,
+    seconds = false, prompt_tokens = false, completion_tokens = false, cost = false,
+    trace = false, upstream_id = false }
 end
 
 local SHOWN = 256 -- bytes of a text that a client or a server has chosen
@@ -78,6 +79,7 @@ local function note_answer(record, answer)
   end
   if answer.trace then record.trace = answer.trace.id end
   if answer.failure then record.code = answer.failure.code end
+  if answer.fallback then record.fallback = answer.fallback.kind end
   local headers = answer.headers
   local id = headers and headers["x-request-id"]
   if type(id) == "string" then record.upstream_id = id end
@@ -100,12 +102,20 @@ function log.failure(ctx, code, detail)
   if detail.trace then record.trace = detail.trace.id end
 end
 
+local second, time = 0, nil -- the time as it is written in the log, and of which second it is
+
+local function time_now()
+  local now = ngx.time()
+  if now ~= second then second, time = now, ngx.var.time_iso8601 end
+  return time
+end
+
 --- Writes it, at the request's end.
 ---@param ctx table
 function log.write(ctx)
   if ngx.var.unbusy_log == nil then return end
   local record = ctx.record
-  record.time, record.id = ngx.var.time_iso8601, ctx:id()
+  record.time, record.id = time_now(), ctx:id()
   record.method, record.path = ctx.method, ctx.path
   record.key, record.status = ctx.key.name, ctx.gone and 499 or ctx.status
   record.seconds = ctx.client.now() - ctx.began

@@ -24,6 +24,12 @@ gateway_options.schema = {
     doc = "accepted client keys, texts or tables; without them everybody is served" },
   body = { type = "whole", default = 16 * 1024 * 1024, min = 1, max = 2 ^ 40, unit = "bytes",
     doc = "largest request" },
+  batch = { type = "table|boolean", doc = "`/api/v1/batch`; false: there is none", fields = {
+    requests = { type = "whole", default = 100, min = 1, max = 10000,
+      doc = "most requests in one batch" },
+    at_once = { type = "whole", default = 64, min = 1, max = 1000,
+      doc = "of one batch under way at a time" },
+  } },
   ping = { type = "number|boolean", default = 15, min = 1, max = 1e6, unit = "s",
     doc = "a stream that waits says so, so often; false: never, and every failure before the "
       .. "first byte has a status" },
@@ -86,6 +92,11 @@ local function filled_forward(given, where, level)
   return out
 end
 
+-- `true` stands for the defaults of a table.
+local function defaults_of(field)
+  return options.field({ type = "table", fields = field.fields }, {}, "")
+end
+
 -- }========================================================================
 
 --- Checks a gateway's options and fills them in.
@@ -97,6 +108,7 @@ function gateway_options.read(given, level)
   local o = options.check(gateway_options.schema, given, where, level + 2)
   if o.keys then o.keys = filled_keys(o.keys, where, level + 1) end
   o.forward = filled_forward(o.forward, where, level + 1)
+  if given and given.batch == true then o.batch = defaults_of(gateway_options.schema.batch) end
   if o.ping == true then o.ping = gateway_options.schema.ping.default end
   return o
 end

@@ -52,13 +52,14 @@ local function name_of(key, what)
   return what .. " " .. key.name
 end
 
---- May a call be made for this key? It counts when it may.
+--- May a call be made for this key, or several at once? They count when they may.
 ---@param key table { name =, calls =, tokens = }
+---@param calls integer? 1 by default; 0: only look
 ---@return boolean? true, string? message, number? seconds until it may
-function quotas:take(key)
+function quotas:take(key, calls)
   for _, what in ipairs(kinds) do
     if key[what] then
-      local n = what == "calls" and 1 or 0
+      local n = what == "calls" and (calls or 1) or 0
       local fine, seconds = self.counts:take(name_of(key, what), n, key[what], WINDOW)
       if not fine then
         return nil, ("this key may have %.0f %s a minute"):format(key[what], what), seconds

@@ -19,10 +19,13 @@ local function health(kind)
   return { methods = GET, allow = "GET, HEAD", serves = "health", kind = kind, open = true }
 end
 
+-- A batch counts its requests itself.
+local batch = { methods = POST, allow = "POST", serves = "batch", reads = true, calls = 0 }
 local models = { methods = GET, allow = "GET, HEAD", serves = "models" }
 local other = { serves = "pass", reads = true }
 
-local known = { ["/healthz"] = health "alive", ["/readyz"] = health "ready" }
+local known = { ["/api/v1/batch"] = batch, ["/healthz"] = health "alive",
+  ["/readyz"] = health "ready" }
 
 for path, route in pairs { ["/chat/completions"] = call "chat", ["/completions"] = call "complete",
   ["/embeddings"] = call "embed", ["/responses"] = call "responses", ["/models"] = models } do
@@ -43,7 +46,7 @@ end
 ---@param path string decoded and normalised, as nginx has it
 ---@param passes boolean is the rest of /v1 passed on?
 ---@return table? route { serves = module, kind =, reads = its handler reads the body, open = for
---- everybody }, string|table|nil id or refusal
+--- everybody, calls = that it counts for (1) }, string|table|nil id or refusal
 function routes.find(method, path, passes)
   local route, id = of_path(path, passes)
   if not route then

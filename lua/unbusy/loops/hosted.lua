@@ -75,14 +75,27 @@ local function wake(waiter, cause)
   waiter.unpark(waiter)
 end
 
-local function forget(ev, waiter)
+local function forget_among(ev, waiter)
   for i = 1, #ev do
     if ev[i] == waiter then return table.remove(ev, i) end
   end
 end
 
+-- Mostly one waits, for one event.
+local function forget(ev, waiter)
+  if ev[1] == waiter and ev[2] == nil then ev[1] = nil else forget_among(ev, waiter) end
+end
+
+local function leave_others(waiter)
+  for i = 2, #waiter.events do forget(waiter.events[i], waiter) end
+end
+
 local function leave(waiter)
-  for _, ev in ipairs(waiter.events) do forget(ev, waiter) end
+  if waiter.left then return end
+  waiter.left = true
+  local events = waiter.events
+  if events[1] then forget(events[1], waiter) end
+  if events[2] then leave_others(waiter) end
   if waiter.task then waiter.task.waiter = nil end
 end
 
@@ -100,10 +113,26 @@ function event:clear()
   self.is_set = false
 end
 
-local function first_set(events)
-  for i = 1, #events do
+local function first_set_of_many(events)
+  for i = 2, #events do
     if events[i].is_set then return events[i] end
   end
+end
+
+local function first_set(events)
+  local first = events[1]
+  if first and first.is_set then return first end
+  if events[2] then return first_set_of_many(events) end
+end
+
+local function join_others(events, waiter)
+  for i = 2, #events do table.insert(events[i], waiter) end
+end
+
+local function join(events, waiter)
+  local first = events[1]
+  if first then first[#first + 1] = waiter end
+  if events[2] then join_others(events, waiter) end
 end
 
 -- }========================================================================
@@ -166,29 +195,50 @@ local function limit_of(task, deadline)
   return deadline and math.min(deadline, task.limit) or task.limit
 end
 
--- Parks until somebody wakes the waiter or its time is up, however often the host looks in.
-local function sleep_through(host, waiter, deadline)
+local function sleep_on(host, waiter, deadline)
   while not waiter.awake do
-    host.park(waiter, deadline and math.max(deadline - host.now(), 0))
     if deadline and host.now() >= deadline then return end
+    host.park(waiter, deadline and math.max(deadline - host.now(), 0))
   end
 end
 
+-- Parks until somebody wakes the waiter or its time is up, however often the host looks in. Once is
+-- mostly enough, and without a loop LuaJIT compiles it into what is around it.
+local function sleep_through(host, waiter, deadline)
+  if waiter.awake then return end
+  host.park(waiter, deadline and math.max(deadline - host.now(), 0))
+  if not waiter.awake then return sleep_on(host, waiter, deadline) end
+end
+
+-- The task that runs: where there are none, LuaJIT need not ask which coroutine this is, which it
+-- cannot compile.
+local function current_task()
+  return live > 0 and task_of[running()] or nil
+end
+
+local function let_go(host)
+  if not host.adopt and depths[running()] then collect.release() end
+end
+
+local function take_hold(host)
+  if not host.adopt and depths[running()] then collect.hold() end
+end
+
 local function wait(host, events, deadline)
-  local co = running()
-  local task = task_of[co]
-  check_cancelled(host, task)
+  local task = current_task()
+  if task then check_cancelled(host, task) end
   local ev = first_set(events)
   if ev then return ev end
-  local waiter = { events = events, task = task, unpark = host.unpark, awake = false }
-  for i = 1, #events do table.insert(events[i], waiter) end
+  local waiter = { events = events, task = task, unpark = host.unpark, awake = false, left = false,
+    cause = nil, semaphore = nil }
+  join(events, waiter)
   if task then task.waiter = waiter end
-  if depths[co] then collect.release() end -- from here on it may be woken
+  let_go(host) -- from here on it may be woken
   local ok, message = pcall(sleep_through, host, waiter, limit_of(task, deadline))
-  if depths[co] then collect.hold() end
+  take_hold(host)
   leave(waiter)
   if not ok then error(message, 0) end
-  check_cancelled(host, task)
+  if task then check_cancelled(host, task) end
   return waiter.cause
 end
 

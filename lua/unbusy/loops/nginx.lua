@@ -39,6 +39,8 @@ local ffi = require "ffi"
 local get_request = require("resty.core.base").get_request
 local semaphore = require "ngx.semaphore"
 
+local address = ffi.typeof "uintptr_t"
+
 local may_wait = { rewrite = true, server_rewrite = true, access = true, content = true,
   timer = true }
 
@@ -106,11 +108,18 @@ local function hear_ends()
   end
 end
 
+--- The address of the request in whose handler or light thread this is called. A later one may
+--- have the same.
+---@return integer
+function nginx.request()
+  return tonumber(ffi.cast(address, get_request()))
+end
+
 local function adopt(thing)
   begin_reader()
   if not ends then return {} end -- no memory: the call itself will say so
   hear_ends()
-  local request = tonumber(ffi.cast("uintptr_t", get_request()))
+  local request = nginx.request()
   local things = owned[request]
   if not things then
     things = {}
@@ -318,7 +327,7 @@ function nginx.enter(f, value)
   if not may_wait[phase] then
     error(("unbusy: a call must wait, which the phase '%s' of nginx cannot: make it in rewrite, "
       .. "access or content, or in a timer (ngx.timer.at)"):format(phase), 2)
-  elseif reader and reader.running == coroutine.running() then
+  elseif phase == "timer" and reader and reader.running == coroutine.running() then
     error("unbusy: a call must wait, and here all others would: make it in a timer "
       .. "(ngx.timer.at)", 2)
   end

@@ -212,6 +212,14 @@ local function begin(self, co, f, count, a, b)
   return task
 end
 
+--- Is the task that runs no company for others: the only one there is, so that nobody could come
+--- while it waits, or one that is to end, and so would all that it begins?
+---@return boolean
+function scheduler:is_lonely()
+  local task = scheduler.current()
+  return self.open == 1 or task ~= nil and task.told ~= nil
+end
+
 --- Begins a task that runs `f(...)`; it starts when the others next wait.
 function scheduler:spawn(f, ...)
   local limit, count = inherited_limit(self), select("#", ...)

@@ -34,6 +34,7 @@ function exchange:head(status, headers)
 end
 
 function exchange:data(bytes)
+  if bytes == "" then return not (self.closed or self.finished) end -- no wire brings nothing
   return add(self, "data", bytes)
 end
 
@@ -108,6 +109,7 @@ function virtual.new(given)
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end
+  function loop.lonely() return s:is_lonely() end
   local function is_inside()
     local task = scheduler.current()
     return task and task.scheduler == s

@@ -11,17 +11,20 @@
 -- | `resume` | request, so_far | "prefix" or "prompt" | the cut is reported |
 -- | `normalise` | request | the table that counts as the question | the request |
 -- | `cache` | request | seconds to keep it, true, or false | built-in |
--- | `batch` | request | `{ key =, max =, window =, rule = }`, or false | built-in |
+-- | `batch` | request | `{ key =, max =, window =, endpoint =, rule = }`, or false | built-in |
 -- | `merge` | requests | one request, and a path if it is another one | a fault |
--- | `split` | reply, requests | a list of answers, in order | a fault |
+-- | `split` | body, requests | a list of answers, in order | a fault |
 -- | `fallback` | request, failure | a text, a table, or false for none | built-in |
 --
 -- A check gives true and what is decided (checked, tables copied); or false: let the built-in
 -- decision be taken; or nil and what is wrong.
-local json = require "unbusy.json"
+local fallback_options = require "unbusy.fallback.options"
 local plain = require "unbusy.policy.plain"
 
 local decisions = {}
+
+--- What a route is told of a name that no target has.
+decisions.NO_TARGET = "no target has that name"
 
 local LONGEST = 1e6 -- seconds of any wait
 local MOST = 10000  -- calls in one batch
@@ -70,11 +73,11 @@ local function hedge(value)
   return wants(WAIT .. " or nil", value)
 end
 
--- Those that may be named: what the script was given, and what the call has ruled out since.
+-- Those that may be named: all of the client's, since the call may have ruled out some. Not what
+-- the script was given, which it may have changed; only where no call asks.
 local function known_names(call, targets)
   local known = {}
-  for _, target in ipairs(targets) do known[target.name] = true end
-  for _, target in ipairs(call and call.client.targets or {}) do known[target.name] = true end
+  for _, target in ipairs(call and call.client.targets or targets) do known[target.name] = true end
   return known
 end
 
@@ -86,7 +89,7 @@ local function route(value, _, call, _, targets)
   local known = known_names(call, targets)
   for i, name in ipairs(list) do
     if type(name) ~= "string" then return wants(("a name at place %d"):format(i), name) end
-    if known[name] == nil then return nil, ("place %d: no target has that name"):format(i) end
+    if known[name] == nil then return nil, ("place %d: %s"):format(i, decisions.NO_TARGET) end
     if known[name] then out[#out + 1] = name end
     known[name] = false
   end
@@ -124,20 +127,32 @@ local function is_whole(value, least, most)
   return is_finite(value) and value == math.floor(value) and value >= least and value <= most
 end
 
+-- Of `batch`: a name of a shipped rule, or what may go together.
+local function wrong_batch(value)
+  if value.rule ~= nil and type(value.rule) ~= "string" then
+    return wants("rule: a name", value.rule)
+  elseif value.rule == nil and value.key == nil then
+    return wants("key: a text or a table", nil)
+  elseif value.max ~= nil and not is_whole(value.max, 1, MOST) then
+    return wants(("max: a whole number from 1 to %d"):format(MOST), value.max)
+  elseif value.window ~= nil and not is_wait(value.window) then
+    return wants("window: " .. WAIT, value.window)
+  elseif value.endpoint ~= nil and type(value.endpoint) ~= "boolean" then
+    return wants("endpoint: true or false", value.endpoint)
+  end
+end
+
 local function batch(value)
   if value == nil then return false end
   if value == false then return true, false end
   if type(value) ~= "table" then return wants("a table, false or nil", value) end
-  local key, most, window, rule = value.key, value.max, value.window, value.rule
-  if key ~= nil and type(key) ~= "string" then return wants("key: a text", key) end
-  if most ~= nil and not is_whole(most, 2, MOST) then
-    return wants(("max: a whole number from 2 to %d"):format(MOST), most)
-  end
-  if window ~= nil and not (is_wait(window) and window > 0) then
-    return wants("window: seconds above 0", window)
-  end
-  if rule ~= nil and type(rule) ~= "string" then return wants("rule: a name", rule) end
-  return true, { key = key, max = most, window = window, rule = rule }
+  local _, wrong = wrong_batch(value)
+  if wrong then return nil, wrong end
+  local ok, key = true, nil
+  if value.key ~= nil then ok, key = copied(value.key) end
+  if not ok then return nil, "key: " .. key end
+  return true, { key = key, max = value.max, window = value.window, rule = value.rule,
+    endpoint = value.endpoint }
 end
 
 local function merge(value, path)
@@ -149,23 +164,36 @@ local function merge(value, path)
   return ok, copy, path
 end
 
-local function split(value)
+-- What is wrong with a list that must have an answer for each request.
+local function wrong_count(list, count)
+  local given = 0
+  for _ in next, list do given = given + 1 end
+  for i = 1, count do
+    if type(list[i]) ~= "table" then return wants("an answer at place " .. i, list[i]) end
+  end
+  if given > count then return nil, ("%d answers expected, got more"):format(count) end
+end
+
+-- `requests` are those that were asked.
+local function split(value, _, _, _, requests)
   if type(value) ~= "table" then return wants("a list of answers", value) end
+  if requests then
+    local _, wrong = wrong_count(value, #requests)
+    if wrong then return nil, wrong end
+  end
   return copied(value, VALUES)
 end
 
-local function fallback(value)
+-- What it is, and the plan that it makes, see `unbusy.fallback.options`. Without a call any pool
+-- and model may be, and no word of a prompt is in it.
+local function fallback(value, _, call)
   if value == nil then return false end
-  if type(value) == "string" and not json.is_utf8(value) then
-    return nil, "a text in UTF-8 expected"
-  end
-  if type(value) == "string" or value == false then return true, value end
-  if type(value) ~= "table" then return wants("a text, a table or false", value) end
-  local ok, copy = copied(value)
-  if ok and type(copy.text) == "string" and not json.is_utf8(copy.text) then
-    return nil, "text: UTF-8 expected"
-  end
-  return ok, copy
+  if value == false then return true, false end
+  local plan, message = fallback_options.read(value,
+    { pools = call and call.client.pools, cache = true,
+      discreet = call ~= nil and not call.is_sample })
+  if not plan then return nil, message end
+  return true, type(value) == "table" and plain.lenient(value) or value, plan
 end
 
 --- The codes that a script may give a try.

@@ -62,8 +62,9 @@ function facts.try(call, try, code, detail)
   local now, target, seen = call.loop.now(), target_named(call, try.target), try.seen or {}
   detail = detail or {}
   return {
-    number = try.number, target = try.target, account = target.account_name, model = try.model,
-    kind = call.kind, stream = call.streaming, code = code, message = try.message,
+    number = try.number - call.past, tries = try.number, target = try.target,
+    account = target.account_name, model = try.model, kind = call.kind, stream = call.streaming,
+    priority = call.options.priority or "normal", code = code, message = try.message,
     status = detail.status or try.status, retry_after = detail.retry_after,
     phase = detail.phase or try.phase, seconds = try.seconds or now - try.began,
     keep_alives = try.keep_alives or 0, queued = call.queued or 0, elapsed = now - call.started,
@@ -82,7 +83,8 @@ local function of_target(call, t, tries, now)
     name = t.name, account = t.account_name, pool = t.pool, priority = t.priority,
     weight = t.weight, price = t.price and copy_of(t.price), model = model,
     state = t.breaker and states[t.breaker:state()] or "closed", free = t:is_free(model, now),
-    limit = l and l:limit(), in_flight = l and l:in_flight(), tries = tries,
+    limit = l and l:limit(), in_flight = l and l:in_flight(),
+    round_trip = l and l:stats().round_trip, tries = tries,
   }
 end
 

@@ -7,6 +7,7 @@
 -- `unbusy.policy.guest`; who decides when there are several: `unbusy.policy.stack`.
 local file = require "unbusy.policy.file"
 local guest = require "unbusy.policy.guest"
+local options = require "unbusy.options"
 local source = require "unbusy.policy.source"
 
 local policy = {}
@@ -28,17 +29,37 @@ local function of_file(name, path)
   return made, watched
 end
 
+--- The names of those that come with the module.
+policy.names = { "default", "deepseek", "degrade", "frugal", "interactive", "patient" }
+
 local called = { policies = "policies", batch = "batch rules" }
 
--- One that comes with the module, or that somebody has put beside it.
-local function of_name(name, kind)
-  if not name:find "^[%w_-]+$" then
+local function is_path(what)
+  return what:find "/" or what:find "%.lua$"
+end
+
+-- What was meant, perhaps.
+local function near(name, kind)
+  local found = kind == "policies" and options.nearest(name, policy.names)
+  return found and (", did you mean '%s'?"):format(found) or ""
+end
+
+--- The file that a path or a name leads to. What has a name came with the module, or was put beside
+--- those.
+---@param what string
+---@param kind string? as of `policy.load`
+---@return string? path, string? message
+function policy.path(what, kind)
+  if what:find "[%z\1-\31\127]" then return nil, "a path without control characters expected" end
+  if is_path(what) then return what end
+  kind = kind or "policies"
+  if not what:find "^[%w_-]+$" then
     return nil, "a name, a path (with a / or .lua) or a table of functions expected"
   end
-  local module = ("unbusy.%s.%s"):format(kind, name)
+  local module = ("unbusy.%s.%s"):format(kind, what)
   local path = package.searchpath(module, package.path) -- luacheck: ignore 143
-  if not path then return nil, ("there is no '%s' among the %s"):format(name, called[kind]) end
-  return of_file(name, path)
+  if path then return path end
+  return nil, ("there is no '%s' among the %s%s"):format(what, called[kind], near(what, kind))
 end
 
 --- Loads a policy.
@@ -50,10 +71,11 @@ end
 function policy.load(what, kind)
   if type(what) == "table" then return of_table(what) end
   if type(what) ~= "string" then return nil, "a name, a path or a table of functions expected" end
-  if what:find "[%z\1-\31\127]" then return nil, "a path without control characters expected" end
-  if what:find "/" or what:find "%.lua$" then return of_file(what, what) end
-  local made, message = of_name(what, kind or "policies")
-  return made, not made and message or nil
+  local path, message = policy.path(what, kind)
+  if not path then return nil, message end
+  local made, watched = of_file(what, path)
+  if made and not is_path(what) then return made end
+  return made, watched
 end
 
 return policy

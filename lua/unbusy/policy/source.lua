@@ -11,14 +11,17 @@ local MOST = 1024 * 1024 -- bytes of a file
 local INSTRUCTIONS, BYTES = 1e7, 32 * 1024 * 1024 -- that the file itself may take, when it is run
 local WORDS = 500 -- bytes of a message
 
-local function unknown(name)
+--- Why no function may have that name.
+---@param name any
+---@return string
+function source.unknown(name)
   local near = type(name) == "string" and options.nearest(name, decisions.names)
   return ("no decision is called '%s'%s"):format(type(name) == "string" and name or "?",
     near and (", did you mean '%s'?"):format(near) or "")
 end
 
--- The functions of a policy's table, or what is wrong with it. What is no function and has no
--- name of one is the script's own affair.
+-- The functions of a policy's table, or what is wrong with it, and the line. What is no function
+-- and has no name of one is the script's own affair.
 local function functions_of(t)
   local out = {}
   for _, name in ipairs(decisions.names) do
@@ -29,7 +32,9 @@ local function functions_of(t)
     out[name] = f
   end
   for name, value in next, t do
-    if type(value) == "function" and not decisions.check[name] then return nil, unknown(name) end
+    if type(value) == "function" and not decisions.check[name] then
+      return nil, source.unknown(name), debug.getinfo(value, "S").linedefined
+    end
   end
   return out
 end
@@ -42,12 +47,12 @@ local function load_fault(name, error_value, why)
   return error_value:sub(1, WORDS)
 end
 
---- The functions of a script.
+--- The table that a script returns.
 ---@param text string
 ---@param name string the file's, for messages
 ---@param world table see `sandbox.environment`
----@return table<string, function>? functions, string? message
-function source.of_text(text, name, world)
+---@return table? t, string? message
+function source.run(text, name, world)
   local chunk, message = sandbox.compile(text, name, sandbox.environment(world))
   if not chunk then return nil, message end
   local raised = world.raised
@@ -58,12 +63,21 @@ function source.of_text(text, name, world)
     return nil, ("%s: a table of functions expected, got %s"):format(name,
       result == nil and "nothing" or "a " .. type(result))
   end
-  local functions, wrong = functions_of(result)
-  if not functions then return nil, ("%s: %s"):format(name, wrong) end
+  return result
+end
+
+--- The functions of a script; as `source.run`.
+---@return table<string, function>? functions, string? message
+function source.of_text(text, name, world)
+  local result, message = source.run(text, name, world)
+  if not result then return nil, message end
+  local functions, wrong, line = functions_of(result)
+  if not functions then return nil, ("%s:%s %s"):format(name, line and line .. ":" or "", wrong) end
   return functions
 end
 
---- The functions of the program's own table.
+--- The functions of the program's own table. On LuaJIT, what they call may be compiled, and is
+--- then not stopped.
 ---@param t table
 ---@return table<string, function>? functions, string? message
 function source.of_table(t)

@@ -123,12 +123,21 @@ local function list_fault(body, name)
   if #list == 0 then return "200 with no " .. name, "empty" end
 end
 
+-- Whatever has several answers in it has some table.
+local function batch_fault(body)
+  for _, value in next, body do
+    if type(value) == "table" then return nil end
+  end
+  return "200 without answers", "upstream"
+end
+
 --- What is wrong with the body of a success, if anything.
----@param kind string chat, complete or embed
+---@param kind string chat, complete, embed or batch
 ---@param body table decoded
 ---@return string? message, string? code
 function answers.fault(kind, body)
   if kind == "embed" then return list_fault(body, "data") end
+  if kind == "batch" then return batch_fault(body) end
   local message, code = list_fault(body, "choices")
   if message then return message, code end
   for _, choice in ipairs(body.choices) do

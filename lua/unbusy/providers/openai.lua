@@ -4,6 +4,7 @@
 local answers = require "unbusy.providers.answers"
 local assembler = require "unbusy.providers.assembler"
 local errors = require "unbusy.providers.errors"
+local glance = require "unbusy.glance"
 local json = require "unbusy.json"
 local responses = require "unbusy.providers.responses"
 
@@ -55,17 +56,8 @@ local function fail(status, header, message, code, keep_alive)
   return nil, message:gsub("^200", status), code, detail
 end
 
-local function read_answer(kind, status, header, text, hide)
-  if text == "" then return fail(status, header, "200 with an empty body", "empty") end
-  if not text:find("%S") then
-    return fail(status, header, "200 with nothing but blank lines", "empty", true)
-  end
-  local body = json.decode(text)
-  if type(body) ~= "table" then
-    local html = text:find("^%s*<")
-    return fail(status, header, "200 with " .. (html and "a page of HTML" or "malformed JSON"),
-      "upstream")
-  end
+-- What a decoded body of a success is: the answer, or what is wrong with it.
+local function judge(kind, status, header, body, hide)
   local e = errors.inside(body)
   if e then return errors.fail(status, header, e, hide) end
   local reader = kind == "responses" and responses or answers
@@ -77,6 +69,20 @@ local function read_answer(kind, status, header, text, hide)
     return errors.fail(status, header, e, hide)
   end
   return fail(status, header, message, code)
+end
+
+local function read_answer(kind, status, header, text, hide)
+  if text == "" then return fail(status, header, "200 with an empty body", "empty") end
+  if not text:find("%S") then
+    return fail(status, header, "200 with nothing but blank lines", "empty", true)
+  end
+  local body = json.decode(text)
+  if type(body) ~= "table" then
+    local html = text:find("^%s*<")
+    return fail(status, header, "200 with " .. (html and "a page of HTML" or "malformed JSON"),
+      "upstream")
+  end
+  return judge(kind, status, header, body, hide)
 end
 
 local function read(kind, status, header, text, hide)
@@ -107,13 +113,18 @@ local openai = {}
 --   words. answer: body text reasoning tool_calls finish model usage refusal. detail: status
 --   should_retry provider_code provider_type keep_alive (nothing but blank lines came: a queue that
 --   gave up) lasting (the same server would say the same again)
+-- - `judge(kind, status, headers, body, hide)`: the same of a body of a success that is decoded. Of
+--   kind "batch", which has several answers in it, `read` and `judge` see only what concerns all
+-- - `glance(kind, text) -> answer | nil`: the same of a body with status 200, without decoding it:
+--   only finish, model and usage, and `undecoded` = kind; nil where `read` has to look. Left out
+--   where a provider has a `read` of its own
 -- - `assembler(kind, hide) -> a`: see `unbusy.providers.assembler` and `responses`
 ---@param own table name, host, and the functions that differ
 ---@return table provider
 function openai.new(own)
   return { name = own.name, host = own.host, request = own.request or request, copy = copy,
     url = own.url or url, headers = own.headers or headers, read = own.read or read,
-    assembler = new_assembler }
+    judge = judge, glance = not own.read and glance.of or nil, assembler = new_assembler }
 end
 
 local provider = openai.new { name = "openai", host = "api.openai.com" }

@@ -2,80 +2,62 @@
 --
 -- A fresh answer is given at once; nothing is sent. When the call fails for reasons that are not
 -- the caller's, the last good answer is given though its time is over, and says so (`reply.source`
--- is "stale", `reply.failure` what went wrong). Only whole answers are kept: see `unbusy.stored`.
+-- is "stale", `reply.failure` what went wrong), unless the fallback says when that is due. Only
+-- whole answers are kept: see `unbusy.stored`.
 --
 -- A policy may say for how long an answer is kept, if at all (`cache`, where the call itself says
 -- nothing), and which requests are the same question (`normalise`).
 local codes = require "unbusy.codes"
+local last_good = require "unbusy.last_good"
 local plain = require "unbusy.policy.plain"
-local reply = require "unbusy.reply"
 local stored = require "unbusy.stored"
 
 local kinds = { chat = true, complete = true, embed = true }
 
--- What the call itself wants of the cache, or else its policy: seconds, true or false, "refresh";
--- nil where nobody says.
-local function wanted(call)
-  local own = call.options.cache
-  if own ~= nil or not call.policy then return own end
+-- Does the policy let the call take part? nil where none decides. It may know better than the rule
+-- of the request's temperature.
+local function let_by_policy(call)
   local decided, value = call.policy:ask(call, "cache", nil, call:shown_request())
-  if decided then return value end
+  if not decided then return nil end
+  if type(value) == "number" then call.keep_for = value end
+  return value ~= false
 end
 
--- Does the call take part, and for how many seconds is its answer kept (nil: as ever)?
 local function takes_part(call)
   if not kinds[call.kind] then return false end
-  local value = wanted(call)
-  if value == false then return false end
-  local said = value ~= nil and call.options.cache == nil -- by a policy, which may know better
-  return said or stored.may_ask(call.kind, call.request, call.client.cache_temperature),
-    type(value) == "number" and value or nil
+  local own = call.options.cache
+  if own == nil and call.policy then
+    local let = let_by_policy(call)
+    if let ~= nil then return let end
+  end
+  return own ~= false and stored.may_ask(call.kind, call.request, call.client.cache_temperature)
 end
 
--- The key of what the policy makes of the request, or that of the request itself.
+-- The key of what the policy makes of the request, beside which the call keeps its own; or that,
+-- where nothing is made of it.
 local function normal_key(call, own)
   if not own or not call.policy:decides "normalise" then return own end
   local decided, request = call.policy:ask(call, "normalise", nil, plain.lenient(call.request))
-  return decided and stored.key(call, request) or own
+  local key = decided and stored.key(call, request)
+  if not key then return own end
+  call.own_key = own
+  return key
 end
 
 -- Puts the answer under the key, unless the request has changed since its own key was made.
-local function put(cache, call, key, own, ttl, answer)
-  local value = stored.pack(call.kind, answer)
-  if value and stored.key(call) == own then cache:set(key, value, ttl) end
+local function put(cache, call, key, answer)
+  local ttl, value = call.keep_for or call.options.cache, stored.pack(call.kind, answer)
+  if value and stored.key(call) == (call.own_key or key) then
+    cache:set(key, value, type(ttl) == "number" and ttl or nil)
+  end
 end
 
 -- Keeps the answer once it has come to its good end. What cannot be kept (for want of memory, or
 -- since the client was closed meanwhile) takes no good answer away.
-local function keep(cache, call, key, own, ttl, answer)
+local function keep(cache, call, key, answer)
   answer:on_end(function(self, how)
-    if not how then pcall(put, cache, call, key, own, ttl, self) end
+    if not how then pcall(put, cache, call, key, self) end
   end)
-end
-
--- A stored answer as this call's reply; nil when it cannot be read.
-local function recall(call, value, source, age, failure)
-  local target, text, answer = stored.unpack(call.kind, value)
-  if not target then return nil end
-  call:emit("cache", { source = source, age = age, target = target,
-    code = failure and failure.code })
-  return reply.of_stored(call, answer, { source = source, age = age, target = target, raw = text,
-    failure = failure })
-end
-
--- May an answer of that age stand in for a call that failed like this?
-local function may_stand_in(call, code, age)
-  local most = call.options.stale
-  return codes[code].fallback and most ~= false and (type(most) ~= "number" or age <= most)
-end
-
--- The last good answer in place of a call that failed; nil when there is none, or it may not.
-local function stand_in(cache, call, key, message, code, detail)
-  if call.client.closed then return nil end
-  local value, _, age = cache:get(key)
-  if not value or not may_stand_in(call, code, age) then return nil end
-  return recall(call, value, "stale", age,
-    { message = message, code = code, detail = call:detail(detail) })
 end
 
 ---@param next function the rest of the call's way
@@ -85,23 +67,26 @@ return function(next, client)
   local cache = client.cache
   if not cache then return next end
   return function(call)
-    local takes, ttl = takes_part(call)
-    if not takes then return next(call) end
-    local own = stored.key(call)
-    local key = call.policy and normal_key(call, own) or own
+    if not takes_part(call) then return next(call) end
+    local key = stored.key(call)
+    if call.policy then key = normal_key(call, key) end
     if not key then return next(call) end -- no JSON: whoever encodes it says why
     if call.options.cache ~= "refresh" then
       local value, state, age = cache:get(key)
-      local known = state == "fresh" and recall(call, value, "cache", age)
+      local known = state == "fresh" and last_good.recall(call, value, "cache", age)
       if known then return known end
     end
     local answer, message, code, detail = next(call)
     if answer then
-      keep(cache, call, key, own, ttl, answer)
+      keep(cache, call, key, answer)
       return answer
     end
-    answer = stand_in(cache, call, key, message, code, detail)
-    if answer then return answer end
+    if call.stale_later then
+      call.stale_key = key
+    elseif codes[code].fallback then
+      answer = last_good.stand_in(call, key, { message = message, code = code, detail = detail })
+      if answer then return answer end
+    end
     return nil, message, code, detail
   end
 end

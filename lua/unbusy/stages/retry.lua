@@ -14,7 +14,7 @@ local facts = require "unbusy.policy.facts"
 -- The targets that this call may still ask: those it has not ruled out.
 local function open_targets(call)
   local only, left = call.options.target, {}
-  for _, t in ipairs(call.client.targets) do
+  for _, t in ipairs(only and call.client.targets or call:targets()) do
     if call:may_ask(t.name) and (not only or only == t.name) then left[#left + 1] = t end
   end
   return left
@@ -106,7 +106,8 @@ local function asked(call, code, detail, targets)
   local target = facts.target_of(call, try)
   if not call.policy:decides("retry", target) or #call.tries >= MOST_TRIES then return false end
   local told = facts.try(call, try, code, detail)
-  told.untried = has_untried(call, targets)
+  told.targets = #targets
+  told.untried = has_untried(call, targets) or has_other_key(call, code) == true
   return call.policy:ask(call, "retry", target, told)
 end
 
@@ -160,7 +161,7 @@ end
 local function give_permit(call, good)
   local permit = call.permit
   if not permit then return end
-  call.permit = nil
+  call.permit = false
   call:release(permit)
   permit.give(good)
 end
@@ -179,8 +180,11 @@ local function prepare(call, code, detail)
   elseif not take_permit(call, code) then
     detail.budget = true
     return false, "the retry budget is spent"
+  elseif not call:can_wait(seconds) then -- it has waited for its permit
+    give_permit(call, true)
+    return false, "the deadline is too near to try again"
   end
-  call:emit("retry", { number = #call.tries + 1, attempts = call.client.retry.attempts,
+  call:emit("retry", { number = call:tries_made() + 1, attempts = call.client.retry.attempts,
     seconds = seconds, code = code, target = detail.target })
   if seconds > 0 then call:sleep(seconds) end
   return true
@@ -204,10 +208,18 @@ local function try_again(call, next, tried, message, code, detail)
   return nil, message, code, detail
 end
 
+-- Tries before (of a batch that the call was in) count. Where one of them has failed for this call
+-- alone, it goes on from there.
 local function attempt(call, next)
+  local tried, failed = #call.tries, call.failed
+  if failed then
+    call.failed = false
+    return try_again(call, next, tried - 1, failed.message, failed.code, failed.detail)
+  end
   local reply, message, code, detail = next(call)
+  if call.permit then give_permit(call, reply ~= nil) end -- of one that is asked again
   if reply then return reply end
-  return try_again(call, next, 0, message, code, detail)
+  return try_again(call, next, tried, message, code, detail)
 end
 
 ---@param next function the rest of the call's way
@@ -220,7 +232,7 @@ return function(next)
     call.counted = true
     local reply, message, code, detail = attempt(call, next)
     call.counted = false
-    budget:finish(reply and #call.tries == 1 and "ok" or "fail")
+    budget:finish(reply and call:tries_made() == 1 and "ok" or "fail")
     return reply, message, code, detail
   end
 end

@@ -97,7 +97,7 @@ end
 
 local function candidates(call)
   if call.options.target then return named(call.client.targets, call.options.target) end
-  local targets = not_ruled_out(call, call.client.targets)
+  local targets = not_ruled_out(call, call:targets())
   if #targets == 1 then return targets end
   local wanted = call.policy and chosen(call, targets)
   if wanted then

@@ -210,8 +210,17 @@ local function read_body(call, try, x, clock)
   return first
 end
 
--- The whole answer whose head has come, or what is wrong with it.
-local function judge(call, try, x, clock)
+-- A plain answer that nobody looks into but to pass it on; nil for all others.
+local function glance(call, try, text)
+  local look = call.place.target.provider.glance
+  local answer = look and try.status == 200 and look(call.kind, text) or nil
+  if answer then answer.raw = text end
+  return answer
+end
+
+-- The whole answer whose head has come, or what is wrong with it. It is perhaps not decoded, where
+-- the call allows that.
+local function judge(call, try, x, clock, undecoded)
   local target, answer = call.place.target
   local text, message, code, detail
   if try.status >= 300 then
@@ -219,9 +228,12 @@ local function judge(call, try, x, clock)
   else
     text, message, code, detail = read_body(call, try, x, clock)
     if not text then return nil, message, code, detail end
+    answer = undecoded and glance(call, try, text)
+    if answer then return answer end
   end
   answer, message, code, detail =
-    target.provider.read(call.kind, try.status, try.headers, text, target.secrets.hide)
+    target.provider.read(call.reads or call.kind, try.status, try.headers, text,
+      target.secrets.hide)
   if answer then
     answer.raw = text
     return answer
@@ -308,7 +320,7 @@ local function receive_whole(call, try, x)
   local ok, message, code, detail = await_head(call, try, x, start)
   if not ok then return nil, message, code, detail end
   local answer
-  answer, message, code, detail = judge(call, try, x, start)
+  answer, message, code, detail = judge(call, try, x, start, call.options.undecoded)
   if not answer then return nil, message, code, detail end
   return reply.of_answer(call, try, answer)
 end

@@ -8,6 +8,7 @@
 --
 -- presets.lua changes plays, player.lua sends them and knows the rest of their fields.
 local cjson = require "cjson"
+local items = require "server.items"
 local responses = require "server.responses"
 local stream = require "server.stream"
 local text = require "server.text"
@@ -93,13 +94,22 @@ function shapes.chat(call)
     answers.usage(call, call.answer, said.content or "") .. "}"
 end
 
+-- An item of a list, or what stands there where it has failed.
+local function item_json(call, i, input, good)
+  local failed = items.error(call, input)
+  if failed then return ('{"index":%d,"error":%s}'):format(i - 1, failed) end
+  return good()
+end
+
 -- One choice for each prompt.
 function shapes.completion(call)
   local choices, whole = {}, {}
   for i, prompt in ipairs(call.inputs) do
     whole[i] = text.answer(prompt, call.answer)
-    choices[i] = ('{"index":%d,"text":%s,"logprobs":null,"finish_reason":%s}'):format(
-      i - 1, encode(whole[i]), encode(call.answer.finish_reason or "stop"))
+    choices[i] = item_json(call, i, prompt, function()
+      return ('{"index":%d,"text":%s,"logprobs":null,"finish_reason":%s}'):format(
+        i - 1, encode(whole[i]), encode(call.answer.finish_reason or "stop"))
+    end)
   end
   return answers.head(call, "text_completion") .. '"choices":[' .. table.concat(choices, ",") ..
     '],"usage":' .. answers.usage(call, call.answer, table.concat(whole)) .. "}"
@@ -114,13 +124,30 @@ end
 function shapes.embedding(call)
   local data = {}
   for i, input in ipairs(call.inputs) do
-    local vector = text.embedding(input, call.answer.dimensions)
-    data[i] = ('{"object":"embedding","index":%d,"embedding":%s}'):format(
-      i - 1, encode(call.base64 and base64_floats(vector) or vector))
+    data[i] = item_json(call, i, input, function()
+      local vector = text.embedding(input, call.answer.dimensions)
+      return ('{"object":"embedding","index":%d,"embedding":%s}'):format(
+        i - 1, encode(call.base64 and base64_floats(vector) or vector))
+    end)
   end
   local tokens = math.ceil(call.prompt_bytes / 4)
   return ('{"object":"list","data":[%s],"model":%s,"usage":{"prompt_tokens":%d,"total_tokens":%d}}')
     :format(table.concat(data, ","), encode(call.model), tokens, tokens)
+end
+
+-- One answer for each request, and what they have in common once.
+function shapes.batch(call)
+  local list, whole = {}, {}
+  for i, prompt in ipairs(call.inputs) do
+    whole[i] = text.answer(prompt, call.answer)
+    list[i] = item_json(call, i, prompt, function()
+      return ('{"choices":[{"index":0,"message":{"role":"assistant","content":%s},'
+        .. '"finish_reason":%s}]}'):format(encode(whole[i]),
+        encode(call.answer.finish_reason or "stop"))
+    end)
+  end
+  return answers.head(call, "list") .. '"responses":[' .. table.concat(list, ",") ..
+    '],"usage":' .. answers.usage(call, call.answer, table.concat(whole)) .. "}"
 end
 
 function shapes.response(call) return responses.whole(call, answers) end

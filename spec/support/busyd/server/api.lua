@@ -4,6 +4,7 @@ local answers = require "server.answers"
 local calls = require "server.calls"
 local counters = require "server.counters"
 local draw = require "server.draw"
+local items = require "server.items"
 local journal = require "server.journal"
 local player = require "server.player"
 local presets = require "server.presets"
@@ -28,16 +29,20 @@ local function queue_sign(call, fields)
   end
 end
 
--- The next of the script, else a fault that is due, else a plain answer.
+-- The next of the script, else a fault that is due, else what an item brings about, else a plain
+-- answer.
 local function choose(call, fields)
   return programme.next_scripted(fields)
-    or draw.fault(fields.faults, fields.seed, call.number) or {}
+    or draw.fault(fields.faults, fields.seed, call.number) or items.whole(fields, call) or {}
 end
 
 local function play(call, fields, spec)
   local chosen = presets.play(call, fields, spec)
   local latency = spec.latency or chosen.patient and fields.latency
   chosen.delay = draw.latency(latency, fields.seed, call.number)
+  if chosen.patient and call.inputs then
+    chosen.delay = chosen.delay + (#call.inputs - 1) * fields.latency_per_item
+  end
   return player.play(call, chosen)
 end
 
@@ -74,7 +79,11 @@ end
 --- Runs when nginx is done with a request, however it ended.
 function api.leave()
   local call = ngx.ctx.call
-  if call then calls.close(call, "aborted_by_client") end
+  if not call then return end
+  calls.close(call, "aborted_by_client")
+  counters.add("bytes_received", tonumber(ngx.var.request_length))
+  counters.add("bytes_sent", tonumber(ngx.var.bytes_sent))
+  counters.add "bytes_counted"
 end
 
 return api

@@ -9,15 +9,16 @@ local counters = {}
 local PLAIN = {
   "received", "refused", "rejected", "completed", "faulted", "aborted_by_client", "connections",
   "duplicates", "internal_errors", "streams_started", "streams_finished", "streams_cut",
-  "streams_aborted", "in_service", "in_service_max", "queued", "queued_max",
+  "streams_aborted", "in_service", "in_service_max", "queued", "queued_max", "bytes_received",
+  "bytes_sent", "bytes_counted",
 }
 local GAUGES = { in_service = "in_service_max", queued = "queued_max" }
 local GROUPS = { path = "paths", key = "keys", status = "statuses", question = "questions" }
 
---- Adds 1 to a plain count.
+--- Adds 1, or `n`, to a plain count.
 ---@return number  the new value
-function counters.add(name)
-  return counts:incr(name, 1, 0)
+function counters.add(name, n)
+  return counts:incr(name, n or 1, 0)
 end
 
 --- Adds 1 to a named count: `counters.add_named("key", "sk-1")`.

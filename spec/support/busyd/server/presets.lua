@@ -36,12 +36,12 @@ local function base_play(call, spec)
 end
 
 --- What to send for an answer spec.
----@param call table  gets `answer`: the programme's and the spec's say on a good answer
+---@param call table  gets `answer`, the say of programme and spec on a good answer, and `items`
 ---@param fields table  the programme
 ---@param spec table
 ---@return table play
 function presets.play(call, fields, spec)
-  call.answer = merged(fields.answer, spec.answer)
+  call.answer, call.items = merged(fields.answer, spec.answer), fields.items
   local play = base_play(call, spec)
   if play.patient and not play.gap_free then play.gap = fields.token_interval end
   if play.raw or play.status == "none" then return play end

@@ -69,12 +69,21 @@ local function spec(value, where)
   return schema.object(with(SPEC, of_preset))(value, where)
 end
 
+local item_object = schema.object { match = schema.string, error = schema.map(schema.any),
+  whole = spec }
+
+-- One of `items`.
+local function item(value, where)
+  return item_object(value, where) or not value.match and where .. ".match: needed" or nil
+end
+
 local CHANGEABLE = {
   capacity = schema.integer(0), queue = schema.integer(0), when_full = spec,
   queue_sign = schema.one_of("silent", "keepalive"), keepalive_every = schema.number(0.001),
   per_key = schema.boolean, capacities = schema.map(schema.integer(0)),
   latency = latency, token_interval = seconds, answer = answer,
   faults = schema.list(schema.object { share = schema.number(0, 1), answer = spec }),
+  items = schema.list(item), latency_per_item = seconds,
 }
 
 local check = schema.object(with(CHANGEABLE, {
@@ -86,6 +95,7 @@ local check = schema.object(with(CHANGEABLE, {
 local DEFAULTS = {
   queue = 0, queue_sign = "silent", keepalive_every = 0.1, token_interval = 0, seed = 1,
   when_full = { preset = "busy_503" }, answer = {}, faults = {}, script = {}, capacities = {},
+  items = {}, latency_per_item = 0,
 }
 
 -- The programme as it stands from each entry of the schedule on: { at, fields }.

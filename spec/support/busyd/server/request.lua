@@ -13,6 +13,7 @@ for _, prefix in ipairs { "", "/v1", "/beta" } do
   KINDS[prefix .. "/models"] = "models"
   KINDS[prefix .. "/responses"] = "response"
 end
+KINDS["/api/v1/batch"] = "batch"
 
 local BAD_JSON = "The body is not a JSON object."
 
@@ -98,12 +99,27 @@ function readers.completion(call, asked) return strings(call, asked, "prompt") e
 
 function readers.embedding(call, asked) return strings(call, asked, "input") end
 
+-- A list of prompts with their parameters; the model is that of the first.
+function readers.batch(call, asked)
+  local prompts, list = {}, asked.requests
+  if type(list) ~= "table" or #list == 0 then return "requests: expected a list" end
+  for i, item in ipairs(list) do
+    local given = type(item) == "table" and item.parameters
+    if type(item) ~= "table" or given and type(given) ~= "table" then
+      return ("requests[%d]: expected a prompt and parameters"):format(i)
+    end
+    prompts[i] = item.prompt or false
+    if i == 1 and given and type(given.model) == "string" then call.model = given.model end
+  end
+  return strings(call, { prompt = prompts }, "prompt")
+end
+
 -- What is in a POST's body; nil, or what is wrong with it.
 local function read_body(call)
   local ok, asked = pcall(cjson.decode, call.body)
   if not ok or type(asked) ~= "table" then return BAD_JSON end
   call.model = type(asked.model) == "string" and asked.model or "busyd-large"
-  call.stream = asked.stream == true and call.kind ~= "embedding"
+  call.stream = asked.stream == true and call.kind ~= "embedding" and call.kind ~= "batch"
   call.base64 = asked.encoding_format == "base64"
   local options = asked.stream_options
   call.include_usage = type(options) == "table" and options.include_usage == true

@@ -1,0 +1,189 @@
+--- Many requests in one: POST /api/v1/batch.
+--
+--     { "requests": [ { "prompt": "…", "parameters": { … } }, { "messages": … }, … ] }
+--     { "object": "list", "responses": [ { … }, { "error": { … } }, … ], "usage": { … } }
+--
+-- Each response is what a request of its own would have been answered, in the order of the
+-- requests. The status is 200 where at least one of them is an answer; else that of the first
+-- failure, whose `error` then stands beside the `responses`.
+local answers = require "unbusy.gateway.answers"
+local body = require "unbusy.gateway.body"
+local controls = require "unbusy.gateway.controls"
+local errors = require "unbusy.gateway.errors"
+local json = require "unbusy.json"
+local list = require "unbusy.batching.list"
+local log = require "unbusy.gateway.log"
+
+local batch = {}
+
+-- {== What is asked =======================================================
+
+local function check(request, most)
+  local requests = request.requests
+  if requests == nil or requests == json.null then
+    return errors.invalid("'requests' is missing", "requests", "missing_required_parameter")
+  elseif type(requests) ~= "table" or requests[1] == nil then
+    return errors.invalid("requests: a list of at least one expected", "requests")
+  elseif #requests > most then
+    return errors.invalid(("requests: at most %d expected, got %d"):format(most, #requests),
+      "requests", "batch_too_large")
+  end
+  local model = request.model
+  if model ~= nil and model ~= json.null and (type(model) ~= "string" or model == "") then
+    return errors.invalid("model: a name expected", "model")
+  end
+end
+
+-- The requests, and their bytes.
+local function read(ctx)
+  local refusal = body.check_type(ctx.headers)
+  if refusal then return nil, refusal end
+  local text, request
+  text, refusal = body.read(ctx.headers, ctx.gateway.options.body)
+  if not text then return nil, refusal end
+  request, refusal = body.decode(text)
+  refusal = refusal or check(request, ctx.gateway.options.batch.requests)
+  if refusal then return nil, refusal end
+  return request, text
+end
+
+-- Those that can be asked, and where each one stands; in the places of others their errors.
+local function sorted(request)
+  local good, places, out = {}, {}, {}
+  local model = request.model ~= json.null and request.model or nil
+  for i, item in ipairs(request.requests) do
+    local kind, asked, param = list.read(item, model)
+    if kind then
+      good[#good + 1], places[#good + 1] = asked, i
+    else
+      out[i] = { refusal = errors.invalid(("requests[%d]: %s"):format(i - 1, asked),
+        param and ("requests[%d].%s"):format(i - 1, param)) }
+    end
+  end
+  return good, places, out
+end
+
+-- Every request counts as a call: all of them are let in, or none.
+local function admit(ctx, count)
+  local most = ctx.key.calls
+  if most and count > most then
+    return errors.invalid(("requests: this key may have %.0f calls a minute"):format(most),
+      "requests", "batch_too_large")
+  end
+  local ok, message, seconds = ctx.gateway.quotas:take(ctx.key, count)
+  if not ok then return errors.later(message, seconds, "rate_limit_exceeded") end
+end
+
+-- }========================================================================
+
+-- {== What is answered ====================================================
+
+-- What is known of one request's end: { text =, … }, or { refusal = }.
+local function result_of(ctx, answer)
+  if answer.code then
+    return { refusal = errors.of_call(answer.message, answer.code, answer.detail,
+      ctx.gateway.retries) }
+  end
+  local text = answer.raw or json.encode(answer.body)
+  if not text then return { refusal = errors.new(502, "the answer is no JSON") } end
+  return { text = text, usage = answer.usage, cost = answer.cost, model = answer.model,
+    target = answer.target, source = answer.source }
+end
+
+local counts = { "prompt_tokens", "completion_tokens", "total_tokens" }
+
+-- What all of them have used.
+local function usage_of(results)
+  local sum = { prompt_tokens = 0, completion_tokens = 0, total_tokens = 0 }
+  for _, result in ipairs(results) do
+    for _, name in ipairs(counts) do
+      sum[name] = sum[name] + (result.usage and result.usage[name] or 0)
+    end
+  end
+  return sum
+end
+
+-- The value that all answers have in common, if there is one.
+local function common(results, name)
+  local value
+  for _, result in ipairs(results) do
+    local own = result[name]
+    if result.text and (own == nil or value ~= nil and own ~= value) then return nil end
+    value = value or own
+  end
+  return value
+end
+
+local function note(ctx, results, failed)
+  local record, cost = ctx.record, nil
+  record.requests, record.failed = #results, failed
+  for _, result in ipairs(results) do
+    if result.cost then cost = (cost or 0) + result.cost end
+  end
+  local used = usage_of(results)
+  record.prompt_tokens, record.completion_tokens = used.prompt_tokens, used.completion_tokens
+  record.cost = cost or false
+  for _, name in ipairs { "model", "target", "source" } do
+    record[name] = common(results, name) or record[name]
+  end
+  return used
+end
+
+local function write(ctx, results)
+  local out, failed, first = {}, 0, nil
+  for i, result in ipairs(results) do
+    out[i] = result.text or errors.text(result.refusal)
+    if result.refusal then failed, first = failed + 1, first or result.refusal end
+  end
+  local used = note(ctx, results, failed)
+  local whole = ('"object":"list","responses":[%s],"usage":%s}'):format(table.concat(out, ","),
+    assert(json.encode(used)))
+  if failed == #results then
+    return answers.refuse(ctx, first, errors.text(first):sub(1, -2) .. "," .. whole), used
+  end
+  ngx.header["x-request-id"] = ctx:id()
+  ngx.header["x-unbusy-source"] = common(results, "source")
+  local target = common(results, "target")
+  if answers.is_plain(target) then ngx.header["x-unbusy-target"] = target end
+  answers.send(ctx, 200, "{" .. whole)
+  return nil, used, #whole
+end
+
+-- }========================================================================
+
+-- Makes the calls; their results, each a reply or `{ refusal = }`.
+local function ask(ctx, request, given)
+  local good, places, results = sorted(request)
+  given.cancel, given.at_once = ctx:canceller(), ctx.gateway.options.batch.at_once
+  for i, answer in ipairs(ctx.client:batch(good, given)) do
+    results[places[i]] = result_of(ctx, answer)
+  end
+  return results
+end
+
+--- Serves a request.
+---@param ctx table
+---@return table? refusal
+function batch.serve(ctx)
+  ctx.record.kind = "batch"
+  if not ctx.gateway.options.batch then
+    return errors.new(404, "there is nothing at this path", { code = "unknown_url" })
+  end
+  local request, text = read(ctx)
+  if not request then return text end
+  local given, refusal = controls.read(ctx, true)
+  refusal = refusal or admit(ctx, #request.requests)
+  if refusal then return refusal end
+  local results = ask(ctx, request, given)
+  if ctx.gone then
+    note(ctx, results, #results)
+    return log.failure(ctx, "cancelled", {})
+  end
+  local _, used, answered = write(ctx, results)
+  if ctx.key.tokens then
+    ctx.gateway.quotas:spend(ctx.key, used.prompt_tokens + used.completion_tokens,
+      answered and #text + answered)
+  end
+end
+
+return batch

@@ -1,0 +1,166 @@
+--- Answers of our own in the shape of OpenAI's Responses API: whole, and as a stream's events.
+--
+--     created, in_progress                      with the response, which is empty yet
+--     output_item.added, content_part.added     for each item of its output
+--     output_text.delta, output_text.done       (of thoughts: reasoning_summary_text)
+--     content_part.done, output_item.done
+--     completed (or incomplete)                 with the whole response
+local answers = require "unbusy.providers.answers"
+local json = require "unbusy.json"
+
+local shape_response = {}
+
+-- {== Whole ===============================================================
+
+local reasons = { length = "max_output_tokens", content_filter = "content_filter" }
+
+local function usage_of(said)
+  local used = said.usage or {}
+  local asked, told = used.prompt_tokens or 0, used.completion_tokens or 0
+  return { input_tokens = asked, output_tokens = told, total_tokens = asked + told,
+    input_tokens_details = { cached_tokens = 0 }, output_tokens_details = { reasoning_tokens = 0 } }
+end
+
+-- What every response has.
+local function common(id, model, created)
+  return { id = id, object = "response", created_at = created, model = model,
+    error = json.null, incomplete_details = json.null, instructions = json.null, metadata = {},
+    parallel_tool_calls = true, previous_response_id = json.null, store = false,
+    temperature = json.null, tool_choice = "auto", tools = json.array {}, top_p = json.null }
+end
+
+local function reasoning_item(id, text)
+  return { id = id .. "-reasoning", type = "reasoning",
+    summary = { { type = "summary_text", text = text } } }
+end
+
+local function message_item(id, text, status)
+  return { id = id .. "-message", type = "message", role = "assistant", status = status,
+    content = { { type = "output_text", text = text, annotations = json.array {} } } }
+end
+
+--- A response that says something.
+---@param id string
+---@param model string
+---@param said table see `unbusy.shape`
+---@param created integer Unix seconds
+---@return table body
+function shape_response.body(id, model, said, created)
+  local body, reason = common(id, model, created), reasons[said.finish]
+  body.status = reason and "incomplete" or "completed"
+  if reason then body.incomplete_details = { reason = reason } end
+  body.output = { message_item(id, said.text, body.status) }
+  if (said.reasoning or "") ~= "" then
+    table.insert(body.output, 1, reasoning_item(id, said.reasoning))
+  end
+  body.usage = usage_of(said)
+  return body
+end
+
+local function default(t, name, value)
+  if t[name] == nil then t[name] = value end
+end
+
+local function fill_item(item, id)
+  default(item, "type", "message")
+  if item.type ~= "message" then return end
+  default(item, "id", id)
+  default(item, "role", "assistant")
+  default(item, "status", "completed")
+  for _, part in ipairs(answers.table_of(item.content) or {}) do
+    if type(part) == "table" and part.type == "output_text" then
+      default(part, "annotations", json.array {})
+    end
+  end
+end
+
+--- Adds to a response that somebody wrote what every one has. `body` is changed.
+---@param body table
+---@param new_id function
+---@param model string
+---@param created integer Unix seconds
+---@return boolean false where it can be none
+function shape_response.fill(body, new_id, model, created)
+  local output = answers.table_of(body.output)
+  if not output or #output == 0 then return false end
+  for name, value in pairs(common(new_id(), model, created)) do default(body, name, value) end
+  default(body, "status", "completed")
+  for i, item in ipairs(output) do
+    if type(item) ~= "table" then return false end
+    fill_item(item, ("%s-%d"):format(tostring(body.id), i))
+  end
+  return true
+end
+
+-- }========================================================================
+
+-- {== Streams =============================================================
+
+local function shallow(t, changes)
+  local out = {}
+  for k, v in next, t do out[k] = v end
+  for k, v in next, changes do out[k] = v end
+  return out
+end
+
+-- Adds events one by one: each has a number and its type.
+local function writer()
+  local pieces = {}
+  return pieces, function(kind, fields, piece)
+    fields.type, fields.sequence_number = kind, #pieces
+    piece = piece or {}
+    piece.event, piece.data = kind, assert(json.encode(fields))
+    pieces[#pieces + 1] = piece
+  end
+end
+
+local function write_message(add, item, index)
+  local part = item.content[1]
+  local at = { item_id = item.id, output_index = index, content_index = 0 }
+  add("response.output_item.added", { output_index = index,
+    item = shallow(item, { status = "in_progress", content = json.array {} }) })
+  add("response.content_part.added", shallow(at, { part = shallow(part, { text = "" }) }))
+  if part.text ~= "" then
+    add("response.output_text.delta", shallow(at, { delta = part.text, logprobs = json.array {} }),
+      { text = part.text, started = true })
+  end
+  add("response.output_text.done", shallow(at, { text = part.text, logprobs = json.array {} }),
+    { started = true })
+  add("response.content_part.done", shallow(at, { part = part }), { started = true })
+  add("response.output_item.done", { output_index = index, item = item }, { started = true })
+end
+
+local function write_reasoning(add, item, index)
+  local part = item.summary[1]
+  local at = { item_id = item.id, output_index = index, summary_index = 0 }
+  add("response.output_item.added",
+    { output_index = index, item = shallow(item, { summary = json.array {} }) })
+  add("response.reasoning_summary_part.added", shallow(at, { part = shallow(part, { text = "" }) }))
+  add("response.reasoning_summary_text.delta", shallow(at, { delta = part.text }),
+    { reasoning = part.text, started = true })
+  add("response.reasoning_summary_text.done", shallow(at, { text = part.text }), { started = true })
+  add("response.reasoning_summary_part.done", shallow(at, { part = part }), { started = true })
+  add("response.output_item.done", { output_index = index, item = item }, { started = true })
+end
+
+local writers = { message = write_message, reasoning = write_reasoning }
+
+--- A response of `body` as the pieces of a stream.
+---@param body table
+---@return table[] pieces
+function shape_response.pieces(body)
+  local pieces, add = writer()
+  local begun = shallow(body, { status = "in_progress", output = json.array {}, usage = json.null,
+    incomplete_details = json.null })
+  add("response.created", { response = begun })
+  add("response.in_progress", { response = begun })
+  for i, item in ipairs(body.output) do writers[item.type](add, item, i - 1) end
+  local details = answers.table_of(body.incomplete_details)
+  add("response." .. body.status, { response = body }, { started = true,
+    finish = details and details.reason or body.status, usage = answers.usage(body.usage) })
+  return pieces
+end
+
+-- }========================================================================
+
+return shape_response
