@@ -142,7 +142,7 @@ sanitized_build() { # LUA
 
 # Without what takes long and runs little of the C: a tool, a crowd, a kill at each step.
 sanitized_specs() { # LUA
-  but='/(demo|cli|readme|docs_simulator|signs|busyd|busyd_load|inspect|names)_spec'
+  but='/(demo|cli|readme|docs_policies|docs_simulator|signs|busyd|busyd_load|inspect|names)_spec'
   but="$but|/(cli|policies|simulate)/|_kill_spec"
   [ "$1" = lua5.4 ] || but="$but|/faults_spec|_model_spec|_processes_spec"
   other_specs | grep -v -E "$but"
