@@ -61,7 +61,8 @@ demo:
 	@$(MAKE) -s lua5.4
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; exec lua5.4 examples/demo/demo.lua
 
-TESTS = check clang unit sanitize oom_quick rock third
+TESTS = check clang specs oom_quick rock third
+LONG_TESTS = sanitize_luajit oom collector valgrind fuzz soak
 
 test:
 	@sh tools/deps.sh test
@@ -72,7 +73,7 @@ test:
 test-all:
 	@sh tools/deps.sh test
 	@$(MAKE) -s all
-	@sh tools/test.sh $(TESTS) oom collector valgrind fuzz soak
+	@sh tools/test.sh $(TESTS) $(LONG_TESTS)
 
 fuzz:
 	@sh tools/deps.sh test

@@ -1,4 +1,5 @@
 local core = require "unbusy.core"
+local direct = require "spec.support.direct"
 local guard = require "spec.support.leak_guard"
 
 local jit = package.loaded.jit -- only LuaJIT can open sockets and pipes by itself
@@ -52,7 +53,7 @@ describe("the bell", function()
     local number = bell:path():match "%d+$"
     local stranger = io.popen(("curl -s --max-time 5 --unix-socket /proc/$PPID/fd/%s http://a/")
       :format(number))
-    os.execute "sleep 0.3"
+    direct.pause(0.3)
     assert.is_nil((bell:begin()))
     assert.equal("", stranger:read "*a") -- it was sent away
     stranger:close()

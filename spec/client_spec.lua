@@ -1,5 +1,6 @@
 -- The client over real HTTP, against the busy upstream.
 local busyd = require "spec.support.busyd"
+local direct = require "spec.support.direct"
 local guard = require "spec.support.leak_guard"
 local unbusy = require "unbusy"
 
@@ -227,7 +228,7 @@ describe("the client", function()
     assert(client:chat(question()))
     for _ = 1, 50 do
       if up:counts().aborted_by_client == 1 then break end
-      os.execute "sleep 0.05"
+      direct.pause(0.05)
     end
     assert.equal(1, up:counts().aborted_by_client)
     assert.equal(0, client:status().active)

@@ -8,6 +8,7 @@
 --   <!-- install -->             Debian packages, which tools/deps.sh knows, and make
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
+local direct = require "spec.support.direct"
 local launcher = require "spec.support.launcher"
 local readme = require "spec.support.readme"
 local served = require "spec.support.served"
@@ -90,7 +91,7 @@ function Run:command(line)
   local said = served.output(line)
   for _ = 1, line:find("error.log", 1, true) and 400 or 0 do -- a log is written in its own time
     if said ~= "" then break end
-    os.execute "sleep 0.05"
+    direct.pause(0.05)
     said = served.output(line)
   end
   return said

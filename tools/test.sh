@@ -4,6 +4,7 @@
 #               whoever tests it; side by side (alone: unit_lua54, unit_luajit, nginx)
 #   sanitize    specs against a core built with ASan and UBSan, but for those of nginx and a few
 #               others; side by side (alone: sanitize_lua54, sanitize_luajit)
+#   specs       unit and sanitize_lua54, all side by side
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
@@ -160,6 +161,8 @@ sanitize_lua54() { sanitize_on lua5.4; }
 sanitize_luajit() { sanitize_on luajit; }
 sanitize() { side_by_side sanitize_lua54 sanitize_luajit; }
 
+specs() { side_by_side unit_lua54 unit_luajit nginx sanitize_lua54; }
+
 clang_build() {
   echo "== clang"
   one make -s CC=clang BUILD=build/clang
@@ -312,7 +315,7 @@ soak() {
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
+    unit|unit_lua54|unit_luajit|specs|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac

@@ -1,6 +1,7 @@
 -- Those who leave in the middle: clients that are closed or collected, coroutines that nobody
 -- resumes, errors thrown in the caller's own functions, and a process that forks.
 local busyd = require "spec.support.busyd"
+local direct = require "spec.support.direct"
 local engines = require "spec.support.engines"
 local guard = require "spec.support.leak_guard"
 local scheduler = require "unbusy.loops.scheduler"
@@ -41,7 +42,7 @@ describe("leaving", function()
   local function await_aborted(n)
     for _ = 1, 200 do
       if up:counts().aborted_by_client == n then return end
-      os.execute "sleep 0.02"
+      direct.pause(0.02)
     end
     assert.equal(n, up:counts().aborted_by_client)
   end

@@ -1,6 +1,7 @@
 -- Four workers of nginx that act as one: one breaker, one limit, one cache, one quota.
 local busyd = require "spec.support.busyd"
 local cache = require "unbusy.cache"
+local direct = require "spec.support.direct"
 local gateways = require "spec.support.gateways"
 
 local CONFIG = [[
@@ -103,7 +104,7 @@ describe("the gateway's workers", function()
     crowd(8)
     assert.equal("open", states()["0"])
     os.execute("kill -HUP " .. g.server.pid)
-    os.execute "sleep 0.5"
+    direct.pause(0.5)
     for _, state in pairs(states()) do assert.equal("open", state) end
     os.execute(("kill -9 $(pgrep -P %s | head -2)"):format(g.server.pid))
     for _, state in pairs(states()) do assert.equal("open", state) end

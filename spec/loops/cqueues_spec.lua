@@ -2,6 +2,7 @@
 local calls = require "spec.support.host_calls"
 local condition = require "cqueues.condition"
 local cqueues = require "cqueues"
+local direct = require "spec.support.direct"
 local hosted = require "unbusy.loops.hosted"
 local loops = require "unbusy.loops"
 local ours = require "unbusy.loops.cqueues"
@@ -136,7 +137,7 @@ describe("in cqueues", function()
       collect()
       local status = client:status()
       assert.same({ 0, 0, 0 }, { status.active, status.waiting, hosted.live() })
-      while up():counts().queued > 0 do os.execute "sleep 0.02" end -- the server has seen it
+      while up():counts().queued > 0 do direct.pause(0.02) end -- the server has seen it
     end
     assert.is_false(ended)
     up():programme { reset = true }

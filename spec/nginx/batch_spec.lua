@@ -1,6 +1,7 @@
 -- Calls of different requests as one: it belongs to the worker, and outlives each of them.
 local busyd = require "spec.support.busyd"
 local core = require "unbusy.core"
+local direct = require "spec.support.direct"
 local engines = require "spec.support.engines"
 local json = require "unbusy.json"
 local sites = require "spec.support.site"
@@ -53,7 +54,7 @@ describe("inside nginx, a batch", function()
   local function drive_until(is_so)
     engines.drive(e, function()
       local so = is_so()
-      if not so then os.execute "sleep 0.02" end
+      if not so then direct.pause(0.02) end
       return so
     end)
   end

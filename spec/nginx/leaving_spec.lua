@@ -1,5 +1,6 @@
 local busyd = require "spec.support.busyd"
 local core = require "unbusy.core"
+local direct = require "spec.support.direct"
 local engines = require "spec.support.engines"
 local sites = require "spec.support.site"
 
@@ -71,7 +72,7 @@ describe("inside nginx, a client that leaves", function()
   local function drive_until(is_so)
     engines.drive(e, function()
       local so = is_so()
-      if not so then os.execute "sleep 0.02" end
+      if not so then direct.pause(0.02) end
       return so
     end)
   end

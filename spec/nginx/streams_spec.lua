@@ -1,5 +1,6 @@
 local busyd = require "spec.support.busyd"
 local core = require "unbusy.core"
+local direct = require "spec.support.direct"
 local engines = require "spec.support.engines"
 local launcher = require "spec.support.launcher"
 local sites = require "spec.support.site"
@@ -73,7 +74,7 @@ describe("inside nginx", function()
     local said = sites.await("the upstream is held up", function()
       local before = tonumber(engines.fetch(e, { url = url .. "/said", method = "GET",
         headers = {} }).body)
-      os.execute "sleep 0.5"
+      direct.pause(0.5)
       local now = tonumber(engines.fetch(e, { url = url .. "/said", method = "GET",
         headers = {} }).body)
       return before > 0 and before == now and now

@@ -2,6 +2,7 @@
 package.path = "./?.lua;./?/init.lua;" .. package.path
 
 local busyd = require "spec.support.busyd"
+local direct = require "spec.support.direct"
 local probe = require "spec.support.busyd_probe"
 
 local sh, quoted, chat, ask, body_of, status_of, text_of, events_of, start, together,
@@ -70,7 +71,7 @@ describe("busyd: capacity", function()
     local finish = start { command(chat("a", STREAM)), command(chat("b", STREAM)),
       command(chat "c"), command(chat "d") }
     queued(4)
-    os.execute "sleep 0.1"
+    direct.pause(0.1)
     probe.up:programme { capacity = 1 }
     for i, out in ipairs(finish()) do
       assert.truthy(out:find(i <= 2 and "^: keep%-alive\n\n" or "^\n\n"), out)
@@ -218,7 +219,7 @@ describe("busyd: the launcher", function()
       if not exists(where) and sh("curl -q -s --noproxy '*' " .. url .. "; echo $?"):find "^7" then
         return true
       end
-      os.execute "sleep 0.02"
+      direct.pause(0.02)
     end
   end
 

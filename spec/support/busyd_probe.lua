@@ -1,6 +1,7 @@
 --- Asking a busy upstream with curl, bytes and all: for its own specs.
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
+local direct = require "spec.support.direct"
 
 local probe = { dir = os.tmpname() }
 os.remove(probe.dir)
@@ -111,7 +112,7 @@ function probe.eventually(wanted)
   for _ = 1, 200 do
     counts = probe.up:counts()
     if wanted(counts) then return counts end
-    os.execute "sleep 0.02"
+    direct.pause(0.02)
   end
   error("never came: " .. cjson.encode(counts))
 end

@@ -3,6 +3,7 @@
 --     local g = gateways.start { config = [[ return { targets = { … ${up} … } } ]], up = busyd }
 --     g:ask("/v1/chat/completions", { body = '{"messages":…}' })  -- by curl
 --     g:raw "GET / HTTP/1.0\r\n\r\n"                             -- byte for byte
+local direct = require "spec.support.direct"
 local json = require "unbusy.json"
 local launcher = require "spec.support.launcher"
 local socket = require "cqueues.socket"
@@ -163,7 +164,7 @@ function gateways.eventually(f)
   for _ = 1, 1000 do
     local value = f()
     if value then return value end
-    os.execute "sleep 0.02"
+    direct.pause(0.02)
   end
   error("it does not come about", 2)
 end

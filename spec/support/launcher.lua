@@ -8,6 +8,8 @@
 --
 -- ${modules} stands for the lines that load nginx's Lua module, ${temp_paths} for those that keep
 -- its temporary files in ${dir}.
+local direct = require "spec.support.direct"
+
 local launcher = {}
 launcher.__index = launcher
 
@@ -74,7 +76,7 @@ local function wait_until_up(self)
     if self.pid then return true end
     local log = read(self.dir .. "/error.log") .. read(self.dir .. "/output.log")
     if log:find("[emerg]", 1, true) or log:find "init_by_lua error" then return false, log end
-    os.execute "sleep 0.02"
+    direct.pause(0.02)
   end
   return false, "nginx did not start"
 end

@@ -8,6 +8,7 @@
 -- descriptors of this process. A test that leaves more than it found fails, and says what.
 local core = require "unbusy.core"
 local hosted = require "unbusy.loops.hosted"
+local lfs = require "lfs"
 local scheduler = require "unbusy.loops.scheduler"
 local wire = require "unbusy.loops.wire"
 
@@ -19,19 +20,12 @@ local function collect()
   collectgarbage()
 end
 
--- Descriptor -> what it is, of this process. The pipe from the shell that lists them is left out:
--- one
--- or both of its ends are open here at that moment.
+-- Descriptor -> what it is, of this process, but for the one that the list is read through.
 local function descriptors()
-  local open, own = {}, nil
-  local list = io.popen "ls -l /proc/self/fd/1 /proc/$PPID/fd 2>/dev/null"
-  for line in list:lines() do
-    local fd, what = line:match "(%S+) %-> (.*)$"
-    if fd == "/proc/self/fd/1" then own = what elseif fd then open[fd] = what end
-  end
-  list:close()
-  for fd, what in pairs(open) do
-    if what == own then open[fd] = nil end
+  local open = {}
+  for fd in lfs.dir "/proc/self/fd" do
+    local what = tonumber(fd) and lfs.symlinkattributes("/proc/self/fd/" .. fd, "target")
+    if what and not what:find "^/proc/%d+/fd$" then open[fd] = what end
   end
   return open
 end

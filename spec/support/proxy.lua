@@ -5,6 +5,8 @@
 --
 -- It joins a CONNECT to that port of this machine, and answers all else with a 503. One connection
 -- at a time.
+local direct = require "spec.support.direct"
+
 local proxies = {}
 proxies.__index = proxies
 
@@ -67,7 +69,7 @@ function proxies.start()
   for _ = 1, 500 do
     self.port = read(self.dir .. "/port")
     if self.port then return self end
-    os.execute "sleep 0.02"
+    direct.pause(0.02)
   end
   error "the proxy did not start"
 end

@@ -4,6 +4,8 @@
 --     local s = served.start(place, { "--drain", "5", place:write("gw.lua", "return { … }") })
 --     s.url  s.pid  s:signal "TERM"  s:ended() -> status  s:said() -> standard error
 --     place:remove()                                   ends what still runs there
+local direct = require "spec.support.direct"
+
 local served = {}
 
 local Place, Server = {}, {}
@@ -38,7 +40,7 @@ function served.wait(f, what)
   for _ = 1, PATIENCE do
     local value = f()
     if value then return value end
-    os.execute "sleep 0.05"
+    direct.pause(0.05)
   end
   error("waited in vain for " .. what, 2)
 end

@@ -8,6 +8,7 @@
 -- /chat (answers with the reply's text, or its code), /stream (passes pieces on), /status.
 local cjson = require "cjson"
 local core = require "unbusy.core"
+local direct = require "spec.support.direct"
 local engines = require "spec.support.engines"
 local json = require "unbusy.json"
 local launcher = require "spec.support.launcher"
@@ -192,7 +193,7 @@ function site.await(what, is_so)
   repeat
     local answer = is_so()
     if answer then return answer end
-    os.execute "sleep 0.05"
+    direct.pause(0.05)
   until core.now() > limit
   error("in vain: " .. what, 2)
 end

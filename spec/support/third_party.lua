@@ -8,6 +8,7 @@
 --     server:stop()
 --     third_party.sdk("chat", { url = url, key = key })  -- what openai/chat.mjs has seen
 local cjson = require "cjson"
+local direct = require "spec.support.direct"
 
 local third_party = {}
 
@@ -58,7 +59,7 @@ local function wait_until_up(self)
     self.pid = log:match "^(%d+)\n"
     self.url = log:match "listening on (http://127%.0%.0%.1:%d+)\n"
     if self.url then return true end
-    os.execute "sleep 0.02"
+    direct.pause(0.02)
   until os.time() > deadline or log:find "\n%s+at " or log:find "third_party.sh: "
   return false
 end
