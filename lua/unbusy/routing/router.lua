@@ -366,9 +366,12 @@ end
 function router:let_in(call, target)
   if call.options.target or call.options.pool then return end
   local level = set_of(self, call:targets()).levels[1]
-  if level.pools[target.pool] then return end
-  local now = call.loop.now()
-  self.spill:send_on(level.targets[1].pool, target.pool, why(call, level, now), now)
+  local home, now = level.targets[1].pool, call.loop.now()
+  if not level.pools[target.pool] then
+    self.spill:send_on(home, target.pool, why(call, level, now), now)
+  elseif self.spill.by_name[home].told then -- to spill; is it over?
+    self.spill:is_on(home, now)
+  end
 end
 
 --- A breaker has changed.
