@@ -79,7 +79,8 @@ end
 local function goals(calls, most, seen, closed, began)
   measure.goal("failed calls", rate.count(calls, function(c) return not c.target end), 0, "")
   measure.goal("tries of one call", most, 2, "")
-  measure.goal("primary asked again after", closed and closed - began - BACK or 1 / 0, OPEN + 1, "s")
+  measure.goal("primary asked again after", closed and closed - began - BACK or 1 / 0, OPEN + 1,
+    "s")
   local from = (closed or 0) + RAMP
   measure.goal("share of the primary behind its ramp", share(seen, from, from + 5), 0.87, "", true)
 end
@@ -93,8 +94,10 @@ local function call(urls)
   local names, list = { "unbusy", "retries alone", "one server" }, {}
   for i, name in ipairs(names) do list[i] = { name = name, client = clients[i], rate = RATE } end
   local calls, began = rate.run(list, SECONDS)
-  print "                                    tries         in the outage      primary's share   closed"
-  print "                 calls failed  most    mean    mean   p99      before  outage    end    after"
+  print("                                    tries         in the outage      primary's share"
+    .. "   closed")
+  print("                 calls failed  most    mean    mean   p99      before  outage    end"
+    .. "    after")
   local most, closed
   for i, name in ipairs(names) do
     local m, c = tell(name, calls[name], events[i], began)

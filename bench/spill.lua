@@ -69,10 +69,11 @@ local function tell(name, calls, dear)
   local peak = rate.between(calls, FROM + 2, TO)
   local after = rate.between(calls, TO + 4, SECONDS)
   local failed = rate.count(calls, function(c) return not c.target end)
-  print(("  %-14s %5d %6d %7.0f ms %7.0f ms %8.1f %% %6.1f %% %6.1f %% %8.1f %%"):format(name,
-    #calls, failed, rate.quantile(peak, 0.5) * 1000, rate.quantile(peak, 0.99) * 1000,
-    of_private(low) / #low * 100, of_private(peak) / #peak * 100,
-    of_private(after) / #after * 100, cost_of(calls) / dear * 100))
+  local line = "  %-14s %5d %6d %7.0f ms %7.0f ms %8.1f %% %6.1f %% %6.1f %% %8.1f %%"
+  print(line:format(name, #calls, failed, rate.quantile(peak, 0.5) * 1000,
+    rate.quantile(peak, 0.99) * 1000, of_private(low) / #low * 100,
+    of_private(peak) / #peak * 100, of_private(after) / #after * 100,
+    cost_of(calls) / dear * 100))
   return { failed = failed, low = of_private(low) / #low, after = of_private(after) / #after,
     kept = of_private(peak) / (TO - FROM - 2), p99 = rate.quantile(peak, 0.99) }
 end
@@ -83,7 +84,8 @@ local function run(title, programme)
     local list, spills = contestants(programme, ups)
     local calls, began = rate.run(list, SECONDS)
     print(title)
-    print "                               in the peak              of the private one        cost of"
+    print("                               in the peak              of the private one"
+      .. "        cost of")
     print "                 calls failed  p50        p99      before   peak   after  cloud alone"
     local dear, of = cost_of(calls["cloud alone"]), {}
     for _, who in ipairs(list) do of[who.name] = tell(who.name, calls[who.name], dear) end
@@ -102,8 +104,9 @@ local function run(title, programme)
   if not ok then error(message, 0) end
 end
 
-print(("spill: %d calls a second, and %d from %d to %d s; the private server can do %d (%s)"):format(
-  LOW, PEAK, FROM, TO, CAPACITY, rawget(_G, "jit") and rawget(_G, "jit").version or _VERSION))
+print(("spill: %d calls a second, and %d from %d to %d s; the private server can do %d (%s)")
+  :format(LOW, PEAK, FROM, TO, CAPACITY, rawget(_G, "jit") and rawget(_G, "jit").version
+    or _VERSION))
 run("a private server with a line of its own",
   { capacity = PLACES, queue = 100000, latency = LATENCY })
 run("a private server that refuses", { capacity = PLACES, latency = LATENCY })

@@ -178,7 +178,7 @@ for _, case in ipairs(budget.cases) do case.prepare = case.prepare or begin_call
 
 -- }------------------------------------------------------------------------
 
-local balancer = require "spec.support.killed_balancer"(function() return now end)
+local balancer = require("spec.support.killed_balancer").by(function() return now end)
 
 -- {== Counters ---------------------------------------------------------------
 
