@@ -12,8 +12,8 @@ routing.route = {
     doc = "calls with the same beginning (up to the first words of the user), or of the same "
       .. "`user`, go to the same target, whose cache knows them" },
   start = { type = "number", above = 0, max = 1e6, unit = "s",
-    doc = "a target whose answers take longer to begin gets no more calls than it can take; none "
-      .. "by default" },
+    doc = "a target whose answers take longer to begin gets no more calls than begin in time, "
+      .. "while others are left; none by default" },
   decay = { type = "number", default = 10, min = 0.001, max = 1e6, unit = "s",
     doc = "after so long a third (1/e) of a slow time counts (p2c)" },
 }

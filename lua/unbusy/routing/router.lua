@@ -37,7 +37,7 @@ end
 
 local function line_of(self, t)
   local pool = self.spill.by_name[t.pool]
-  return nearer(pool.start, self.sticky and self.start or nil)
+  return nearer(pool.start, self.start)
 end
 
 local function hold_of(self)
