@@ -148,6 +148,22 @@ describe("processes of one region", function()
       client:close()
     end)
 
+    it("and is another one where the servers are others", function()
+      local o = { pools = { private = { priority = 1 }, cloud = { priority = 2 } } }
+      local client = new(o)
+      client.router.spill:answered("private", 3)
+      assert.equal(1, client:status().pools.private.answers)
+      local targets = { { name = "near", url = "http://127.0.0.1:2", pool = "private" },
+        { name = "far", url = "http://127.0.0.1:1", pool = "cloud" } }
+      local other = new { pools = o.pools, targets = targets }
+      assert.equal(0, other:status().pools.private.answers)
+      local same = new(o)
+      assert.equal(3, same:status().pools.private.cost)
+      same:close()
+      other:close()
+      client:close()
+    end)
+
     it("and says so where the region has no room for its balancer", function()
       local small = assert(region.new { bytes = 300 * 1024 })
       local targets = {}

@@ -176,6 +176,38 @@ describe("spill.queue", function()
     assert.same({ near = 6, failed = 0 }, at_once(w, 6))
   end)
 
+  it("goes on at once where the line is full", function()
+    local w = new({ priority = 1, spill = { queue = 5 } }, { queue = { size = 0 } })
+    assert.same({ near = 4, far = 3, failed = 0 }, at_once(w, 7))
+    assert.is_true(w:now() < 1.1)
+    w:assert_clean()
+  end)
+
+  it("leaves nothing when the watcher of a spill closes the client", function()
+    local w = new({ priority = 1 })
+    w.client.on_event = function(e)
+      if e.type == "spill" then w.client:close() end
+    end
+    local codes = {}
+    w.loop.run(function()
+      local tasks = {}
+      for i = 1, 6 do tasks[i] = w.loop.spawn(function() return select(3, w:chat()) end) end
+      for i = 1, 6 do codes[i] = tasks[i]:join() or "answered" end
+    end)
+    for i = 1, 6 do assert.equal("closed", codes[i]) end
+    assert.is_nil(w.sent.far)
+    w:assert_clean()
+  end)
+
+  it("counts a watcher that raises, and goes on", function()
+    local w = new({ priority = 1 })
+    w.client.on_event = function(e)
+      if e.type == "spill" then error "no" end
+    end
+    assert.same({ near = 4, far = 2, failed = 0 }, at_once(w, 6))
+    assert.equal(1, w.client:status().event_faults)
+  end)
+
   it("leaves nothing when the call ends while it waits", function()
     local w = new({ priority = 1, spill = { queue = 5 } })
     w.script.near = { good("", 20) }

@@ -57,6 +57,13 @@ local function balancer_options(self, o)
     hold = hold_of(self), slots = self.measures and SLOTS or 1 }
 end
 
+-- What tells these targets from others of the same names, in a region.
+local function tag_of(common, targets)
+  local from = {}
+  for i, t in ipairs(targets) do from[i] = { t.name, t.url, t.pool } end
+  return common.tag("routing", from)
+end
+
 --- Makes the router of a client whose targets and pools are there; nil and a failure when the
 --- region has no room.
 ---@param client table
@@ -68,10 +75,12 @@ function router.new(client, o)
     balance = o.route.balance or any_weight(targets) and "weighted" or "order",
     sticky = o.route.sticky, start = o.route.start }, router)
   self.measures = self.balance == "p2c"
-  self.spill = spill.new(o.pools, client.pools.names, client.common,
-    function(event) client:spill_changed(event) end)
+  local common = client.common
+  local tag = common and tag_of(common, targets)
+  self.spill = spill.new(o.pools, client.pools.names,
+    function(event) client:spill_changed(event) end, common, tag)
   local options = balancer_options(self, o)
-  if client.common then options = client.common:part(options, "balancer") end
+  if common then options = common:part(options, tag) end
   local made, message, code = balancer.new(options)
   self.balancer = made
   if not self.balancer then return nil, message, code end

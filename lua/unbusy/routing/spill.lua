@@ -20,29 +20,31 @@ end
 --- The pools of a client.
 ---@param given table<string, table>? see `routing.options`; nil: all are alike
 ---@param names string[] of all pools
----@param common table? see `unbusy.shared`
 ---@param tell function(event) hears of each that begins or ends to spill
+---@param common table? see `unbusy.shared`
+---@param tag string? what tells these pools from others of the same names there
 ---@return table
-function spill.new(given, names, common, tell)
+function spill.new(given, names, tell, common, tag)
   local self = setmetatable({ by_name = {}, names = names, common = given and common or nil,
-    tell = tell, ordered = given ~= nil }, spill)
+    tell = tell, tag = tag, ordered = given ~= nil }, spill)
   for _, name in ipairs(names) do
     self.by_name[name] = new_pool(name, given and given[name] or { priority = 1 })
   end
   return self
 end
 
-local function mark_of(pool) return "spill " .. pool.name end
+-- What is known of a pool among processes, by its name.
+local function mark_of(self, what, pool) return self.tag .. what .. pool.name end
 
 local function count(self, what, pool, n)
-  if self.common then self.common.marks:add(what .. pool.name, n) end
+  if self.common then self.common.marks:add(mark_of(self, what, pool), n) end
 end
 
 -- Is it still spilling? What other processes have seen counts.
 local function spills(self, pool, now)
   if pool.until_ <= now and self.common and now >= (pool.heeded_until or 0) then
     pool.heeded_until = now + self.common.REFRESH
-    pool.until_ = math.max(pool.until_, self.common:marked(mark_of(pool)))
+    pool.until_ = math.max(pool.until_, self.common:marked(mark_of(self, " until ", pool)))
   end
   return pool.until_ > now
 end
@@ -74,11 +76,11 @@ end
 function spill:send_on(home, to, reason, now)
   local pool = self.by_name[home]
   pool.sent_on = pool.sent_on + 1
-  count(self, "spilled ", pool, 1)
+  count(self, " sent on ", pool, 1)
   local before = pool.until_
   pool.until_ = now + pool.hold
   if self.common and pool.until_ - before > self.common.REFRESH then
-    self.common:mark(mark_of(pool), pool.until_, now)
+    self.common:mark(mark_of(self, " until ", pool), pool.until_, now)
   end
   note_change(self, pool, now, to, reason)
 end
@@ -89,13 +91,13 @@ function spill:answered(name, cost)
   pool.answers = pool.answers + 1
   if cost then pool.cost = pool.cost + cost end
   if not self.common then return end
-  count(self, "answers ", pool, 1)
-  if cost and cost > 0 then count(self, "cost ", pool, cost) end
+  count(self, " answers ", pool, 1)
+  if cost and cost > 0 then count(self, " cost ", pool, cost) end
 end
 
 -- Of all processes, where they share that.
 local function counted(self, what, pool, own)
-  return self.common and self.common.marks:get(what .. pool.name) or own
+  return self.common and self.common.marks:get(mark_of(self, what, pool)) or own
 end
 
 --- Of each pool: `answers`, `share` of all answers, `cost` and `cost_each`, calls `sent_on` to
@@ -106,9 +108,9 @@ function spill:status(now)
   local out, sum = {}, 0
   for name, pool in pairs(self.by_name) do
     out[name] = { priority = self.ordered and pool.priority or nil,
-      answers = counted(self, "answers ", pool, pool.answers),
-      cost = counted(self, "cost ", pool, pool.cost),
-      sent_on = counted(self, "spilled ", pool, pool.sent_on), spills = self:is_on(name, now) }
+      answers = counted(self, " answers ", pool, pool.answers),
+      cost = counted(self, " cost ", pool, pool.cost),
+      sent_on = counted(self, " sent on ", pool, pool.sent_on), spills = self:is_on(name, now) }
     sum = sum + out[name].answers
   end
   for _, s in pairs(out) do
