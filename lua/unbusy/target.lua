@@ -337,6 +337,12 @@ function target:is_free(model, now)
   return not l or l:retry_after() == 0
 end
 
+--- Is its account's limit for a model reached? Takes nothing.
+function target:is_full(model)
+  local l = self:limiter(model)
+  return l ~= nil and l:retry_after() ~= 0
+end
+
 local shut = { open = true, forced_open = true }
 
 --- May a call go there, now or as soon as there is room? Takes nothing.

@@ -240,28 +240,45 @@ local function is_plain(self, level, count, key, ramps, late)
   return count == 1 or self.balance == "order" and not key and not ramps
 end
 
+-- The target that a key belongs to; where that one is full, the next one that it belongs to, not
+-- whoever stands behind it in the list. Nil where all are late.
+local function by_key(self, call, level, out, key, late, now)
+  local place = self.balancer:choose(out and joined(level, out) or level.others, key, late, now)
+  local first = place and self.targets[place]
+  if not first or not first:is_full(first:model(call.model)) then return first end
+  out = out or {}
+  out[#out + 1] = first
+  place = self.balancer:choose(joined(level, out), key, late, now)
+  return place and self.targets[place] or first
+end
+
 -- The first of a level; nil where none of it is to be asked: all are out, or late (true).
-local function first_of(self, level, key, now, late)
+local function first_of(self, call, level, key, now, late)
   local out, count, first, ramps = look(level, now)
   if count == 0 then return nil end
   local probe = self.balance == "p2c" and count > 1 and due_probe(level)
   if probe then return probe end
   if is_plain(self, level, count, key, ramps, late) then return first end
-  local place = self.balancer:choose(out and joined(level, out) or level.others, key, late, now)
+  if key then
+    first = by_key(self, call, level, out, key, late, now)
+    return first, not first
+  end
+  local place = self.balancer:choose(out and joined(level, out) or level.others, nil, late, now)
   if not place then return nil, true end
   return self.targets[place]
 end
 
 -- The first of those that come first; nil where every one is out.
-local function first_of_set(self, set, key, now, late)
+local function first_of_set(self, call, set, key, now, late)
   local any_late = false
   local levels = set.levels
   for i = 1, #levels do
-    local first, is_late = first_of(self, levels[i], key, now, late)
+    local first, is_late = first_of(self, call, levels[i], key, now, late)
     if first then return first, any_late end
     any_late = any_late or is_late
   end
-  if any_late and not late then return (first_of_set(self, set, key, now, true)), false end
+  if not any_late or late then return nil end
+  return (first_of_set(self, call, set, key, now, true)), false
 end
 
 -- }========================================================================
@@ -341,7 +358,7 @@ function router:order(call, targets, own)
   call.spills = false
   if own or call.tries[1] or call.moving then return anew(self, call, targets, key, now) end
   local set = set_of(self, targets)
-  local first, late = first_of_set(self, set, key, now, false)
+  local first, late = first_of_set(self, call, set, key, now, false)
   if late and self.spills then call.spills = "start" end
   return first and shared_list(self, set, first) or set.ordered
 end
