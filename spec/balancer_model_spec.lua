@@ -84,6 +84,7 @@ function model:make_room()
 end
 
 function model:picked(name, ticket, now)
+  self:make_room()
   self.out[#self.out + 1] = { ticket = ticket, name = name, at = now }
   local s = self.state[name]
   s.picks, s.pending = s.picks + 1, s.pending + 1
@@ -153,7 +154,6 @@ describe("a balancer and its naive model", function()
         assert(name == nil and code == "open", "nobody should be left")
         return
       end
-      m:make_room()
       if kind == "p2c" then
         assert(m:may_be(name, asked, us), ("%s, of the highest load"):format(tostring(name)))
       else

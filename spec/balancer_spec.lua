@@ -403,7 +403,8 @@ describe("balancer", function()
       ["targets%[1%].weight: number expected"] = { targets = targets(0 / 0) },
       ["unknown option 'targets%[1%].wieght', did you mean 'weight'"] =
         { targets = { { name = "a", wieght = 1 } } },
-      ["kind: one of weighted, p2c, priority expected"] = { targets = targets(1), kind = "p3c" },
+      ["kind: one of weighted, p2c, priority, order expected"] =
+        { targets = targets(1), kind = "p3c" },
       ["decay: a number at least 0.001"] = { targets = targets(1), decay = 0 },
       ["slots: a number at most 65534"] = { targets = targets(1), slots = 65535 },
     } do

@@ -3,6 +3,7 @@
 local HEAD = [[
 local breaker, limiter = require "unbusy.breaker".new(), require "unbusy.limiter".new()
 local budget, sse = require "unbusy.budget".new(), require "unbusy.sse".new()
+local balancer = require "unbusy.balancer".new { targets = { { name = "a" } } }
 local now = require "unbusy.clock"
 ]]
 
@@ -31,14 +32,15 @@ local function served(off, before)
   return run(off, (before or "") .. HEAD .. [[
     local kinds = {}
     for _, f in ipairs { breaker.allow, breaker.report, limiter.allow, limiter.report,
-      budget.begin, budget.finish, sse.feed, now } do
+      balancer.choose, balancer.begin, balancer.report, budget.begin, budget.finish, sse.feed,
+      now } do
       kinds[#kinds + 1] = debug.getinfo(f, "S").what
     end
     io.write(table.concat(kinds, " "), " ")
   ]])
 end
 
-local C, LUA = ("C "):rep(8), ("Lua "):rep(8)
+local C, LUA = ("C "):rep(11), ("Lua "):rep(11)
 
 describe("the FFI", function()
   it("serves on LuaJIT, and only there", function()

@@ -1,5 +1,6 @@
--- Processes that are killed while they use a limiter, a budget, counters, a cache or a list of what
--- comes often: at each machine instruction of an operation, and at random by the hundred.
+-- Processes that are killed while they use a limiter, a budget, a balancer, counters, a cache or a
+-- list of what comes often: at each machine instruction of an operation, and at random by the
+-- hundred.
 -- UNBUSY_KILLS=n kills at every n-th.
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
@@ -176,6 +177,8 @@ budget.cases = {
 for _, case in ipairs(budget.cases) do case.prepare = case.prepare or begin_calls(MINE) end
 
 -- }------------------------------------------------------------------------
+
+local balancer = require("spec.support.killed_balancer").by(function() return now end)
 
 -- {== Counters ---------------------------------------------------------------
 
@@ -404,6 +407,7 @@ local function open_all(r)
       "a")),
     budget = assert(core.budget({ ratio = 0.5, floor = 9, tokens = 500, retry_cost = 14,
       throttle_cost = 5 }, nil, r, "a")),
+    balancer = balancer.make(r),
     counters = assert(core.counters({ counters = MOST }, nil, r, "a")),
     cache = assert(core.cache({ entries = MOST, bytes = 50000, ttl = 100, stale = 0 }, nil, r,
       "a")),
@@ -417,6 +421,7 @@ local function value_of(n) return (n .. ";"):rep(n % 400 + 1) end
 -- Uses all of them until it is killed, and holds some of everything.
 local function use_all(r, seed)
   local p, random, tickets, permits, calls = open_all(r), chance.new(seed), {}, {}, 0
+  local calls_of = {}
   while true do
     local n = random:int(100000)
     tickets[#tickets + 1] = p.limiter:allow()
@@ -434,6 +439,8 @@ local function use_all(r, seed)
     if #permits > random:int(4) then
       assert(p.budget:give(remove_one(permits, random), random:pick { "ok", "fail" }) == true)
     end
+    calls_of[#calls_of + 1] = p.balancer:begin(p.balancer:choose(nil, n, true), now)
+    if #calls_of > 1 then p.balancer:report(remove_one(calls_of, random), "ok", 0.001, now) end
     local name = "n" .. n % (2 * MOST)
     p.counters:add(name, 2)
     if n % 3 == 0 then p.counters:delete(name) end
@@ -478,6 +485,7 @@ local function check_still(p)
   assert.equal(p.topk:stats().total, sum) -- Space-Saving keeps the sum of all counts
   assert.equal(p.counters:stats().used, names)
   assert.equal(0, p.limiter:stats().in_flight)
+  for _, s in pairs(p.balancer:stats()) do assert.equal(0, s.pending) end
   assert.same({ 0, 0 }, { p.budget:stats().active, p.budget:stats().permits })
 end
 
@@ -512,7 +520,7 @@ describe("a process killed", function()
   guard.watch(before_each, after_each)
   before_each(function() users = {} end)
 
-  for _, kind in ipairs { limiter, budget, counters, cache, topk } do
+  for _, kind in ipairs { limiter, budget, balancer, counters, cache, topk } do
     describe("at any instruction while the " .. kind.name, function()
       for _, case in ipairs(kind.cases) do
         it(case.what, function()

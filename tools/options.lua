@@ -9,6 +9,7 @@ local batch_rules = require "unbusy.batching.rules"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
 local retry_after = require "unbusy.retry_after"
+local routing = require "unbusy.routing.options"
 local sse = require "unbusy.sse"
 local topk = require "unbusy.topk"
 local warm = require "unbusy.warm"
@@ -98,13 +99,16 @@ function tables.options()
   local client, target = config.client, config.target
   return table.concat({
     titled("`unbusy.new { … }`", client, [[targets retry breaker limiter budget queue clocks
-      upstream_stream fallback]]),
+      route pools upstream_stream fallback]]),
     titled("`targets = { { … }, … }`", target, [[name url key keys account models provider priority
       weight pool reserve price]]),
     titled("`targets[i].price = { … }`", target.price.fields, "input cached output"),
     titled("`targets[i].limits = { … }`", target.limits.fields),
     titled("`targets[i].tls = { … }`", target.tls.fields, "ca ca_path cert key"),
-    titled("`clocks = { … }`", client.clocks.fields, "connect headers start token total"),
+    titled("`clocks = { … }`", client.clocks.fields, "connect headers start token try total"),
+    titled("`route = { … }`", client.route.fields, "balance sticky start"),
+    titled("`pools = { name = { … }, … }`", routing.pool, "priority spill"),
+    titled("`pools[name].spill = { … }`", routing.spill, "start queue hold"),
     titled("`retry = { … }`", client.retry.fields, "attempts kind base factor cap jitter"),
     titled("`breaker = { … }`", client.breaker.fields, [[window buckets count min_calls failure_rate
       slow_after slow_rate consecutive open_for]]),

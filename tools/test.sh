@@ -118,7 +118,8 @@ unit_on() { # LUA
 without_ffi() {
   echo "== on luajit without the FFI: what it serves otherwise"
   export UNBUSY_FFI=off
-  busted_with luajit build/luajit spec/breaker*_spec.lua spec/limiter*_spec.lua spec/sse*_spec.lua
+  busted_with luajit build/luajit spec/balancer*_spec.lua spec/breaker*_spec.lua \
+    spec/limiter*_spec.lua spec/sse*_spec.lua
   unset UNBUSY_FFI
 }
 

@@ -290,9 +290,24 @@ static int pushwrong (lua_State *L, int err, const walk *w, int piece) {
   return 3;
 }
 
+/* Add the arguments 'first' to 'last'; of a string no more than 'most' bytes. Gives the last
+   one that was added in '*at'. */
+static int add_pieces (walk *w, int first, int last, size_t most, int *at) {
+  int err = UB_OK;
+  for (*at = first; err == UB_OK && *at <= last; (*at)++) {
+    size_t length = 0;
+    const char *bytes = lua_type(w->L, *at) == LUA_TSTRING ? lua_tolstring(w->L, *at, &length)
+                                                           : NULL;
+    lua_settop(w->L, last + 1);
+    lua_pushvalue(w->L, *at);
+    err = length > most ? ub_key_string(w->k, bytes, most) : value(w, 0);
+  }
+  return err;
+}
+
 /* Make the key of the arguments from 'first' on. */
 static int make (lua_State *L, int without, int first) {
-  int i, err = UB_OK, last = lua_gettop(L);
+  int i, err, last = lua_gettop(L);
   walk w = {L, NULL, without, NULL, NULL};
   maker *m;
   key *k;
@@ -301,11 +316,7 @@ static int make (lua_State *L, int without, int first) {
     return string_key(L, first);
   m = claim(L);
   w.k = &m->k;
-  for (i = first; err == UB_OK && i <= last; i++) {
-    lua_settop(L, last + 1);
-    lua_pushvalue(L, i);
-    err = value(&w, 0);
-  }
+  err = add_pieces(&w, first, last, SIZE_MAX, &i);
   if (err != UB_OK) {
     release(m);
     lua_settop(L, last + 1);
@@ -327,6 +338,29 @@ static int key_without (lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_argcheck(L, lua_rawlen(L, 1) == 0, 1, "names expected (name = true), got a list");
   return make(L, 1, 2);
+}
+
+/* core.key_hash(most, piece, …) -> whole number under 2^52 | nil, message, code */
+static int key_hash (lua_State *L) {
+  double most = luaL_checknumber(L, 1);
+  int i, err, last = lua_gettop(L);
+  walk w = {L, NULL, 0, NULL, NULL};
+  maker *m;
+  uint64_t hash = 0;
+  luaL_argcheck(L, most >= 0 && most <= UB_KEY_MOST_BYTES, 1, "a number of bytes expected");
+  luaL_argcheck(L, last >= 2, 2, "a piece expected, got no value");
+  m = claim(L);
+  w.k = &m->k;
+  err = add_pieces(&w, 2, last, (size_t)most, &i);
+  if (err == UB_OK)  /* without a seed: the same in all processes, today and tomorrow */
+    hash = ub_hash(ub_buf_bytes(&m->k.out), ub_buf_length(&m->k.out), 0);
+  release(m);
+  if (err != UB_OK) {
+    lua_settop(L, last + 1);
+    return pushwrong(L, err, &w, i - 2);
+  }
+  ub_pushwhole(L, (int64_t)(hash >> 12));
+  return 1;
 }
 
 static key *checktype (lua_State *L, int index) {
@@ -397,4 +431,5 @@ void ub_open_key (lua_State *L) {
   ub_newtype(L, MAKER_TYPE, none, maker_meta);
   export(L, "key", key_new);
   export(L, "key_without", key_without);
+  export(L, "key_hash", key_hash);
 }

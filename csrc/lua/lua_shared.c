@@ -39,7 +39,7 @@ int ub_pushshared (lua_State *L, const char *shared, const ub_part_type *type,
   box *b;
   int err;
   luaL_argcheck(L, length >= 1 && length <= UB_PART_NAME, 4, "1 to 255 bytes expected");
-  b = ub_newuserdata(L, sizeof *b);
+  b = ub_newholder(L, sizeof *b);
   b->part = NULL;
   ub_settype(L, shared);
   b->part = ub_region_part(r, type, name, length, layout, config, bytes, now_us, &err);

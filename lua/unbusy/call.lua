@@ -10,7 +10,8 @@ local trace = require "unbusy.trace"
 -- Of most calls: not in each of them.
 local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
   merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
-  stale_key = false, keep_for = false, own_key = false }
+  stale_key = false, keep_for = false, own_key = false, moving = false, spills = false,
+  patience = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -77,7 +78,7 @@ function call:refusal()
 end
 
 --- The seconds of one of this call's clocks.
----@param name "connect"|"headers"|"start"|"token"|"total"
+---@param name "connect"|"headers"|"start"|"token"|"total"|"try"
 function call:clock(name)
   return (self.options.clocks or self.client.clocks)[name]
 end
@@ -135,11 +136,12 @@ function call:may_ask(name)
 end
 
 --- Did the caller set this clock shorter than the client's own?
----@param clock "total"|"headers"|"start"|"token"
+---@param clock "total"|"headers"|"start"|"token"|"try"
 function call:shortened(clock)
   if clock == "total" then return self.deadline - self.started < self.client.clocks.total end
   local given = self.options.given_clocks
-  return given ~= nil and given[clock] ~= nil and given[clock] < self.client.clocks[clock]
+  local own = self.client.clocks[clock]
+  return given ~= nil and given[clock] ~= nil and (own == nil or given[clock] < own)
 end
 
 local function waker(event)

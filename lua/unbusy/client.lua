@@ -22,6 +22,7 @@ local permits = require "unbusy.permits"
 local policies = require "unbusy.policy.stack"
 local pools = require "unbusy.pools"
 local queue = require "unbusy.queue"
+local router = require "unbusy.routing.router"
 local shared = require "unbusy.shared"
 local stream = require "unbusy.stream"
 local target = require "unbusy.target"
@@ -81,7 +82,8 @@ local function build_targets(self, o, clock)
   local traits = {
     breaker = breakers, on_open = o.breaker and o.breaker.on_open,
     now = self.now, common = self.common, clock = clock, window = o.breaker and o.breaker.window,
-    changed = function(t, old, new) self:state_changed(t, old, new) end,
+    changed = function(t, old, new, by_us) self:state_changed(t, old, new, by_us) end,
+    kept = function(t) self:kept_in(t) end,
     released = function()
       if self.queue.count > 0 or self.common then self.queue:offer(self.now()) end
     end,
@@ -104,13 +106,26 @@ local function sources_of(targets)
   return shared.tag("from", from)
 end
 
+-- The pools, whose targets are out together only within bounds, and the order in them.
+local function build_routes(self, o)
+  self.pools = pools.of(self.targets)
+  for _, t in ipairs(self.targets) do
+    t.peers = t.reserve and self.pools.by_name[t.pool] or self.pools.ordinary
+  end
+  local message, code
+  self.router, message, code = router.new(self, o)
+  return self.router, message, code
+end
+
 -- What needs memory, or room in the region: true, or nil and a failure.
 local function build_parts(self, o)
   local clock = self.now ~= monotonic and self.now or nil -- theirs is the clock of all parts anyway
-  local message, code
+  local _, message, code
   self.budget, message, code = build_part(self, budget, "budget", o.budget)
   if code then return nil, message, code end
   self.targets, message, code = build_targets(self, o, clock)
+  if code then return nil, message, code end
+  _, message, code = build_routes(self, o)
   if code then return nil, message, code end
   self.cache, message, code = build_part(self, cache, "cache", o.cache, clock)
   if code then return nil, message, code end
@@ -148,7 +163,6 @@ function client.new(given)
   end
   ok, message, code = build_parts(self, o)
   if not ok then return nil, message, code end
-  self.pools = pools.of(self.targets)
   self.permits = build_permits(self, o.budget)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
     gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
@@ -169,7 +183,7 @@ end
 local function merged_clocks(self, given)
   if not given then return nil end
   local out = {}
-  for name, value in pairs(self.clocks) do out[name] = given[name] or value end
+  for name in pairs(config.clocks) do out[name] = given[name] or self.clocks[name] end
   return out
 end
 
@@ -407,9 +421,20 @@ local function tell(self, kind, event)
   if not pcall(self.on_event, event) then self.event_faults = self.event_faults + 1 end
 end
 
---- A breaker of ours has changed its state: the watcher is told.
-function client:state_changed(t, old, new)
+--- A breaker of ours has changed its state: the watcher is told. `by_us`: in this process.
+function client:state_changed(t, old, new, by_us)
+  self.router:state_changed(t, old, new, by_us)
   tell(self, "state", { target = t.name, from = old, to = new })
+end
+
+--- A pool of ours begins or ends to send calls on: the watcher is told.
+function client:spill_changed(event)
+  tell(self, "spill", event)
+end
+
+--- A breaker of ours would have opened, had not too many been open: the watcher is told.
+function client:kept_in(t)
+  tell(self, "kept", { target = t.name })
 end
 
 --- A policy of ours has failed, in a call perhaps, or has a new version: the watcher is told.
@@ -436,15 +461,17 @@ function client:forget(c)
   self.calls[c] = nil
 end
 
---- What goes on: targets with breaker state, limits and tries; calls under way and waiting; what is
---- left of the budget. No keys, no prompts.
+--- What goes on: targets with breaker state, limits and tries; what each pool has answered and what
+--- that cost; calls under way and waiting; what is left of the budget. No keys, no prompts.
 function client:status()
   local targets, active = {}, 0
   for i, t in ipairs(self.targets) do targets[i] = t:status() end
+  self.router:add_status(targets)
   for c in pairs(self.calls) do active = active + (c.merged and 0 or 1) end
   return { targets = targets, active = active, waiting = self.queue.count,
     budget = self.budget and self.budget:stats(),
     cache = self.cache and not self.closed and self.cache:stats() or nil,
+    pools = self.router.spill:status(self.now()),
     batch = self.batches:stats(), policy = self.policies:status(),
     event_faults = self.event_faults }
 end

@@ -11,6 +11,7 @@ local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
 local pools = require "unbusy.pools"
 local region = require "unbusy.region"
+local routing = require "unbusy.routing.options"
 local providers = require "unbusy.providers"
 
 local config = {}
@@ -37,6 +38,8 @@ config.clocks = {
   start = seconds(60, "from sending to the first byte of answer, keep-alives apart (streams)"),
   token = seconds(30, "between two bytes of answer (streams)"),
   total = seconds(300, "for the whole call: waiting, tries and pauses"),
+  try = seconds(nil, "for one try, from its begin to the whole answer, of a stream to its first "
+    .. "byte; none by default"),
 }
 
 -- The clocks of one call: what is not set there is the client's.
@@ -122,6 +125,10 @@ config.client = {
   batch = { type = "string|table|boolean", default = false,
     doc = "what is asked as one: a rule, `{ rule =, max =, window = }`, or a list of these" },
   clocks = { type = "table", fields = config.clocks, doc = "limits of time" },
+  route = { type = "table", fields = routing.route, doc = "which target a call goes to" },
+  pools = { type = "table", optional = true,
+    doc = "the order of pools, by name, and when calls go on from one to the next "
+      .. "(docs/routing.md)" },
   region = { type = "table|boolean|userdata", fields = region.schema, optional = true,
     doc = "where its state lives, shared by all processes that open it: a region, or options for "
       .. "one; private by default" },
@@ -380,6 +387,17 @@ local function read_fallback(o, level)
   return plan or error("unbusy: " .. message, level + 1)
 end
 
+-- The pools as they are told, each of those that there are.
+local function read_pools(o, level)
+  if o.route.sticky == true then
+    error("unbusy: route.sticky: one of prefix, user expected, got a boolean", level + 1)
+  end
+  local known = pools.of(o.targets).by_name
+  local read, message = routing.read_pools(o.pools, known)
+  if message then error("unbusy: " .. message, level + 1) end
+  return read
+end
+
 local function read_batch(given, level)
   if given == true then error("unbusy: batch: a rule expected", level + 1) end
   local list, message = batch_rules.read(given, "batch")
@@ -401,6 +419,7 @@ function config.read(given)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
   o.batch = read_batch(o.batch, level)
+  o.pools = read_pools(o, level)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end
   if o.fallback then o.fallback = read_fallback(o, level) end
   return o

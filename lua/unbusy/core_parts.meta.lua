@@ -25,13 +25,46 @@ function backoff:delay(n, previous) end
 local balancer = {}
 
 ---@param options table every field of `balancer.schema`; `seed` may be missing
----@return unbusy.core.balancer
-function core.balancer(options) end
+---@param now number? seconds
+---@param region unbusy.core.region? where it is to live, shared
+---@param name string? of the part, with a region
+---@return unbusy.core.balancer? balancer, string? message, "full"|"nomem"|"invalid"|nil code
+function core.balancer(options, now, region, name) end
 
----@param except table<string, boolean>? names that are not wanted now
+---@param except table<string, boolean>|number|nil names that are not wanted now, or a sum of
+--- 1 (the first target), 2, 4, …
 ---@param now number? seconds
 ---@return string? name, integer|string ticket_or_message, "open"? code
 function balancer:pick(except, now) end
+
+---@param except table<string, boolean>|number|nil
+---@param key integer? of `core.key_hash`
+---@param late boolean? also targets without room under their line
+---@param now number? seconds
+---@return integer? place, string? message, "open"? code
+function balancer:choose(except, key, late, now) end
+
+---@param place integer
+---@param now number? seconds
+---@return integer ticket
+function balancer:begin(place, now) end
+
+--- The target has come back.
+---@param place integer
+---@param now number? seconds
+function balancer:back(place, now) end
+
+---@param ticket integer
+---@param seconds number from sending to the first token
+---@param now number? seconds
+---@return boolean is_out
+function balancer:started(ticket, seconds, now) end
+
+---@param ticket integer
+---@param seconds number for which the first token has not come
+---@param now number? seconds
+---@return boolean is_out
+function balancer:waits(ticket, seconds, now) end
 
 ---@param ticket integer
 ---@param outcome "ok"|"fail"|"neutral"
@@ -45,6 +78,8 @@ function balancer:report(ticket, outcome, seconds, now) end
 ---@field pending integer
 ---@field cost number? seconds; nil: no sample yet
 ---@field load number seconds
+---@field room number? calls that it takes at once, while it is over its line
+---@field share number? of its own share what it takes, while it comes back
 
 ---@param now number? seconds
 ---@return table<string, unbusy.core.balancer_stats>
@@ -210,6 +245,11 @@ function core.key(...) end
 ---@param ... any as above
 ---@return unbusy.core.key? key, string? message, "invalid"|"nomem"|nil code
 function core.key_without(names, ...) end
+
+---@param most integer bytes of each string that count
+---@param ... any pieces, as above
+---@return integer? hash under 2^52, string? message, "invalid"|"nomem"|nil code
+function core.key_hash(most, ...) end
 
 ---@class unbusy.core.counters
 local counters = {}

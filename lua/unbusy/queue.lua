@@ -329,7 +329,8 @@ local priorities = { interactive = 1, normal = 2, batch = 3 }
 local function new_waiter(self, call, targets, now)
   return { priority = priorities[call.options.priority or "normal"], order = call.order,
     targets = targets, asked = call.model, loop = call.loop, now = call.loop.now,
-    deadline = call.deadline, fresh = true, limit = math.min(call.deadline, now + self.max_wait) }
+    deadline = call.deadline, fresh = true,
+    limit = math.min(call.deadline, now + (call.patience or self.max_wait)) }
 end
 
 -- Where nobody waits, nobody is overtaken: a place at once, or nil.

@@ -9,11 +9,14 @@
 -- of one account share it.
 local breaker = require "unbusy.breaker"
 local codes = require "unbusy.codes"
+local ejection = require "unbusy.routing.ejection"
 local limiter = require "unbusy.limiter"
 local providers = require "unbusy.providers"
 local secrets = require "unbusy.secrets"
 
-local target = {}
+-- `balancer` and `index` only where calls are measured for it (see `unbusy.routing.router`).
+-- `troubled`: its account or a key of its was refused, and perhaps still is.
+local target = { balancer = false, index = false, troubled = false, peers = {} }
 target.__index = target
 target.__name = "unbusy.target"
 
@@ -76,10 +79,12 @@ function target.new(given, account, shared)
     provider = providers.of(given), account = account,
     extra_headers = function() return given.headers end, -- no field shows what may be secret
     proxy = function() return given.proxy end, secrets = secrets.new(secrets.of_target(given)),
-    rest_until = 0, tries = 0, now = shared.now, changed = shared.changed,
+    rest_until = 0, ramps_until = 0, tries = 0, now = shared.now, changed = shared.changed,
+    kept = shared.kept,
     released = shared.released, fails_open = shared.on_open == "fail", common = shared.common,
     heeded_until = 0,
-    judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil,
+    judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil, failed_at = false,
+    window = shared.breaker and shared.breaker.count and math.huge or shared.window or 0,
   }, target)
   self.keys, self.no_key = new_keys(given, self.common), { secret = function() return nil end }
   self.tag = self.common and self.common.tag(given.name, given.url) or given.name
@@ -140,11 +145,13 @@ local function broke_mark(self) return "broke " .. self.account_name end
 
 -- The server refused the key: not that one again for a while.
 local function set_key_aside(self, key)
+  self.troubled = true
   key.aside_until = self.now() + target.SET_ASIDE
   mark(self, key.mark, key.aside_until)
 end
 
 local function set_account_aside(self)
+  for _, t in ipairs(self.account.targets) do t.troubled = true end
   self.account.broke_until = self.now() + target.SET_ASIDE
   mark(self, broke_mark(self), self.account.broke_until)
 end
@@ -178,13 +185,32 @@ local function freeze_or_restore(account)
   end
 end
 
--- Tell whoever watches when the breaker's state has moved, and the limiters what follows from it.
-local function note_state(self)
+-- A breaker that has just opened, where too many would be out with it: it begins to count anew.
+local function is_kept_in(self, old, new)
+  if old ~= "closed" or new ~= "open" or self.fails_open or ejection.allows(self) then
+    return false
+  end
+  self.breaker:force "closed"
+  self.kept(self)
+  return true
+end
+
+-- Tell whoever watches when the breaker's state has moved, and the limiters what follows from it;
+-- `by_us`: by what was reported here.
+local function note_state(self, by_us)
   local old, new = self.state, self.breaker:state()
-  if old == new then return end
+  if old == new or is_kept_in(self, old, new) then return end
   self.state = new
   freeze_or_restore(self.account)
-  self.changed(self, old, new)
+  self.changed(self, old, new, by_us or not self.common)
+end
+
+-- May a closed breaker be opened by what goes well? By how quickly it did, or since it is the last
+-- of the calls without which nothing is judged: then others have failed not long ago.
+local function may_open(t)
+  if t.judges_slow then return true end
+  if t.failed_at and t.now() - t.failed_at > t.window then t.failed_at = false end
+  return t.failed_at ~= false
 end
 
 local function report_breaker(self, word, seconds)
@@ -193,14 +219,23 @@ local function report_breaker(self, word, seconds)
   self.reported = true
   if t.fails_open and word == "busy" then word = "fail" end
   t.breaker:report(self.breaker_ticket, word, seconds)
-  -- A closed breaker is not moved by what goes well, unless it judges how quickly.
-  if word ~= "ok" or t.state ~= "closed" or t.judges_slow then note_state(t) end
+  if word ~= "ok" and word ~= "neutral" then t.failed_at = t.now() end
+  if word ~= "ok" or t.state ~= "closed" or may_open(t) then note_state(t, true) end
 end
 
 --- The answer has begun, `seconds` after the request was sent.
 function place:started(seconds)
   self.started_after = seconds
   report_breaker(self, "ok", seconds)
+  local ticket, t = self.balance_ticket, self.target
+  if ticket then t.balancer:started(ticket, seconds, t.now()) end
+end
+
+--- The server has kept the call in a queue of its own for so long, and has not begun to answer: the
+--- balancer takes that for the least that its answers take to begin.
+function place:queued(seconds)
+  local ticket, t = self.balance_ticket, self.target
+  if ticket and not self.finished then t.balancer:waits(ticket, seconds, t.now()) end
 end
 
 -- What is reported where it is not the code's own meaning (see `unbusy.codes`).
@@ -211,6 +246,9 @@ local verdicts = {
   -- Nothing came in the time the caller gave: the breaker's business when nobody else is answered.
   silent = { limiter = "neutral", breaker = "busy" },
 }
+
+-- What the balancer is told: a server that refuses is as dear as one that fails.
+local of_balance = { ok = "ok", busy = "fail", fail = "fail", neutral = "neutral" }
 
 --- The try is over. `code` is nil for a good answer, else how it failed; `verdict` ("busy",
 --- "neutral", "silent") is what it says about the target where the code says something else. Twice
@@ -223,9 +261,12 @@ function place:finish(code, verdict)
   if code == "quota" then set_account_aside(t) end
   if self.reported and word.breaker ~= "ok" and word.breaker ~= "neutral" then
     t.breaker:record(self.breaker_ticket, "fail")
-    note_state(t)
+    note_state(t, true)
   end
   report_breaker(self, word.breaker, self.started_after)
+  if self.balance_ticket then
+    t.balancer:report(self.balance_ticket, of_balance[word.breaker], self.started_after, t.now())
+  end
   if self.limiter_ticket then
     t:limiter(self.model):report(self.limiter_ticket, word.limiter, self.started_after)
   end
@@ -235,6 +276,17 @@ end
 --- Given back without a verdict: the call was cancelled, or ended in an error of the caller's.
 function place:close()
   self:finish("cancelled")
+end
+
+-- A ticket of the breaker; or nil and its detail. It may be open since a report of ours or of
+-- another process, and may not stay so.
+local function pass_breaker(self)
+  local ticket, _, _, detail = self.breaker:allow()
+  if ticket then return ticket end
+  note_state(self)
+  if self.state ~= "closed" then return nil, detail end
+  ticket, _, _, detail = self.breaker:allow()
+  return ticket, detail
 end
 
 --- Asks the gates for a place.
@@ -249,12 +301,11 @@ function target:admit(model, now)
   if self.rest_until > now then
     return nil, "open", "resting as the server asked", self.rest_until - now
   end
-  local breaker_ticket, limiter_ticket, _
+  local breaker_ticket, limiter_ticket
   if self.breaker then
     local detail
-    breaker_ticket, _, _, detail = self.breaker:allow()
+    breaker_ticket, detail = pass_breaker(self)
     if not breaker_ticket then
-      if self.common then note_state(self) end -- another process may have opened it
       return nil, "open", "the breaker is open", detail and detail.retry_after
     end
     -- It may be open no more, by its own clock or by another process, which may be gone since.
@@ -269,9 +320,11 @@ function target:admit(model, now)
     end
   end
   self.tries = self.tries + 1
+  local balancer = self.balancer
   return setmetatable({
     target = self, model = model, key = key, breaker_ticket = breaker_ticket,
     limiter_ticket = limiter_ticket,
+    balance_ticket = balancer and balancer:begin(self.index, self.now()) or nil,
   }, place)
 end
 
@@ -284,6 +337,12 @@ function target:is_free(model, now)
   return not l or l:retry_after() == 0
 end
 
+--- Is its account's limit for a model reached? Takes nothing.
+function target:is_full(model)
+  local l = self:limiter(model)
+  return l ~= nil and l:retry_after() ~= 0
+end
+
 local shut = { open = true, forced_open = true }
 
 --- May a call go there, now or as soon as there is room? Takes nothing.
@@ -292,6 +351,23 @@ function target:is_ready(now)
     return false
   end
   return not (self.breaker and shut[self.breaker:state()])
+end
+
+--- Is there no use in asking it now: is its breaker open, does it rest, was its account or its last
+--- key refused? What others have marked is looked up now and then. Takes nothing.
+function target:is_away(now)
+  if self.common and now >= self.heeded_until then
+    heed_marks(self, now)
+    if self.breaker then note_state(self) end
+  end
+  if self.rest_until > now or self.account.broke_until > now then return true end
+  if self.state ~= "closed" then
+    note_state(self)
+    if shut[self.state] then return true end
+  end
+  local first = self.keys[1]
+  self.troubled = first ~= nil and first.aside_until > now
+  return self.troubled and self:key(now) == nil
 end
 
 --- The server asked to be left alone for so long: all callers heed it.

@@ -6,21 +6,32 @@ local token_clock = {}
 token_clock.__index = token_clock
 
 ---@param call table
-function token_clock.new(call)
-  return setmetatable({ call = call, left = call:clock "token" }, token_clock)
+---@param last number? when the whole answer has to be there, before the call's deadline perhaps
+---@param name "try"|"total"|nil which clock that is
+function token_clock.new(call, last, name)
+  return setmetatable({ call = call, left = call:clock "token", last = last or call.deadline,
+    name = name or "total" }, token_clock)
+end
+
+-- The time for the whole of it is up.
+local function out_of_time(self)
+  local call = self.call
+  if self.name == "total" then
+    return nil, "the deadline came before the end", "timeout",
+      { phase = "total", verdict = call:shortened "total" and "neutral" or nil }
+  end
+  return nil, ("not all of it came in %.3g s"):format(call:clock "try"), "timeout",
+    { phase = "try", verdict = call:shortened "try" and "neutral" or nil }
 end
 
 --- The next piece of `pieces`; a clock that runs out is a "cut", the call's deadline a "timeout".
 function token_clock:read(pieces)
   local call = self.call
   local now = call.loop.now()
-  local limit = math.min(now + self.left, call.deadline)
+  local limit = math.min(now + self.left, self.last)
   local piece, message, code, detail = pieces:read(limit)
   if code == "late" then
-    if limit == call.deadline then
-      return nil, "the deadline came before the end", "timeout",
-        { phase = "total", verdict = call:shortened "total" and "neutral" or nil }
-    end
+    if limit == self.last then return out_of_time(self) end
     return nil, ("nothing more for %.3g s"):format(call:clock "token"), "cut", { phase = "token" }
   end
   if code then return nil, message, code, detail end

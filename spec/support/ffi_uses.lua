@@ -21,6 +21,11 @@ local function limiter_at_0(initial)
   return core.limiter({ initial = initial, min = 1, max = 100, ratio = 0.9 }, 0)
 end
 
+local function balancer_at_0()
+  return core.balancer { kind = "p2c", decay = 10, hold = 5, slots = 100, seed = 1, targets = {
+    { name = "a", weight = 1, priority = 1 }, { name = "b", weight = 2, priority = 1 } } }
+end
+
 local function show(value)
   if type(value) == "table" then
     local out = {}
@@ -75,7 +80,11 @@ local function mixed(use, method, self, stranger)
   return fine, message
 end
 
-for _, case in ipairs { { ask, b, "allow" }, { tell_ok, b, "report" }, { ask, l, "allow" },
+local bal = balancer_at_0()
+local function choose(method, self) local a = method(self, nil, nil, true, 1) return a end
+
+for _, case in ipairs { { choose, bal, "choose" }, { tell_ok, bal, "report" },
+  { ask, b, "allow" }, { tell_ok, b, "report" }, { ask, l, "allow" },
   { tell_ok, l, "report" }, { feed, p, "feed" }, { begin, g, "begin" },
   { finish, g, "finish" } } do
   local use, self, method = case[1], case[2], case[2][case[3]]
@@ -144,6 +153,45 @@ for _, bytes in ipairs { 5, {}, false, "", "data: x\n\n", ": c\n",
   try(function() local got, message = p:feed(bytes) return got, message end)
 end
 try(function() local got = p:feed() return got end)
+
+-- The balancer.
+local function choices(...)
+  local own = balancer_at_0()
+  for _ = 1, HOT do own:report(own:begin(own:choose(nil, nil, false, 2), 2), "ok", 0.1, 2) end
+  local ok, place, message, code = pcall(own.choose, own, ...)
+  return ok, place, message, code, own:stats(3)
+end
+for _, except in ipairs { 0, 1, 2, 3, 4, -1, 0.5, 2 ^ 52, nan, 1 / 0, "1", "x", true, { a = true },
+  { a = true, b = true }, { c = true } } do
+  try(choices, except, nil, false, 2)
+  try(choices, nil, except, true, 2)
+end
+for _, now in ipairs { nan, "x", {}, -5, 1e300 } do try(choices, 0, 7, true, now) end
+for _, place in ipairs { 1, 2, 3, 0, -1, 1.5, nan, 1e300, "2", "x", {}, false } do
+  try(function()
+    local own = balancer_at_0()
+    for _ = 1, HOT do own:report(own:begin(1, 2), "ok", 0.1, 2) end
+    local ok, ticket = pcall(own.begin, own, place, 2)
+    return ok, ticket, own:stats(3)
+  end)
+end
+for _, ticket in ipairs { 65536, 65537, 0, -1, 1.5, nan, "65536", "x", {} } do
+  for _, outcome in ipairs { "ok", "fail", "neutral", "busy", 1 } do
+    try(function()
+      local own = balancer_at_0()
+      own:begin(1, 1)
+      local ok, was = pcall(own.report, own, ticket, outcome, 0.25, 2)
+      return ok, was, own:stats(3)
+    end)
+  end
+end
+for _, seconds in ipairs { nan, "0.5", "x", -1, 0, 1e300, 1 / 0 } do
+  try(function()
+    local own = balancer_at_0()
+    local ok, was = pcall(own.report, own, own:begin(1, 1), "ok", seconds, 2)
+    return ok, was, own:stats(3)
+  end)
+end
 
 -- }========================================================================
 

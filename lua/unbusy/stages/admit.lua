@@ -12,30 +12,39 @@ local function note_rest(call, place, code, detail)
   end
 end
 
+-- What was answered, and for how much, is counted for its pool.
+local function finish(router, reply, place)
+  place:finish(reply.how)
+  if not reply.how then router.spill:answered(place.target.pool, reply.cost) end
+end
+
 -- The place is given back when the stream ends.
-local function finish_at_end(reply, place)
-  reply:on_end(function(_, how) place:finish(how) end)
+local function finish_at_end(router, reply, place)
+  reply:on_end(function() finish(router, reply, place) end)
 end
 
 ---@param next function the rest of the call's way
+---@param client table
 ---@return fun(call: table): table?, string?, string?, table?
-return function(next)
+return function(next, client)
+  local router = client.router
   return function(call)
     local place, message, code, detail = call.client.queue:enter(call, call.candidates)
     if not place then
-      if code == "open" or code == "full" then
+      if (code == "open" or code == "full") and not call.patience then
         call:emit("refused",
           { code = code, target = detail.target, retry_after = detail.retry_after })
       end
       return nil, message, code, detail
     end
     call.place = place
+    if router.spills then router:let_in(call, place.target) end
     local reply
     reply, message, code, detail = next(call)
     if reply and reply.ended then
-      place:finish(reply.how)
+      finish(router, reply, place)
     elseif reply then
-      finish_at_end(reply, place)
+      finish_at_end(router, reply, place)
     else
       note_rest(call, place, code, detail)
       place:finish(code, detail and detail.verdict)

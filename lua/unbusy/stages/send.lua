@@ -1,9 +1,9 @@
 --- One try: sends the request to the place that was given and judges what comes back.
 --
 -- A stream comes back at its first byte of answer: until then every stage above may still go
--- elsewhere. Five clocks run: connect (in the engine), headers and start (from sending;
--- keep-alives and blank lines re-arm nothing), token (between bytes of answer), and the call's
--- own deadline over all.
+-- elsewhere. Six clocks run: connect (in the engine), headers and start (from sending;
+-- keep-alives and blank lines re-arm nothing), token (between bytes of answer), the try's own, and
+-- the call's deadline over all.
 --
 -- A policy's `classify` is asked after each try that failed, and for each whole good answer; the
 -- code that it gives is what everybody is told.
@@ -113,12 +113,21 @@ end
 
 -- {== Reading =============================================================
 
--- The nearer of a clock's end and the call's deadline, and which of them it is.
+-- Until when a try may last: to the end of its own clock or the call's, and which of them it is.
+local function end_of(call, try)
+  local seconds = call:clock "try"
+  local at = seconds and try.began + seconds or math.huge
+  if at < call.deadline then return at, "try" end
+  return call.deadline, "total"
+end
+
+-- The nearer of that and another clock's end.
 local function limit_of(call, try, clock)
   local seconds = clock and call:clock(clock)
   local at = seconds and try.began + seconds or math.huge
-  if at < call.deadline then return at, clock end
-  return call.deadline, "total"
+  local last, name = end_of(call, try)
+  if at < last then return at, clock end
+  return last, name
 end
 
 -- libcurl has sent the request a second time, since a kept connection was dead: the server may have
@@ -160,8 +169,8 @@ local function note_start(call, try)
 end
 
 -- The body of a refusal, or what has come of it in a short while.
-local function read_refusal(call, x)
-  local limit = math.min(call.loop.now() + REFUSAL, call.deadline)
+local function read_refusal(call, try, x)
+  local limit = math.min(call.loop.now() + REFUSAL, (end_of(call, try)))
   local parts = {}
   while true do
     local kind, bytes = news.await(call.loop, x, limit)
@@ -190,9 +199,10 @@ end
 
 -- Reads on behind `parts`; most bodies come in one.
 local function read_more(call, try, x, parts)
+  local limit, name = end_of(call, try)
   repeat
-    local kind, a, b, c = news.await(call.loop, x, call.deadline)
-    if kind == "late" then return too_late(call, try, "total") end
+    local kind, a, b, c = news.await(call.loop, x, limit)
+    if kind == "late" then return too_late(call, try, name) end
     if kind == "end" and a then return failed(call, try, b, a, of_end(c)) end
     parts[#parts + 1] = a
   until kind == "end"
@@ -203,9 +213,10 @@ end
 local function read_body(call, try, x, clock)
   local first, message, code, detail = read_first(call, try, x, limit_of(call, try, clock))
   if not first or first == "" then return first, message, code, detail end
-  local kind, a, b, c = news.await(call.loop, x, call.deadline)
+  local limit, name = end_of(call, try)
+  local kind, a, b, c = news.await(call.loop, x, limit)
   if kind == "data" then return read_more(call, try, x, { first, a }) end
-  if kind == "late" then return too_late(call, try, "total") end
+  if kind == "late" then return too_late(call, try, name) end
   if a then return failed(call, try, b, a, of_end(c)) end
   return first
 end
@@ -224,7 +235,7 @@ local function judge(call, try, x, clock, undecoded)
   local target, answer = call.place.target
   local text, message, code, detail
   if try.status >= 300 then
-    text = read_refusal(call, x)
+    text = read_refusal(call, try, x)
   else
     text, message, code, detail = read_body(call, try, x, clock)
     if not text then return nil, message, code, detail end
@@ -274,7 +285,7 @@ end
 
 -- The rest of an answer that the caller wants whole.
 local function read_rest(call, try, pieces)
-  local clock = tokens.new(call)
+  local clock = tokens.new(call, end_of(call, try))
   while true do
     local piece, message, code, detail = clock:read(pieces)
     if code then return failed(call, try, message, code, detail) end
