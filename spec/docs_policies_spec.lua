@@ -145,7 +145,9 @@ describe(PATH, function()
     local function add(names, t)
       for name in pairs(t) do names[name] = true end
     end
-    for _, one in ipairs(samples.of.retry) do add(tries, one[1]) end
+    for _, name in ipairs { "retry", "queued", "hedge" } do
+      for _, one in ipairs(samples.of[name]) do add(tries, one[1]) end
+    end
     for _, one in ipairs(samples.of.route) do
       for _, target in ipairs(one[2]) do add(targets, target) end
     end
