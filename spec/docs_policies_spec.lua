@@ -129,7 +129,7 @@ describe(PATH, function()
     local head, rows = text:sub(start + 1):match "^(|[^\n]*\n|[^\n]*\n)(.-)\n\n"
     assert(head)
     for row in (rows .. "\n"):gmatch "|([^|]*)|[^\n]*\n" do
-      for name in row:gmatch "`([%a_]+)`" do names[name] = true end
+      for name in row:gmatch "`([%a_][%w_]*)`" do names[name] = true end
     end
     return names
   end
