@@ -43,14 +43,16 @@ function policy.retry(try)
   return math.min(wait, CAP) * (1 + 0.25 * math.random())
 end
 
-local PATIENCE = { interactive = 8, normal = 20 } -- seconds of keep-alives; a batch call waits
+local PATIENCE = { interactive = 12, normal = 20 } -- seconds of keep-alives; a batch call waits
+local BESIDE = 8 -- seconds after which somebody waits for somebody else, too
 
--- A place in DeepSeek's queue is lost by leaving it: who waits keeps it, and asks somebody else
--- beside it; others go, where somebody else is free.
+-- A place in DeepSeek's queue is lost by leaving it, so go only where somebody else is free. Where
+-- somebody waits, ask beside it first: it may not be had, since second tries are few.
 function policy.queued(try)
   local most = PATIENCE[try.priority]
-  if not most or try.seconds < most or not try.untried then return "wait" end
-  return try.priority == "interactive" and "hedge" or "switch"
+  if not most or not try.untried then return "wait" end
+  if try.seconds >= most then return "switch" end
+  return try.priority == "interactive" and try.seconds >= BESIDE and "hedge" or "wait"
 end
 
 -- A second try elsewhere, beside the first: sooner in quiet hours, where silence is no queue; and

@@ -31,8 +31,8 @@ function policy.retry(try)
   return wait
 end
 
-local PATIENCE = 3 -- seconds in a server's queue
-local SOON = 1.5   -- seconds without an answer
+local PATIENCE = 3 -- seconds in a server's queue, or for a first word
+local SOON = 1.5   -- seconds without an answer; nobody else is asked before
 
 -- Its place in a server's queue is given up where somebody else is free, and answers at once.
 function policy.queued(try)
@@ -40,12 +40,12 @@ function policy.queued(try)
   return "switch"
 end
 
--- Somebody else is asked beside it when an answer is later than most are. A whole answer takes as
--- long as it is long: how long they take here must have been seen.
+-- Somebody else is asked beside it when an answer is later than most are. A stream must begin by
+-- then; a whole answer takes as long as it is long, so how long they take here must have been seen.
 function policy.hedge(try)
   if not try.untried then return nil end
-  if not try.p95 then return try.stream and SOON or nil end
-  return math.max(try.p95, SOON)
+  if try.stream then return math.min(math.max(try.p95 or SOON, SOON), PATIENCE) end
+  return try.p95 and math.max(try.p95, SOON)
 end
 
 return policy
