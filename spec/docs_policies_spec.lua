@@ -129,7 +129,7 @@ describe(PATH, function()
     local head, rows = text:sub(start + 1):match "^(|[^\n]*\n|[^\n]*\n)(.-)\n\n"
     assert(head)
     for row in (rows .. "\n"):gmatch "|([^|]*)|[^\n]*\n" do
-      for name in row:gmatch "`([%a_]+)`" do names[name] = true end
+      for name in row:gmatch "`([%a_][%w_]*)`" do names[name] = true end
     end
     return names
   end
@@ -145,7 +145,9 @@ describe(PATH, function()
     local function add(names, t)
       for name in pairs(t) do names[name] = true end
     end
-    for _, one in ipairs(samples.of.retry) do add(tries, one[1]) end
+    for _, name in ipairs { "retry", "queued", "hedge" } do
+      for _, one in ipairs(samples.of[name]) do add(tries, one[1]) end
+    end
     for _, one in ipairs(samples.of.route) do
       for _, target in ipairs(one[2]) do add(targets, target) end
     end

@@ -11,7 +11,8 @@ local trace = require "unbusy.trace"
 local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
   merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
   stale_key = false, keep_for = false, own_key = false, moving = false, spills = false,
-  patience = false }
+  patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
+  told = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -65,10 +66,12 @@ end
 local reasons = { closed = "the client is closed", cancelled = "the call was cancelled",
   timeout = "its time was up before anybody asked for the rest" }
 
---- Why the call is to end, where it was stopped: the words, and the code.
+--- Why the call, or its lane, is to end, where it was stopped or called off: the words, and the
+--- code.
 ---@return string? message, string? code
 function call:reason()
   if self.stopped then return reasons[self.stopped], self.stopped end
+  if self.lost then return "another try was quicker", "cancelled" end
 end
 
 --- The failure of a call that was stopped.
@@ -167,7 +170,7 @@ end
 
 -- What was tried before is counted, and forgotten otherwise.
 local function begin_anew(self)
-  self.past, self.tries = self.past + #self.tries, { nil }
+  self.past, self.tries, self.told = self.past + #self.tries, { nil }, false
   self.ruled_out, self.pause, self.sent, self.shown = nil, nil, nil, nil
 end
 
@@ -199,6 +202,31 @@ end
 
 -- }========================================================================
 
+--- The try that has failed last, of two beside each other the one whose failure is told.
+---@return table try
+function call:last_try()
+  return self.told or self.tries[#self.tries]
+end
+
+-- What a lane has for itself.
+local own = { place = true, exchange = true, held = true, owner = true, candidates = true,
+  counted = true, permit = true, race = true, moving = true, switch = true, lost = true }
+
+--- A lane beside the call, for a second try at the same time. It shares the tries, the deadline and
+--- all that the call is about; place, exchange and what it holds are its own. It waits in no line.
+--- Whoever makes it ends it (`finish`).
+---@param lane_of table see `unbusy.race`
+---@param ruled_out table<string, true> names of targets that it may not ask
+---@return table lane
+function call:fork(lane_of, ruled_out)
+  local lane = { lane_of = lane_of, race = lane_of, at_once = true }
+  for name, value in pairs(self) do
+    if not own[name] then lane[name] = value end
+  end
+  lane.ruled_out = ruled_out
+  return setmetatable(lane, call)
+end
+
 --- A try begins at the place that was given.
 ---@return table try
 function call:begin_try(place)
@@ -208,6 +236,8 @@ function call:begin_try(place)
     began = self.loop.now(), status = nil, -- five: room for eight
   }
   self.tries[n] = try
+  if self.told then self.told = false end
+  if self.lane_of then self.lane_of:begun() end -- before it is seen who stopped the call
   if self.client.on_event then
     local t = self.trace
     self:emit("try", { target = try.target, number = try.number, model = try.model,

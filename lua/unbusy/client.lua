@@ -11,6 +11,7 @@ local config = require "unbusy.config"
 local flow = require "unbusy.flow"
 local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
+local hedges = require "unbusy.hedges"
 local language = require "unbusy.fallback.language"
 local limiter = require "unbusy.limiter"
 local monotonic = require "unbusy.clock"
@@ -166,7 +167,7 @@ function client.new(given)
   self.permits = build_permits(self, o.budget)
   self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
     gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
-  self.batches = batches.new(self, o.batch)
+  self.batches, self.hedges = batches.new(self, o.batch), hedges.new(o.hedge)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
   return self
@@ -472,7 +473,8 @@ function client:status()
     budget = self.budget and self.budget:stats(),
     cache = self.cache and not self.closed and self.cache:stats() or nil,
     pools = self.router.spill:status(self.now()),
-    batch = self.batches:stats(), policy = self.policies:status(),
+    batch = self.batches:stats(), hedge = self.hedges:stats(self.now()),
+    policy = self.policies:status(),
     event_faults = self.event_faults }
 end
 

@@ -7,6 +7,7 @@ local cache = require "unbusy.cache"
 local gateway_options = require "unbusy.gateway.options"
 local core = require "unbusy.core"
 local fallback_options = require "unbusy.fallback.options"
+local hedges = require "unbusy.hedges"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
 local pools = require "unbusy.pools"
@@ -117,6 +118,9 @@ config.client = {
     max_wait = { type = "number", default = 30, min = 0, max = 1e6, unit = "s",
       doc = "longest wait for a place" },
   } },
+  hedge = { type = "table|boolean", optional = true, fields = hedges.schema,
+    doc = "a second try beside a slow one, elsewhere (docs/hedging.md); off by default, `false` "
+      .. "also where a policy wants it" },
   cache = { type = "table|boolean", default = false, doc = "of answers; off by default",
     fields = like(cache.schema, {
       temperature = { type = "number", default = 1, min = 0, max = 100,
@@ -173,6 +177,7 @@ config.call = {
   cache = { type = "boolean|number|string", one_of = { "refresh" }, above = 0, max = 1e9,
     doc = "false: neither read nor kept; `refresh`: asked in any case; a number: kept for so "
       .. "many seconds" },
+  hedge = { type = "boolean", doc = "false: no second try beside the first" },
   batch = { type = "boolean",
     doc = "false: in no batch; true: also in one for a target's `batch`, where no rule says so" },
   stale = { type = "boolean|number", min = 0, max = 1e9,

@@ -46,7 +46,8 @@ end
 
 local function of(known)
   return setmetatable({ status = known.status, headers = known.headers, source = known.source,
-    target = known.target, tries = known.tries, times = known.times, trace = known.trace }, passed)
+    target = known.target, tries = known.tries, times = known.times, trace = known.trace,
+    hedged = known.hedged }, passed)
 end
 
 --- The answer whose body a stream gives.

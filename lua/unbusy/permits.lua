@@ -116,4 +116,13 @@ function permits:take(call, kind)
   return permit and issue(self, call, permit)
 end
 
+--- Takes a permit that is there, where nobody waits for one.
+---@param call table
+---@param kind "retry"|"throttle"|"hedge"
+---@return table? permit see `take`
+function permits:take_now(call, kind)
+  local permit = not first_waiter(self) and self.budget:take(kind) or nil
+  return permit and issue(self, call, permit)
+end
+
 return permits

@@ -370,4 +370,16 @@ function queue:enter(call, targets)
   return line_up(self, call, targets, now, may_walk_in)
 end
 
+--- Gives a place that is free now, where nobody waits for one.
+---@param call table
+---@param targets table[] in the order in which they are wanted
+---@return table? place, string? message, string? code, table? detail
+function queue:enter_now(call, targets)
+  local now = call.loop.now()
+  local may = self.count == 0 and not self.serving and now < call.deadline
+  local place = may and walk_in(self, call, targets, now)
+  if place then return place end
+  return nil, "no place is free at once", "full", {}
+end
+
 return queue

@@ -6,8 +6,11 @@
 -- the cache), `failure` (of a stale answer and of whatever stands in: what went wrong), `fallback`
 -- (what stands in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }),
 -- `batch` (of an answer that came with others: `size`, and which of them it was: `index`), `times`
--- = { queued =, start =, total = } in seconds: waiting for others and for a place, from sending the
--- last try to its first byte of answer, and the whole call.
+-- = { queued =, queued_upstream =, start =, total = } in seconds: waiting for others and for a
+-- place, in the server's queue as far as its keep-alives tell (nil where none came), from sending
+-- the try that answered to its first byte of answer, and the whole call; `hedged` (where two tries
+-- were made beside each other: { won = the second one answers, target =, code =, cost = of the
+-- other one, seconds = after which the second was sent }).
 local answers = require "unbusy.providers.answers"
 local cost = require "unbusy.cost"
 local headers = require "unbusy.headers"
@@ -19,8 +22,9 @@ local reply = {}
 reply.__index = reply
 reply.__name = "unbusy.reply"
 
-local function times(call, start, now)
-  return { queued = call.queued or 0, start = start, total = now - call.started }
+local function times(call, start, now, queued_upstream)
+  return { queued = call.queued or 0, queued_upstream = queued_upstream, start = start,
+    total = now - call.started }
 end
 
 local function take_answer(self, answer)
@@ -60,7 +64,7 @@ function reply.of_answer(call, try, answer)
     body = answer.body, raw = answer.raw, model = answer.model or try.model,
     finish_reason = answer.finish, usage = answer.usage,
     cost = cost.of(answer.usage, target.price),
-    tries = call:tries_made(), times = times(call, try.start, now), ended = true,
+    tries = call:tries_made(), times = times(call, try.start, now, try.queued), ended = true,
   }
   if not answer.undecoded then return setmetatable(self, reply) end
   self.undecoded = answer.undecoded
@@ -96,8 +100,8 @@ function reply.of_stream(call, try, pieces)
   try.seconds = now - try.began
   return setmetatable({
     source = "upstream", target = target.name, status = try.status, headers = try.headers,
-    model = try.model, times = times(call, try.start, now), price = target.price, pieces = pieces,
-    tries = call:tries_made(),
+    model = try.model, times = times(call, try.start, now, try.queued), price = target.price,
+    pieces = pieces, tries = call:tries_made(),
   }, reply)
 end
 
@@ -168,10 +172,27 @@ function reply.of_stored(call, answer, about)
   return self
 end
 
+-- What the other one of two tries may have cost: it was called off before it answered, so its
+-- question alone, which was as long as this one.
+local function note_other_cost(self)
+  local mark = self.hedged
+  if mark.code ~= "cancelled" or not self.usage then return end
+  mark.cost = cost.of({ prompt_tokens = self.usage.prompt_tokens }, self.other_price)
+end
+
+--- Two tries were made beside each other, and this one answers.
+---@param mark table { won =, target =, code =, seconds = }, of the other one
+---@param price table? of the other one's target
+function reply:mark_hedged(mark, price)
+  self.hedged, self.other_price = mark, price
+  note_other_cost(self)
+end
+
 --- A stream has come to its end: what is known only then.
 function reply:complete(call, answer)
   take_answer(self, answer)
   self.cost = self.cost or cost.of(self.usage, self.price)
+  if self.hedged then note_other_cost(self) end
   self.times.total = call.loop.now() - call.started
 end
 

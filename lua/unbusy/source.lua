@@ -17,7 +17,8 @@ local GRACE = 0.05 -- seconds that the end of the bytes may lag behind the last 
 ---@param loop table
 ---@param x table exchange
 ---@param assembler table of the target's provider
----@return table pieces; its `on_keep_alive(count)`, when set, hears of comments as they come
+---@return table pieces; its `on_keep_alive(count)`, when set, hears of comments as they come; where
+--- it gives true and no piece has come, whoever reads is told "late"
 function source.new(loop, x, assembler)
   return setmetatable({
     loop = loop, exchange = x, assembler = assembler, parser = sse.new {},
@@ -64,7 +65,7 @@ local function note_comments(self)
   local count = self.parser:comments()
   if count > self.comments then
     self.comments = count
-    if self.on_keep_alive then self.on_keep_alive(count) end
+    if self.on_keep_alive then self.nudged = self.on_keep_alive(count) end
   end
 end
 
@@ -127,7 +128,10 @@ function source:read(deadline)
     if kind == "late" then return nil, "late", "late", {} end
     if kind == "data" then take_bytes(self, a) else take_end(self, a, b, c) end
     if self.assembler.done and not self.failure and not self.ended then await_end(self) end
-    if has_nothing(self) and self.loop.now() >= deadline then return nil, "late", "late", {} end
+    if has_nothing(self) and (self.nudged or self.loop.now() >= deadline) then
+      self.nudged = nil
+      return nil, "late", "late", {}
+    end
   end
 end
 

@@ -23,7 +23,7 @@ function stream.new(call, reply)
   local self = setmetatable({
     source = reply.source, target = reply.target, model = reply.model, status = reply.status,
     headers = reply.headers, times = reply.times, tries = reply.tries, failure = reply.failure,
-    age = reply.age, trace = reply.trace, fallback = reply.fallback,
+    age = reply.age, trace = reply.trace, fallback = reply.fallback, hedged = reply.hedged,
     call = call, answer = reply, left = pieces, clock = token_clock.new(call),
   }, stream)
   reply:on_end(function() pieces:close() call:finish() end)

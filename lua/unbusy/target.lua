@@ -82,7 +82,7 @@ function target.new(given, account, shared)
     rest_until = 0, ramps_until = 0, tries = 0, now = shared.now, changed = shared.changed,
     kept = shared.kept,
     released = shared.released, fails_open = shared.on_open == "fail", common = shared.common,
-    heeded_until = 0,
+    heeded_until = 0, in_queue = {}, queue_seconds = 0, queue_calls = 0,
     judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil, failed_at = false,
     window = shared.breaker and shared.breaker.count and math.huge or shared.window or 0,
   }, target)
@@ -171,7 +171,7 @@ end
 
 -- {== Places ==============================================================
 
-local place = {}
+local place = { queued_for = false }
 place.__index = place
 
 -- The account's limits stand still while none of its targets answers, and come back with the first.
@@ -223,19 +223,50 @@ local function report_breaker(self, word, seconds)
   if word ~= "ok" or t.state ~= "closed" or may_open(t) then note_state(t, true) end
 end
 
+-- The place whose call has stood longest in the target's own queue.
+local function look_at_queue(t)
+  local longest
+  for other in pairs(t.in_queue) do
+    if not longest or other.queued_for > longest.queued_for then longest = other end
+  end
+  t.queue_longest, t.queue_seconds = longest, longest and longest.queued_for or 0
+end
+
+--- The server says that it is still there, and nothing else, `seconds` after the request was sent:
+--- the call stands in a queue of the server's. As long as one does, its target's `queue_seconds`
+--- says for how long, of the longest; and the balancer takes it for the least that its answers take
+--- to begin.
+function place:queues(seconds)
+  local t = self.target
+  if not self.queued_for then
+    t.in_queue[self], t.queue_calls = true, t.queue_calls + 1
+  end
+  self.queued_for = seconds
+  if seconds >= t.queue_seconds then t.queue_longest, t.queue_seconds = self, seconds end
+  local ticket = self.balance_ticket
+  if ticket and not self.finished then t.balancer:waits(ticket, seconds, t.now()) end
+end
+
+-- It stands there no more.
+local function leave_queue(self)
+  local t = self.target
+  t.in_queue[self], t.queue_calls, t.queue_last = nil, t.queue_calls - 1, self.queued_for
+  self.queued_for = false
+  if t.queue_longest == self then look_at_queue(t) end
+end
+
+--- Some of an answer is there, which is not judged yet: `seconds` after the request was sent.
+function place:begins(seconds)
+  self.started_after = seconds
+  if self.queued_for then leave_queue(self) end
+end
+
 --- The answer has begun, `seconds` after the request was sent.
 function place:started(seconds)
-  self.started_after = seconds
+  self:begins(seconds)
   report_breaker(self, "ok", seconds)
   local ticket, t = self.balance_ticket, self.target
   if ticket then t.balancer:started(ticket, seconds, t.now()) end
-end
-
---- The server has kept the call in a queue of its own for so long, and has not begun to answer: the
---- balancer takes that for the least that its answers take to begin.
-function place:queued(seconds)
-  local ticket, t = self.balance_ticket, self.target
-  if ticket and not self.finished then t.balancer:waits(ticket, seconds, t.now()) end
 end
 
 -- What is reported where it is not the code's own meaning (see `unbusy.codes`).
@@ -245,17 +276,20 @@ local verdicts = {
   neutral = codes.cancelled,
   -- Nothing came in the time the caller gave: the breaker's business when nobody else is answered.
   silent = { limiter = "neutral", breaker = "busy" },
+  -- Given up in its queue: more is sent there than it can answer, and that is all.
+  queued = { limiter = "fail", breaker = "neutral" },
 }
 
 -- What the balancer is told: a server that refuses is as dear as one that fails.
 local of_balance = { ok = "ok", busy = "fail", fail = "fail", neutral = "neutral" }
 
 --- The try is over. `code` is nil for a good answer, else how it failed; `verdict` ("busy",
---- "neutral", "silent") is what it says about the target where the code says something else. Twice
---- is once.
+--- "neutral", "silent", "queued") is what it says about the target where the code says something
+--- else. Twice is once.
 function place:finish(code, verdict)
   if self.finished then return end
   self.finished = true
+  if self.queued_for then leave_queue(self) end
   local t, word = self.target, verdicts[verdict] or code and codes[code] or verdicts.ok
   if code == "auth" then set_key_aside(t, self.key) end
   if code == "quota" then set_account_aside(t) end
@@ -389,6 +423,7 @@ function target:status()
     provider = self.provider.name,
     state = self.breaker and self.breaker:state() or "closed", tries = self.tries,
     breaker = self.breaker and self.breaker:stats(), limits = limits,
+    queue = { calls = self.queue_calls, seconds = self.queue_seconds, last = self.queue_last },
   }
 end
 

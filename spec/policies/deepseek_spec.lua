@@ -132,13 +132,47 @@ describe("the policy deepseek", function()
     end
     assert.equal("wait", queued("interactive", 7, true))
     assert.equal("hedge", queued("interactive", 8, true))
+    assert.equal("switch", queued("interactive", 12, true))
     assert.equal("wait", queued("interactive", 60, false))
     assert.equal("wait", queued("normal", 19, true))
     assert.equal("switch", queued("normal", 20, true))
     assert.equal("wait", queued("batch", 590, true))
-    assert.equal(15, says("hedge", { priority = "normal" }))
-    assert.equal(5, says("hedge", { priority = "normal" }, QUIET))
-    assert.is_nil(says("hedge", { priority = "batch" }))
+    assert.equal(15, says("hedge", { priority = "normal", stream = true }))
+    assert.equal(5, says("hedge", { priority = "normal", stream = true }, QUIET))
+    assert.equal(5, says("hedge", { priority = "normal", p95 = 2 }, QUIET))
+    assert.equal(9, says("hedge", { priority = "interactive", p95 = 9 }, QUIET))
+    assert.is_nil(says("hedge", { priority = "normal" })) -- a whole answer, of unknown length
+    assert.is_nil(says("hedge", { priority = "batch", stream = true, p95 = 2 }))
+  end)
+
+  -- Its first target has a tenth of its places for a minute, and a queue with keep-alives.
+  local function long_queue(policy, priority)
+    return outage.run { seed = 1, policy = policy, wall = PEAK,
+      servers = {
+        { name = "main", target = { priority = 1 }, phases = {
+          { capacity = 50, latency = 0.6, writing = 2, queue = 500, queue_sign = "keepalive" },
+          { at = 60, capacity = 5 }, { at = 180, capacity = 50 } } },
+        { name = "backup", target = { priority = 2 }, phases = {
+          { capacity = 50, latency = 0.8, writing = 2 } } },
+      },
+      calls = { { rate = 5, to = 240, deadline = 200, stream = true, priority = priority } },
+      options = { clocks = { start = 150 } },
+    }
+  end
+
+  it("leaves a long queue, or asks beside it, as its page says; a job waits", function()
+    local rows = {}
+    for i, one in ipairs { { "default", "normal" }, { "deepseek", "normal" },
+      { "deepseek", "interactive" }, { "deepseek", "batch" } } do
+      local seen = long_queue(one[1], one[2])
+      rows[i] = { ("%s, `%s`"):format(one[1], one[2]), ("%.1f s"):format(seen.mean),
+        ("%.1f s"):format(seen.p99), ("%.1f %%"):format(100 * (seen.received / seen.calls - 1)) }
+      assert.equal(1, seen.share)
+      local hedge = seen.status.hedge
+      assert.is_true(hedge.begun <= 0.05 * seen.calls)
+      if i == 1 or i == 4 then assert.same({ 0, 0 }, { hedge.begun, hedge.switched }) end
+    end
+    assert.same(rows, outage.page("deepseek", "queue"))
   end)
 
   it("does what its page says", function()

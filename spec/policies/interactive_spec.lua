@@ -75,6 +75,81 @@ describe("the policy interactive", function()
     assert.near(0.2, w:now(), 1e-9)
   end)
 
+  -- Two targets, each of which lets one call in 33 wait for 12 s before it says a word.
+  local function slow_tail(seed, policy)
+    local function latency(mean) return { kind = "bimodal", mean = mean, slow = 12, p = 0.03 } end
+    return outage.run { seed = seed, policy = policy,
+      servers = {
+        { name = "main", phases = { { capacity = 50, latency = latency(0.6), writing = 1 } } },
+        { name = "backup", phases = { { capacity = 50, latency = latency(0.8), writing = 1 } } },
+      },
+      calls = { { rate = 5, to = 600, deadline = 60, stream = true } },
+    }
+  end
+
+  -- The first of two targets has a tenth of its places for a minute, and a queue with keep-alives.
+  local function long_queue(seed, policy)
+    return outage.run { seed = seed, policy = policy,
+      servers = {
+        { name = "main", target = { priority = 1 }, phases = {
+          { capacity = 50, latency = 0.6, writing = 2, queue = 500, queue_sign = "keepalive" },
+          { at = 60, capacity = 5 }, { at = 120, capacity = 50 } } },
+        { name = "backup", target = { priority = 2 }, phases = {
+          { capacity = 50, latency = 0.8, writing = 2 } } },
+      },
+      calls = { { rate = 5, to = 180, deadline = 120, stream = true } },
+      options = { clocks = { start = 100 } },
+    }
+  end
+
+  for seed = 1, 3 do
+    it("cuts a slow tail off by few second tries, seed " .. seed, function()
+      local default, mine = slow_tail(seed, "default"), slow_tail(seed, "interactive")
+      assert.equal(12, default.p99)
+      assert.is_true(mine.p99 < 2.5, mine.p99)
+      assert.equal(1, mine.share)
+      local hedge = mine.status.hedge
+      assert.is_true(hedge.begun <= 0.05 * mine.calls)
+      assert.equal(mine.calls + hedge.begun, mine.received)
+      assert.is_true(hedge.won > 0.9 * hedge.begun)
+    end)
+
+    it("does not stand in a server's queue while somebody is free, seed " .. seed, function()
+      local default, mine = long_queue(seed, "default"), long_queue(seed, "interactive")
+      assert.is_true(default.p99 > 20, default.p99)
+      assert.is_true(mine.p99 < 4, mine.p99)
+      assert.is_true(mine.mean < default.mean / 4)
+      assert.is_true(mine.received < 1.1 * mine.calls)
+      assert.is_true(mine.status.hedge.switched > 10)
+    end)
+  end
+
+  it("asks for a second try where it can help", function()
+    local policy = assert(require("unbusy.policy").load "interactive")
+    local call = { loop = { wall = function() return 0 end } }
+    local function hedge(try)
+      return (select(2, policy:decide(call, "hedge", try)))
+    end
+    assert.equal(1.5, hedge { untried = true, stream = true })
+    assert.equal(2.2, hedge { untried = true, stream = true, p95 = 2.2 })
+    assert.equal(3, hedge { untried = true, stream = true, p95 = 20 })
+    assert.equal(20, hedge { untried = true, p95 = 20 })
+    assert.is_nil(hedge { untried = true })
+    assert.is_nil(hedge { untried = false, stream = true, p95 = 1 })
+  end)
+
+  it("does what its page says of second tries and queues", function()
+    for which, play in pairs { tail = slow_tail, queue = long_queue } do
+      local rows = {}
+      for i, name in ipairs { "default", "interactive" } do
+        local seen = play(1, name)
+        rows[i] = { name, ("%.2f s"):format(seen.mean), ("%.2f s"):format(seen.p99),
+          ("%.1f %%"):format(100 * (seen.received / seen.calls - 1)) }
+      end
+      assert.same(rows, outage.page("interactive", which))
+    end
+  end)
+
   it("does what its page says", function()
     local rows = {}
     for i, name in ipairs { "default", "interactive" } do

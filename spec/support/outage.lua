@@ -108,11 +108,14 @@ local function note(count, reply, code, seconds)
   end
 end
 
+-- A call; of a stream the time of its first word counts.
 local function one(loop, client, kind, request, count)
   local began = loop.now()
-  local reply, _, code = client:chat(request,
-    { deadline = kind.deadline, priority = kind.priority, target = kind.target })
-  note(count, reply, code, loop.now() - began)
+  local given = { deadline = kind.deadline, priority = kind.priority, target = kind.target }
+  local reply, _, code = client[kind.stream and "stream" or "chat"](client, request, given)
+  local seconds = loop.now() - began
+  if reply and kind.stream then reply, _, code = reply:reply() end
+  note(count, reply, code, seconds)
 end
 
 local function begin(loop, client, kind, seed, i, counts)
@@ -147,7 +150,7 @@ local function figures(count)
 end
 
 --- Runs it to the end of the last call; gives what came of all calls (or, where they have names, of
---- each name), and what the servers saw.
+--- each name), what the servers saw, and the client's `status` at the end.
 ---@param given table
 ---@return table seen
 function outage.run(given)
@@ -166,7 +169,7 @@ function outage.run(given)
   local seen = counts.all or {}
   seen.by_name, seen.servers, seen.cost, seen.received, seen.refused =
     counts, ups, cost, received, refused
-  seen.took = loop.now()
+  seen.took, seen.status = loop.now(), client:status()
   client:close()
   return seen
 end
@@ -181,13 +184,16 @@ end
 
 --- The figures of a policy's page, as its rows of cells. What they say is repeated by a spec.
 ---@param name string of the policy
+---@param which string? of several tables, as its comment names it
 ---@return string[][] rows without the head
-function outage.page(name)
+function outage.page(name, which)
   local file = assert(io.open(("docs/policies/%s.md"):format(name), "rb"))
   local text = file:read "*a"
   file:close()
   local rows = {}
-  local table_ = text:match "<!%-%- figures %-%->\n|[^\n]*\n|[^\n]*\n(.-)\n\n"
+  local comment = ("<!-- figures%s -->"):format(which and " " .. which or "")
+  local _, start = text:find(comment, 1, true)
+  local table_ = text:sub(start + 1):match "^\n|[^\n]*\n|[^\n]*\n(.-)\n\n"
   for line in (table_ .. "\n"):gmatch "| (.-) |\n" do
     local cells = {}
     for cell in (line .. " | "):gmatch "(.-) | " do cells[#cells + 1] = cell end

@@ -7,11 +7,14 @@
 -- fail = code, message = }. The last answer of a script repeats. A script may be a
 -- function(request, n) -> answer.
 local json = require "unbusy.json"
+local scheduler = require "unbusy.loops.scheduler"
 local unbusy = require "unbusy"
 local virtual = require "unbusy.loops.virtual"
 
 local world = {}
 world.__index = world
+
+local made = setmetatable({}, { __mode = "v" }) -- those of which `end_all` is asked
 
 --- A complete chat answer.
 function world.good(text, after)
@@ -113,6 +116,7 @@ function world.new(given)
     o.targets[i] = t
   end
   self.client = unbusy.new(o)
+  made[#made + 1] = self
   return self
 end
 
@@ -134,6 +138,15 @@ function world:seen(kind)
     if e.type == kind then out[#out + 1] = e end
   end
   return out
+end
+
+--- Lets the servers of all worlds come to the end of their answers, so that no task of theirs is
+--- left.
+function world.end_all()
+  for _, w in ipairs(made) do
+    if scheduler.live() > 0 then w.loop.run(function() end) end
+  end
+  made = {}
 end
 
 function world:now()

@@ -51,6 +51,7 @@ function answers.set_header(ctx, answer)
   header["x-unbusy-source"] = answer.source
   if answers.is_plain(answer.target) then header["x-unbusy-target"] = answer.target end
   header["x-unbusy-tries"] = answer.tries
+  if answer.hedged then header["x-unbusy-hedged"] = answer.hedged.won and "won" or "lost" end
   if answer.age then header["age"] = ("%.0f"):format(math.floor(answer.age)) end
   if answer.failure then header["x-unbusy-code"] = answer.failure.code end
   if answer.fallback then header["x-unbusy-fallback"] = answer.fallback.kind end

@@ -8,16 +8,18 @@ local log = {}
 -- In this order; but for the first two, which nginx makes, what a request does not have is left
 -- out.
 local fields = { "time", "id", "key", "method", "path", "kind", "requests", "failed", "model",
-  "target", "source", "fallback", "tries", "status", "code", "queued", "start", "seconds",
-  "prompt_tokens", "completion_tokens", "cost", "trace", "upstream_id" }
+  "target", "source", "fallback", "tries", "hedged", "status", "code", "queued", "queued_upstream",
+  "start", "seconds", "prompt_tokens", "completion_tokens", "cost", "hedge_cost", "trace",
+  "upstream_id" }
 
 --- What is noted of a request; false is nothing. (All fields at once: a table in its full size.)
 function log.record()
   return { time = false, id = false, key = false, method = false, path = false, kind = false,
     requests = false, failed = false, model = false, target = false, source = false,
-    fallback = false, tries = false, status = false, code = false, queued = false, start = false,
-    seconds = false, prompt_tokens = false, completion_tokens = false, cost = false,
-    trace = false, upstream_id = false }
+    fallback = false, tries = false, hedged = false, status = false, code = false, queued = false,
+    queued_upstream = false, start = false, seconds = false, prompt_tokens = false,
+    completion_tokens = false, cost = false, hedge_cost = false, trace = false,
+    upstream_id = false }
 end
 
 local SHOWN = 256 -- bytes of a text that a client or a server has chosen
@@ -72,7 +74,14 @@ local function note_answer(record, answer)
   record.target, record.source, record.tries = answer.target, answer.source, answer.tries
   record.model = answer.model or record.model
   record.cost = answer.cost
-  if times then record.queued, record.start = times.queued, times.start end
+  if times then
+    record.queued, record.queued_upstream = times.queued, times.queued_upstream
+    record.start = times.start
+  end
+  local hedged = answer.hedged
+  if hedged then
+    record.hedged, record.hedge_cost = hedged.won and "won" or "lost", hedged.cost
+  end
   if usage then
     record.prompt_tokens = usage.prompt_tokens
     record.completion_tokens = usage.completion_tokens

@@ -43,21 +43,24 @@ function policy.retry(try)
   return math.min(wait, CAP) * (1 + 0.25 * math.random())
 end
 
--- The two below are called from the next release on.
+local PATIENCE = { interactive = 12, normal = 20 } -- seconds of keep-alives; a batch call waits
+local BESIDE = 8 -- seconds after which somebody waits for somebody else, too
 
-local PATIENCE = { interactive = 8, normal = 20 } -- seconds of keep-alives; a batch call waits
-
--- A place in DeepSeek's queue is lost by leaving it: go only where somebody else is free.
+-- A place in DeepSeek's queue is lost by leaving it, so go only where somebody else is free. Where
+-- somebody waits, ask beside it first: it may not be had, since second tries are few.
 function policy.queued(try)
   local most = PATIENCE[try.priority]
-  if not most or try.seconds < most or not try.untried then return "wait" end
-  return try.priority == "interactive" and "hedge" or "switch"
+  if not most or not try.untried then return "wait" end
+  if try.seconds >= most then return "switch" end
+  return try.priority == "interactive" and try.seconds >= BESIDE and "hedge" or "wait"
 end
 
--- A second try elsewhere, beside the first: sooner in quiet hours, where silence is no queue.
+-- A second try elsewhere, beside the first: sooner in quiet hours, where silence is no queue; and
+-- not before most answers of its kind have begun. A whole answer takes as long as it is long: how
+-- long they take here must have been seen.
 function policy.hedge(try)
-  if try.priority == "batch" then return nil end
-  return is_peak() and 15 or 5
+  if try.priority == "batch" or not (try.p95 or try.stream) then return nil end
+  return math.max(is_peak() and 15 or 5, try.p95 or 0)
 end
 
 return policy

@@ -31,17 +31,21 @@ function policy.retry(try)
   return wait
 end
 
--- The two below are called from the next release on.
+local PATIENCE = 3 -- seconds in a server's queue, or for a first word
+local SOON = 1.5   -- seconds without an answer; nobody else is asked before
 
--- Three seconds in a server's queue are enough, if somebody else is free.
+-- Its place in a server's queue is given up where somebody else is free, and answers at once.
 function policy.queued(try)
-  if try.seconds < 3 or not try.untried then return "wait" end
+  if try.seconds < PATIENCE or not try.untried then return "wait" end
   return "switch"
 end
 
--- Nothing for 1.5 s: ask somebody else beside it.
+-- Somebody else is asked beside it when an answer is later than most are. A stream must begin by
+-- then; a whole answer takes as long as it is long, so how long they take here must have been seen.
 function policy.hedge(try)
-  return try.untried and 1.5 or nil
+  if not try.untried then return nil end
+  if try.stream then return math.min(math.max(try.p95 or SOON, SOON), PATIENCE) end
+  return try.p95 and math.max(try.p95, SOON)
 end
 
 return policy

@@ -19,7 +19,7 @@ function policy.fallback()
   return false
 end
 
--- Called from the next release on: a place in the server's queue is kept.
+-- A place in the server's queue is kept.
 function policy.queued()
   return "wait"
 end

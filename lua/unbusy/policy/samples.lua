@@ -186,11 +186,20 @@ local answers = {
 
 -- One that is under way: nothing has been answered yet.
 local function under_way(about, more)
-  return example(about, with(usual, { untried = true, headers = {} }, more))
+  return example(about, with(usual, { untried = true, headers = {}, p95 = 2.4 }, more))
+end
+
+-- One of a target that has not been asked often enough.
+local function unmeasured(about, more)
+  local one = under_way(about, more)
+  one[1].p95 = nil
+  return one
 end
 
 local queued = {
   under_way("a first keep-alive", { status = 200, keep_alives = 1, seconds = 1, queued = 0 }),
+  unmeasured("a keep-alive of a server nobody knows", { status = 200, keep_alives = 1,
+    seconds = 9 }),
   under_way("a minute in the queue", { status = 200, keep_alives = 60, seconds = 60,
     elapsed = 61, remaining = 239, stream = true }),
   under_way("a batch job in the queue", { status = 200, keep_alives = 300, seconds = 300,
@@ -201,6 +210,7 @@ local queued = {
 
 local hedged = {
   under_way("a first try", { seconds = 0, elapsed = 0, remaining = 30 }),
+  unmeasured("the first try of all", { seconds = 0, elapsed = 0, remaining = 30 }),
   under_way("a person's", { seconds = 0, priority = "interactive", stream = true }),
   under_way("a batch job's", { seconds = 0, priority = "batch", targets = 1, untried = false }),
 }

@@ -29,8 +29,11 @@ end
 return function(next, client)
   local router = client.router
   return function(call)
-    local place, message, code, detail = call.client.queue:enter(call, call.candidates)
+    local queue = call.client.queue
+    local enter = call.at_once and queue.enter_now or queue.enter
+    local place, message, code, detail = enter(queue, call, call.candidates)
     if not place then
+      if call.at_once then return nil, message, code, detail end -- nobody has waited
       if (code == "open" or code == "full") and not call.patience then
         call:emit("refused",
           { code = code, target = detail.target, retry_after = detail.retry_after })

@@ -52,7 +52,7 @@ end
 
 -- A key was refused: has its target another one?
 local function has_other_key(call, code)
-  local failed = call.tries[#call.tries].target
+  local failed = call:last_try().target
   for _, t in ipairs(call.client.targets) do
     if t.name == failed then return code == "auth" and #t.keys > 1 and
       t:key(call.loop.now()) ~= nil end
@@ -83,7 +83,7 @@ local function allowed(call, code, detail)
   local again = kind.retry and not detail.lasting or has_other_key(call, code)
   if detail.should_retry ~= nil then again = detail.should_retry end
   if not again and not kind.elsewhere then return nil end
-  if not again then call:rule_out(call.tries[#call.tries].target) end
+  if not again then call:rule_out(call:last_try().target) end
   local targets = open_targets(call)
   if #targets == 0 or not call:can_wait(0) then return nil end
   return targets
@@ -102,7 +102,7 @@ local MOST_TRIES = 100 -- of one call, whatever its policy says
 
 -- Asks the policy: true and the seconds to wait, or nil for no more; false where none decides.
 local function asked(call, code, detail, targets)
-  local try = call.tries[#call.tries]
+  local try = call:last_try()
   local target = facts.target_of(call, try)
   if not call.policy:decides("retry", target) or #call.tries >= MOST_TRIES then return false end
   local told = facts.try(call, try, code, detail)

@@ -17,6 +17,7 @@ local requests = require "unbusy.requests"
 local retry_after = require "unbusy.retry_after"
 local source = require "unbusy.source"
 local tokens = require "unbusy.token_clock"
+local watch = require "unbusy.watch"
 
 local byte = string.byte
 
@@ -44,9 +45,12 @@ end
 
 -- Why a try failed, whatever its server seems to say; and what the policy makes of that.
 local function judged(call, try, message, code, detail)
-  if call.stopped then
+  if call.stopped or call.lost then
     message, code = call:reason()
     return message, code, {}
+  elseif try.given_up then
+    return ("%.3g s in its queue, and another target is free"):format(call.loop.now() - try.began),
+      "busy", { phase = "start", verdict = "queued" }
   end
   detail = detail or {}
   if gone[code] and try.keep_alives and not try.start then
@@ -142,10 +146,16 @@ local function of_end(info)
   return { phase = info.phase, lasting = info.lasting or nil }
 end
 
+-- The next news of a try that has not begun to answer.
+local function await(call, try, x, limit)
+  if try.watch then return try.watch:await(x, limit) end
+  return news.await(call.loop, x, limit)
+end
+
 -- Notes the answer's status and headers in the try; or a failure.
 local function await_head(call, try, x, clock)
   local limit, name = limit_of(call, try, clock)
-  local kind, a, b, c, echoes = news.await(call.loop, x, limit)
+  local kind, a, b, c, echoes = await(call, try, x, limit)
   if kind == "late" then return too_late(call, try, name) end
   if kind == "head" and c or kind == "end" and c.resent then note_resent(call, try) end
   if kind == "end" then
@@ -156,16 +166,22 @@ local function await_head(call, try, x, clock)
   return true
 end
 
--- The server keeps the connection, and that is all it does.
+-- The server keeps the connection, and that is all it does: the call stands in its queue. True
+-- where whoever reads is to look at that.
 local function note_keep_alive(call, try, count)
-  try.keep_alives = count
-  call:emit("keep_alive", { target = try.target, number = try.number,
-    seconds = call.loop.now() - try.began })
+  local seconds = call.loop.now() - try.began
+  try.keep_alives, try.queued = count, seconds
+  call.place:queues(seconds)
+  call:emit("keep_alive", { target = try.target, number = try.number, seconds = seconds })
+  return try.watch and try.watch:hear()
 end
 
+-- The answer has begun, and will be given.
 local function note_start(call, try)
   try.start = call.loop.now() - try.began
   call.place:started(try.start)
+  if try.watch then try.watch:started(try.start) end
+  if call.race then call.race:lead(call) end
 end
 
 -- The body of a refusal, or what has come of it in a short while.
@@ -182,7 +198,7 @@ end
 -- Reads up to the first bytes that are not blank: the bytes, or "" where none came. Blank bytes
 -- before them are keep-alives.
 local function read_first(call, try, x, limit, name)
-  local kind, a, b, c = news.await(call.loop, x, limit)
+  local kind, a, b, c = await(call, try, x, limit)
   local now = call.loop.now()
   if kind == "late" or now >= limit then return too_late(call, try, name) end
   if kind == "end" then
@@ -190,7 +206,8 @@ local function read_first(call, try, x, limit, name)
     return ""
   elseif byte(a) > 32 or a:find "%S" then
     try.start = now - try.began
-    call.place.started_after = try.start
+    call.place:begins(try.start)
+    if try.watch then try.watch:started(try.start) end
     return a
   end
   note_keep_alive(call, try, (try.keep_alives or 0) + 1)
@@ -267,13 +284,18 @@ local function failed_piece(call, try, message, code, detail, clock)
   return failed(call, try, message, code, detail)
 end
 
+local function read_piece(try, pieces, limit)
+  if try.watch then return try.watch:read(pieces, limit) end
+  return pieces:read(limit)
+end
+
 -- Reads up to the first byte of answer; what came before it is put back.
 local function await_start(call, try, pieces)
   local limit, clock = limit_of(call, try, "start")
   local seen = {}
-  pieces.on_keep_alive = function(count) note_keep_alive(call, try, count) end
+  pieces.on_keep_alive = function(count) return note_keep_alive(call, try, count) end
   repeat
-    local piece, message, code, detail = pieces:read(limit)
+    local piece, message, code, detail = read_piece(try, pieces, limit)
     if code then return failed_piece(call, try, message, code, detail, clock) end
     seen[#seen + 1] = piece
   until not piece or piece.started
@@ -383,7 +405,7 @@ end
 local function receive_passed(call, try, x)
   local answer, message, code, detail = passed_on(call, try, x)
   if answer then return answer end
-  local said = call.tries[#call.tries].default_code or code -- whatever a policy calls it
+  local said = try.default_code or code -- whatever a policy calls it
   local refused = said == "busy" or said == "limited"
   if not refused and detail.phase ~= "connect" and not passing.idempotent[call.method] then
     detail.maybe_done = true
@@ -426,6 +448,7 @@ return function()
     local x, message, code = call.loop.open(request, body)
     if not x then return failed(call, try, message, code, { phase = "connect" }) end
     call.exchange = x
+    if call.policy or call.client.hedges.on then try.watch = watch.of(call, try, streaming) end
     local receive = streaming and receive_stream
       or call.kind == "pass" and receive_passed or receive_whole
     local answer, why, how, detail = receive(call, try, x)
