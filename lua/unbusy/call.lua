@@ -10,7 +10,7 @@ local trace = require "unbusy.trace"
 -- Of most calls: not in each of them.
 local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
   merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
-  stale_key = false, keep_for = false, own_key = false }
+  stale_key = false, keep_for = false, own_key = false, escalated = false, holds = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
