@@ -171,6 +171,8 @@ config.call = {
       .. "many seconds" },
   batch = { type = "boolean",
     doc = "false: in no batch; true: also in one for a target's `batch`, where no rule says so" },
+  escalate = { type = "boolean",
+    doc = "false: its answer is not judged, and nobody else is asked where it is weak" },
   stale = { type = "boolean|number", min = 0, max = 1e9,
     doc = "false: no stale answer; a number: none older than so many seconds" },
 }

@@ -95,6 +95,13 @@ describe("an answer of the edge", function()
     assert.is_nil(report(w))
   end)
 
+  it("is not judged where the call says so", function()
+    local w = new { edge = { cut() } }
+    assert.same({ "half of it", nil }, { w:chat({ escalate = false }).text, w:chat().weak })
+    assert.equal("edge edge centre", asked(w))
+    assert.equal(1, report(w).judged)
+  end)
+
   it("is not judged when it is the centre's", function()
     local w = new { edge = { status(500) }, centre = { cut() } }
     local reply = w:chat()

@@ -28,7 +28,7 @@ local FOREIGN = {
 }
 
 -- What you know of your own questions: true for a hard one, false for a routine one, nil for what
--- the rules below say. `text` is the last message, in lower case.
+-- the rules below say. `text` is the last message, in lower case; "" where it is longer than ALL.
 local function own(request, text) -- luacheck: ignore 212
   return nil
 end

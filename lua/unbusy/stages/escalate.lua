@@ -245,7 +245,9 @@ end
 
 -- Is there anybody who would judge this call's answer? Not twice for one call.
 local function takes_part(self, call)
-  if not kinds[call.kind] or call.escalated then return false end
+  if not kinds[call.kind] or call.escalated or call.options.escalate == false then
+    return false
+  end
   return self.checks or call.policy and call.policy:decides "accept"
 end
 
