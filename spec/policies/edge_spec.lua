@@ -94,6 +94,7 @@ describe("the policy edge", function()
     ["several answers"] = { messages = { user "hi" }, n = 2 },
     ["a list of prompts"] = { prompt = json.array { "a", "b" } },
     ["messages that are none"] = { messages = { "hi" } },
+    ["a conversation without end"] = { messages = conversation(1e5) },
   }
   for what, request in pairs(hard) do
     it("sends to the centre: " .. what, function() assert.equal("centre", who(request)) end)

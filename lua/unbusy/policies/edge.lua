@@ -62,15 +62,16 @@ end
 -- The last message, and whether the conversation is too much for the small model; nil where it is
 -- not words alone.
 local function read(messages)
-  local last, bytes, turns = "", 0, 0
+  local last = messages[#messages]
+  local question, bytes, turns = type(last) == "table" and text_of(last.content) or nil, 0, 0
   for _, message in ipairs(messages) do
-    if type(message) ~= "table" then return nil end
-    last = text_of(message.content)
-    if not last or message.role == "tool" then return nil end
-    bytes = bytes + #last
+    local text = type(message) == "table" and message.role ~= "tool" and text_of(message.content)
+    if not text then return nil end
+    bytes = bytes + #text
     if message.role == "user" then turns = turns + 1 end
+    if bytes > ALL or turns > TURNS then return question, true end -- no need to read on
   end
-  return last, bytes > ALL or turns > TURNS
+  return question, false
 end
 
 local function has_any(text, list, plain)
