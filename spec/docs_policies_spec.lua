@@ -141,7 +141,7 @@ describe(PATH, function()
   end)
 
   it("has a row for every fact", function()
-    local tries, targets, failures = {}, {}, {}
+    local tries, targets, failures, replies = {}, {}, {}, {}
     local function add(names, t)
       for name in pairs(t) do names[name] = true end
     end
@@ -154,7 +154,9 @@ describe(PATH, function()
     for _, one in ipairs(samples.of.fallback) do add(failures, one[2]) end
     assert.same(tries, first_column "facts try")
     assert.same(targets, first_column "facts target")
+    for _, one in ipairs(samples.of.accept) do add(replies, one[2]) end
     assert.same(failures, first_column "facts failure")
+    assert.same(replies, first_column "facts reply")
   end)
 
   it("names the codes, and everything that a script can reach", function()
@@ -189,6 +191,6 @@ describe("the pages of the shipped policies", function()
         assert.equal(name, unbusy.new(o):status().policy[1].name)
       end
     end
-    assert.equal(2, options)
+    assert.equal(3, options)
   end)
 end)

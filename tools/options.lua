@@ -116,6 +116,7 @@ function tables.options()
     titled("`budget = { … }`", client.budget.fields, "ratio floor tokens"),
     titled("`queue = { … }`", client.queue.fields, "size max_wait"),
     titled("`hedge = { … }`", client.hedge.fields, "after most samples price"),
+    titled("`escalate = { … }`", client.escalate.fields, "from to"),
     titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),
     titled("`batch = { … }`", batch_rules.schema, "rule max window"),
     titled("`gateway = { … }`, of `unbusy.gateway`", client.gateway.fields, [[keys body ping forward

@@ -8,7 +8,8 @@
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
-#   third       a mock server from npm through our client; OpenAI's SDK and curl through our gateway
+#   third       a mock server from npm through our client; OpenAI's SDK and curl through our gateway;
+#               a model in llama.cpp as the edge of examples/edge
 #   oom         every allocation fails once: Lua's and libcurl's, under ASan (the core's are in unit)
 #   oom_quick   the same for some of Lua's, on Lua 5.4, without ASan
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
@@ -190,6 +191,12 @@ third() {
   done
   echo "== OpenAI's SDK and curl through the gateway"
   busted_third luajit openai_third
+  echo "== an edge node with a model in llama.cpp"
+  if sh spec/support/third_party.sh install-model; then
+    busted_third luajit edge_third
+  else
+    fail "spec/support/third_party.sh install-model"
+  fi
 }
 
 busted_third() { # LUA PATTERN

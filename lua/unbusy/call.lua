@@ -12,7 +12,7 @@ local call = { stopped = false, extra = false, path = false, failed = false, rea
   merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
   stale_key = false, keep_for = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
-  told = false }
+  told = false, escalated = false, holds = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients

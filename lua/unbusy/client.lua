@@ -152,7 +152,7 @@ function client.new(given)
   local self = setmetatable({
     loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
     retry = build_retry(o.retry, o.seed), on_event = o.on_event, event_faults = 0,
-    upstream_stream = o.upstream_stream, calls = {},
+    escalate = o.escalate, upstream_stream = o.upstream_stream, calls = {},
     cache_temperature = o.cache and o.cache.temperature or nil,
   }, client)
   build_policies(self, o)
@@ -475,6 +475,7 @@ function client:status()
     pools = self.router.spill:status(self.now()),
     batch = self.batches:stats(), hedge = self.hedges:stats(self.now()),
     policy = self.policies:status(),
+    escalate = self.escalation and self.escalation:status(),
     event_faults = self.event_faults }
 end
 

@@ -6,6 +6,7 @@ local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
 local gateway_options = require "unbusy.gateway.options"
 local core = require "unbusy.core"
+local escalation = require "unbusy.escalation.options"
 local fallback_options = require "unbusy.fallback.options"
 local hedges = require "unbusy.hedges"
 local limiter = require "unbusy.limiter"
@@ -141,6 +142,8 @@ config.client = {
   fallback = { type = "string|table", doc = "what stands in where no answer comes: a text, "
     .. "a reply, another model or pool, the last good answer, or a list of these "
     .. "(docs/fallback.md)" },
+  escalate = { type = "table|boolean", default = false, fields = escalation.schema,
+    doc = "asks another pool where an answer is weak (docs/edge.md); off by default" },
   policy = { type = "string|table",
     doc = "what decides: a name, the path of a Lua file, or a table of functions" },
   loop = { type = "string|table", one_of = { "tasks", "cqueues", "luv", "nginx" },
@@ -180,6 +183,8 @@ config.call = {
   hedge = { type = "boolean", doc = "false: no second try beside the first" },
   batch = { type = "boolean",
     doc = "false: in no batch; true: also in one for a target's `batch`, where no rule says so" },
+  escalate = { type = "boolean",
+    doc = "false: its answer is not judged, and nobody else is asked where it is weak" },
   stale = { type = "boolean|number", min = 0, max = 1e9,
     doc = "false: no stale answer; a number: none older than so many seconds" },
 }
@@ -403,6 +408,11 @@ local function read_pools(o, level)
   return read
 end
 
+local function check_escalation(o, level)
+  local message = escalation.fault(o.escalate, pools.of(o.targets))
+  if message then error("unbusy: " .. message, level + 1) end
+end
+
 local function read_batch(given, level)
   if given == true then error("unbusy: batch: a rule expected", level + 1) end
   local list, message = batch_rules.read(given, "batch")
@@ -427,6 +437,7 @@ function config.read(given)
   o.pools = read_pools(o, level)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end
   if o.fallback then o.fallback = read_fallback(o, level) end
+  if o.escalate then check_escalation(o, level) end
   return o
 end
 

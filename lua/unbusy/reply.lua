@@ -5,12 +5,14 @@
 -- `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of
 -- the cache), `failure` (of a stale answer and of whatever stands in: what went wrong), `fallback`
 -- (what stands in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }),
--- `batch` (of an answer that came with others: `size`, and which of them it was: `index`), `times`
+-- `weak` (why it is a poor answer, see `unbusy.stages.escalate`), `escalated` (of one that came in
+-- place of a weak one: { reason =, target =, usage =, cost = of that }, which `usage` and `cost`
+-- include), `batch` (of an answer that came with others: `size`, and which of them it was:
+-- `index`), `hedged` (where two tries were made beside each other: { won = the second one answers,
+-- target =, code =, cost = of the other one, seconds = after which the second was sent }), `times`
 -- = { queued =, queued_upstream =, start =, total = } in seconds: waiting for others and for a
 -- place, in the server's queue as far as its keep-alives tell (nil where none came), from sending
--- the try that answered to its first byte of answer, and the whole call; `hedged` (where two tries
--- were made beside each other: { won = the second one answers, target =, code =, cost = of the
--- other one, seconds = after which the second was sent }).
+-- the try that answered to its first byte of answer, and the whole call.
 local answers = require "unbusy.providers.answers"
 local cost = require "unbusy.cost"
 local headers = require "unbusy.headers"
@@ -75,6 +77,19 @@ local function copy(t)
   local out = {}
   for k, v in pairs(t) do out[k] = v end
   return out
+end
+
+--- A whole answer for a call that wants a stream: its pieces are there already.
+---@param call table
+---@param whole table reply
+function reply.as_stream(call, whole)
+  local self = setmetatable({ source = whole.source, target = whole.target, status = whole.status,
+    headers = whole.headers, model = whole.model, times = whole.times, tries = whole.tries,
+    cost = whole.cost, weak = whole.weak, failure = whole.failure }, reply)
+  self.pieces = source.of_answer(call.kind, { body = whole.body, raw = whole.raw,
+    text = whole.text, reasoning = whole.reasoning, tool_calls = whole.tool_calls,
+    finish = whole.finish_reason, usage = whole.usage, model = whole.model })
+  return self
 end
 
 --- One of several answers that came as one: the reply of the call that asked for it.
@@ -194,6 +209,27 @@ function reply:complete(call, answer)
   self.cost = self.cost or cost.of(self.usage, self.price)
   if self.hedged then note_other_cost(self) end
   self.times.total = call.loop.now() - call.started
+end
+
+--- Another answer was paid for too: its tokens and its cost are added.
+---@param other table reply
+function reply:add_cost(other)
+  local usage = copy(self.usage or {})
+  for name, count in pairs(other.usage or {}) do usage[name] = (usage[name] or 0) + count end
+  self.usage = next(usage) and usage or nil
+  self.cost = self.cost and other.cost and self.cost + other.cost or nil
+end
+
+--- Why the answer is a weak one; nil when it is not, or nobody has judged it. Of a stream: at its
+--- end.
+---@return string? reason
+function reply:is_weak()
+  local judge = self.judge
+  if judge then
+    self.judge = nil
+    self.weak = judge(self)
+  end
+  return self.weak
 end
 
 --- Runs `f(reply, how)` once, at the end: `how` is nil for a good end, else the code of the failure

@@ -70,7 +70,7 @@ end
 ---@return string?
 function stored.pack(kind, reply)
   local fresh = reply.source == "upstream" or reply.source == "batch"
-  if not fresh or not is_whole(kind, reply) then return nil end
+  if not fresh or not is_whole(kind, reply) or reply:is_weak() then return nil end
   local text = reply.raw or json.encode(reply.body)
   return text and reply.target .. "\n" .. text
 end

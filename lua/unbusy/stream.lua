@@ -26,6 +26,9 @@ function stream.new(call, reply)
     age = reply.age, trace = reply.trace, fallback = reply.fallback, hedged = reply.hedged,
     call = call, answer = reply, left = pieces, clock = token_clock.new(call),
   }, stream)
+  if reply.escalated or reply.weak then
+    self.escalated, self.weak = reply.escalated, reply.weak
+  end
   reply:on_end(function() pieces:close() call:finish() end)
   -- When the call is stopped all is given back at once, whether or not somebody reads. (Not by way
   -- of the stream itself: the call is known elsewhere, and would keep it from being collected.)

@@ -82,7 +82,7 @@ describe("unbusy check", function()
   end)
 
   it("finds all that is shipped well, on this Lua", function()
-    local r = check("default", "deepseek", "patient", "interactive", "frugal", "degrade",
+    local r = check("default", "deepseek", "patient", "interactive", "frugal", "degrade", "edge",
       "lua/unbusy/batch/embeddings.lua", "lua/unbusy/batch/completions.lua",
       "lua/unbusy/batch/endpoint.lua")
     assert.equal(0, r.rc, r.out)
@@ -91,7 +91,7 @@ describe("unbusy check", function()
       assert.matches(": ok %(", line)
       ok = ok + 1
     end
-    assert.equal(9, ok)
+    assert.equal(10, ok)
   end)
 
   it("prints JSON", function()

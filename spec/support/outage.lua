@@ -9,7 +9,8 @@
 --     seen.answered, seen.mean, seen.servers.main.received
 --
 -- A server's phases are those of a trace (see `unbusy.simulate.schema`); `options` and a server's
--- `target` are those of the client. Calls of one kind have a `name` under which they are counted.
+-- `target` are those of the client. Calls of one kind have a `name` under which they are counted;
+-- their questions begin with `words`.
 local chance = require "unbusy.simulate.chance"
 local simulated = require "unbusy.simulate.world"
 local trace = require "unbusy.simulate.trace"
@@ -89,7 +90,8 @@ end
 
 local function request_of(kind, draw)
   local number = math.floor(draw() * (kind.questions or 1e9))
-  return { model = "m", messages = { { role = "user", content = "question " .. number } } }
+  local text = (kind.words or "question ") .. number
+  return { model = "m", messages = { { role = "user", content = text } } }
 end
 
 local real = { upstream = true, cache = true, stale = true, batch = true }

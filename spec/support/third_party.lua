@@ -7,6 +7,7 @@
 --     server:journal "a test"                    -- what it has received from them
 --     server:stop()
 --     third_party.sdk("chat", { url = url, key = key })  -- what openai/chat.mjs has seen
+--     third_party.model().url                            -- examples/edge's model, in llama.cpp
 local cjson = require "cjson"
 local direct = require "spec.support.direct"
 
@@ -44,39 +45,50 @@ local function write(path, content)
 end
 
 -- What the server says goes to a file: nobody empties a pipe while the tests run.
-local function launch(self)
-  local command = "AIMOCK_API_KEYS=%s exec sh %s start %s >%s 2>&1"
+local function launch(self, words)
+  local command = "AIMOCK_API_KEYS=%s exec sh %s %s >%s 2>&1"
   self.pipe = assert(io.popen(command:format(quote(self.key),
-    quote(root .. "spec/support/third_party.sh"),
-    quote(root .. "spec/support/third_party/fixtures.json"), quote(self.dir .. "/log")), "w"))
+    quote(root .. "spec/support/third_party.sh"), words, quote(self.dir .. "/log")), "w"))
 end
 
--- It has said where it listens: true. It never will: false.
-local function wait_until_up(self)
+-- It has said where it listens (`pattern`): true. It never will: false.
+local function wait_until_up(self, pattern)
   local deadline = os.time() + PATIENCE
   repeat
     local log = read(self.dir .. "/log")
     self.pid = log:match "^(%d+)\n"
-    self.url = log:match "listening on (http://127%.0%.0%.1:%d+)\n"
+    self.url = log:match(pattern)
     if self.url then return true end
     direct.pause(0.02)
   until os.time() > deadline or log:find "\n%s+at " or log:find "third_party.sh: "
   return false
 end
 
+local function start(into, words, pattern)
+  local dir = output_of("mktemp -d " .. quote(root .. into) .. "/run.XXXXXX")
+  local self = setmetatable({ dir = dir, key = "sk-third-party-0123456789" }, Server)
+  launch(self, words)
+  if not wait_until_up(self, pattern) then
+    local log = read(dir .. "/log")
+    self:stop()
+    error("third_party: the server did not start: " .. log, 3)
+  end
+  return self
+end
+
 --- Starts a server on a free port of 127.0.0.1; returns when it answers. It takes requests with
 --- its key only, and is gone when this process is.
 ---@return table server url, key, pid, and the methods below; raises with what the server said
 function third_party.start()
-  local dir = output_of("mktemp -d " .. quote(root .. "build/third_party") .. "/run.XXXXXX")
-  local self = setmetatable({ dir = dir, key = "sk-third-party-0123456789" }, Server)
-  launch(self)
-  if not wait_until_up(self) then
-    local log = read(dir .. "/log")
-    self:stop()
-    error("third_party: the server did not start: " .. log, 2)
-  end
-  return self
+  local fixtures = quote(root .. "spec/support/third_party/fixtures.json")
+  return (start("build/third_party", "start " .. fixtures,
+    "listening on (http://127%.0%.0%.1:%d+)\n"))
+end
+
+--- Starts the model of examples/edge in llama.cpp, in the same way; whoever comes is answered.
+---@return table server url (with /v1), pid, stop()
+function third_party.model()
+  return (start("build/edge_model", "model", "bigram: (http://127%.0%.0%.1:%d+/v1)\n"))
 end
 
 --- Ends it, waits until it is gone and removes its files. May be called twice.

@@ -1,15 +1,20 @@
 #!/bin/sh
 # third_party.sh: from npm, somebody else's mock of an LLM API, so that nothing of ours is on both
-# ends, and OpenAI's SDK. The versions stand in third_party/package-lock.json.
-#   install          puts them into build/third_party, if they are not there yet
+# ends, and OpenAI's SDK; and llama.cpp, for the model of examples/edge. The versions stand in
+# third_party/package-lock.json and examples/edge/model/package-lock.json.
+#   install          puts the first two into build/third_party, if they are not there yet
+#   install-model    puts llama.cpp into build/edge_model, and the small model
 #   start FIXTURES   becomes the server: prints its pid, then what it says ("listening on http://…").
 #                    It takes a free port of 127.0.0.1 and dies with whoever started it.
+#   model            becomes the server of the small model, in the same way ("bigram: http://…")
 #   sdk NAME JSON    runs third_party/openai/NAME.mjs, which is given JSON; OPENAI_BASE_URL and
 #                    OPENAI_API_KEY say who is asked
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 pins=$root/spec/support/third_party
 into=$root/build/third_party
+model_pins=$root/examples/edge/model
+model_into=$root/build/edge_model
 # As CommonJS, since only there node18.cjs can add what an older Node.js lacks.
 server=$into/node_modules/@copilotkit/aimock/dist/cli.cjs
 sdk=$into/node_modules/openai/index.mjs
@@ -25,27 +30,47 @@ need() {
 
 installed() { [ -e "$server" ] && [ -e "$sdk" ]; }
 
+model_installed() { [ -d "$model_into/node_modules/@node-llama-cpp/linux-x64" ]; }
+
 need_install() {
   installed || fail "not installed: run 'sh spec/support/third_party.sh install'"
 }
 
-install() {
+need_node() { # MAJOR
   need node
   major=$(node -p 'process.versions.node.split(".")[0]') || fail "node does not run"
-  [ "$major" -ge 18 ] || fail "Node.js $(node -v) is too old: 18 or newer"
-  # Written last, so that an install that was broken off is done again.
-  cmp -s "$pins/package-lock.json" "$into/installed.json" && installed && return
+  [ "$major" -ge "$1" ] || fail "Node.js $(node -v) is too old: $1 or newer"
+}
+
+# What is pinned in FROM, into TO; done when CHECK is true. What tells that it was done is written
+# last, so that an install that was broken off is done again.
+install_pinned() { # FROM TO CHECK
+  cmp -s "$1/package-lock.json" "$2/installed.json" && $3 && return
   need npm
-  rm -rf "$into"
-  mkdir -p "$into"
-  cp "$pins/package.json" "$pins/package-lock.json" "$into/"
-  (cd "$into" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund \
-    --engine-strict=false --loglevel=error) >"$into/npm.log" 2>&1 || {
-    tail -20 "$into/npm.log" >&2
-    fail "npm could not install what is in $pins/package.json"
+  rm -rf "$2"
+  mkdir -p "$2"
+  cp "$1/package.json" "$1/package-lock.json" "$2/"
+  (cd "$2" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund \
+    --engine-strict=false --loglevel=error) >"$2/npm.log" 2>&1 || {
+    tail -20 "$2/npm.log" >&2
+    fail "npm could not install what is in $1/package.json"
   }
-  installed || fail "npm has not installed $server and $sdk"
-  cp "$pins/package-lock.json" "$into/installed.json"
+  $3 || fail "npm has not installed all of $1/package.json"
+  cp "$1/package-lock.json" "$2/installed.json"
+}
+
+install() {
+  need_node 18
+  install_pinned "$pins" "$into" installed
+}
+
+# The scripts are found by Node.js beside what they import.
+install_model() {
+  need_node 20
+  [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || fail "llama.cpp is pinned for Linux on x86_64"
+  install_pinned "$model_pins" "$model_into" model_installed
+  cp "$model_pins/server.mjs" "$model_pins/bigram.mjs" "$model_into/"
+  node "$model_into/bigram.mjs" "$model_pins/corpus.txt" "$model_into/bigram.gguf"
 }
 
 # The parent may have died before the kernel was asked to tell of it: so look once more.
@@ -54,6 +79,12 @@ serve() { # PARENT FIXTURES
   echo $$
   exec env -u NODE_OPTIONS node --require "$pins/node18.cjs" "$server" \
     --host 127.0.0.1 --port 0 --fixtures "$2" --metrics --journal-max 0
+}
+
+serve_model() { # PARENT
+  [ "$PPID" = "$1" ] || exit 1
+  echo $$
+  exec env -u NODE_OPTIONS node "$model_into/server.mjs" "$model_into/bigram.gguf" 0
 }
 
 # Nothing of the developer's own tells the SDK what to do, nor sends it by way of a proxy.
@@ -65,12 +96,17 @@ run_sdk() { # NAME JSON
 
 case "${1:-} $#" in
   "install 1") install ;;
+  "install-model 1") install_model ;;
   "start 2")
     need_install
     exec setpriv --pdeathsig KILL sh "$0" serve "$PPID" "$2" ;;
+  "model 1")
+    model_installed || fail "not installed: run 'sh spec/support/third_party.sh install-model'"
+    exec setpriv --pdeathsig KILL sh "$0" serve-model "$PPID" ;;
   "sdk 3")
     need_install
     run_sdk "$2" "$3" ;;
   "serve 3") serve "$2" "$3" ;;
-  *) fail "install, start FIXTURES, or sdk NAME JSON?" ;;
+  "serve-model 2") serve_model "$2" ;;
+  *) fail "install, install-model, start FIXTURES, model, or sdk NAME JSON?" ;;
 esac

@@ -69,7 +69,8 @@ function chat.sections()
       .. '  git diff | unbusy chat --system "Review this patch." --config ask.lua --deadline 600' },
     { "JSON:", arguments.columns {
       { "answer", "text, source, target, model, finish_reason, tries, times, usage, cost; "
-        .. "of a fallback also fallback, failure" },
+        .. "of a fallback also fallback, failure; of a weak one weak, of one in its place "
+        .. "escalated" },
       { "failure", "error: { message, code, detail }" },
     } },
     { "Exit status:", statuses() },
@@ -283,7 +284,7 @@ local function reply_object(reply, values)
     reasoning = values.reasoning and reply.reasoning or nil, model = reply.model,
     tries = reply.tries, times = reply.times, usage = reply.usage, cost = reply.cost,
     finish_reason = reply.finish_reason, failure = reply.failure and failure_object(reply.failure),
-    fallback = reply.fallback,
+    fallback = reply.fallback, weak = reply.weak, escalated = reply.escalated,
   }
 end
 
@@ -328,7 +329,10 @@ local function report(reply, values)
   local status = reply.source == "fallback" and FALLBACK or 0
   if values.json then return print_json(reply_object(reply, values), status) end
   local f = reply.failure
-  if f then
+  if reply.weak then
+    local more = f and (" (%s: %s)"):format(f.code, f.message) or ""
+    terminal.say(("that is a weak answer: %s%s"):format(reply.weak, more))
+  elseif f then
     terminal.say(("fallback: %s: %s: %s"):format(standing_in(reply), f.code, f.message))
   end
   local remark = remarks[reply.finish_reason]

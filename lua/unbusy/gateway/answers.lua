@@ -55,6 +55,8 @@ function answers.set_header(ctx, answer)
   if answer.age then header["age"] = ("%.0f"):format(math.floor(answer.age)) end
   if answer.failure then header["x-unbusy-code"] = answer.failure.code end
   if answer.fallback then header["x-unbusy-fallback"] = answer.fallback.kind end
+  if answer.weak then header["x-unbusy-weak"] = answer.weak end
+  if answer.escalated then header["x-unbusy-escalated"] = answer.escalated.reason end
 end
 
 --- Sends what was printed, and waits for a slow reader: nobody's memory fills. False when the

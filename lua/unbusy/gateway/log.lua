@@ -8,18 +8,18 @@ local log = {}
 -- In this order; but for the first two, which nginx makes, what a request does not have is left
 -- out.
 local fields = { "time", "id", "key", "method", "path", "kind", "requests", "failed", "model",
-  "target", "source", "fallback", "tries", "hedged", "status", "code", "queued", "queued_upstream",
-  "start", "seconds", "prompt_tokens", "completion_tokens", "cost", "hedge_cost", "trace",
-  "upstream_id" }
+  "target", "source", "fallback", "weak", "escalated", "tries", "hedged", "status", "code",
+  "queued", "queued_upstream", "start", "seconds", "prompt_tokens", "completion_tokens", "cost",
+  "hedge_cost", "trace", "upstream_id" }
 
 --- What is noted of a request; false is nothing. (All fields at once: a table in its full size.)
 function log.record()
   return { time = false, id = false, key = false, method = false, path = false, kind = false,
     requests = false, failed = false, model = false, target = false, source = false,
-    fallback = false, tries = false, hedged = false, status = false, code = false, queued = false,
-    queued_upstream = false, start = false, seconds = false, prompt_tokens = false,
-    completion_tokens = false, cost = false, hedge_cost = false, trace = false,
-    upstream_id = false }
+    fallback = false, weak = false, escalated = false, tries = false, hedged = false,
+    status = false, code = false, queued = false, queued_upstream = false, start = false,
+    seconds = false, prompt_tokens = false, completion_tokens = false, cost = false,
+    hedge_cost = false, trace = false, upstream_id = false }
 end
 
 local SHOWN = 256 -- bytes of a text that a client or a server has chosen
@@ -89,6 +89,8 @@ local function note_answer(record, answer)
   if answer.trace then record.trace = answer.trace.id end
   if answer.failure then record.code = answer.failure.code end
   if answer.fallback then record.fallback = answer.fallback.kind end
+  if answer.weak then record.weak = answer.weak end
+  if answer.escalated then record.escalated = answer.escalated.reason end
   local headers = answer.headers
   local id = headers and headers["x-request-id"]
   if type(id) == "string" then record.upstream_id = id end

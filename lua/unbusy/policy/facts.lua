@@ -74,6 +74,22 @@ function facts.try(call, try, code, detail)
   }
 end
 
+--- Of a whole good answer: what `accept` is given.
+---@param call table
+---@param reply table
+---@return table
+function facts.reply(call, reply)
+  local target = target_named(call, reply.target)
+  return {
+    text = reply.text, reasoning = reply.reasoning, finish_reason = reply.finish_reason,
+    tool_calls = plain.lenient(reply.tool_calls), body = plain.lenient(reply.body),
+    usage = reply.usage and copy_of(reply.usage), cost = reply.cost, model = reply.model,
+    target = reply.target, pool = target and target.pool, kind = call.kind,
+    stream = call.streaming, seconds = call.loop.now() - call.started,
+    remaining = call.deadline - call.loop.now(),
+  }
+end
+
 local states = { open = "open", forced_open = "open", half_open = "half_open" }
 
 local function of_target(call, t, tries, now)

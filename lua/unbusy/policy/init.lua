@@ -30,7 +30,7 @@ local function of_file(name, path)
 end
 
 --- The names of those that come with the module.
-policy.names = { "default", "deepseek", "degrade", "frugal", "interactive", "patient" }
+policy.names = { "default", "deepseek", "degrade", "edge", "frugal", "interactive", "patient" }
 
 local called = { policies = "policies", batch = "batch rules" }
 

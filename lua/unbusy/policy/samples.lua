@@ -242,6 +242,11 @@ local lists = {
     target("third", { state = "half_open", free = false, pool = "spare" }) }),
   example("targets without limits and prices",
     { target("main", {}, { "limit", "in_flight", "round_trip" }), target("backup", {}) }),
+  example("an edge and a centre that is full", { target("main", { pool = "edge" }),
+    target("backup", { pool = "centre", free = false, in_flight = 20 }) }),
+  example("an edge that has failed, a centre that is open, and a third",
+    { target("main", { pool = "edge", tries = 1 }),
+      target("backup", { pool = "centre", state = "open", free = false }), target("third", {}) }),
 }
 
 local function failure(about, more, lacks)
@@ -270,12 +275,23 @@ local failures = {
   failure("nomem", { tries = 0 }, unsent),
 }
 
+local told_reply = { model = "deepseek-flash", target = "main", pool = "edge", kind = "chat",
+  stream = false, finish_reason = "stop", seconds = 0.2, remaining = 29.8, cost = 0.00001,
+  usage = { prompt_tokens = 9, completion_tokens = 12, total_tokens = 21, cached_tokens = 0,
+    reasoning_tokens = 0 } }
+
 local replies = {
-  example("an answer", { text = "晴", model = "deepseek-flash", target = "main",
-    finish_reason = "stop", body = chat_body { role = "assistant", content = "晴" } }),
-  example("an answer that was too long", { text = "…", target = "main", finish_reason = "length" }),
-  example("a tool call", { target = "main", finish_reason = "tool_calls",
-    tool_calls = tool_turn[2].tool_calls }),
+  example("an answer", with(told_reply, { text = "晴",
+    body = chat_body { role = "assistant", content = "晴" } })),
+  example("an answer with thoughts, streamed", with(told_reply, { text = "晴", stream = true,
+    reasoning = "the user wants the weather",
+    body = chat_body { role = "assistant", content = "晴" } })),
+  example("an answer that was too long",
+    with(told_reply, { text = "…", finish_reason = "length" })),
+  example("an answer without a text", without(with(told_reply, { finish_reason = "stop" }),
+    { "usage", "cost", "model" })),
+  example("a tool call", with(told_reply, { finish_reason = "tool_calls",
+    tool_calls = tool_turn[2].tool_calls })),
 }
 
 local beginnings = {

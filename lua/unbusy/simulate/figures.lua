@@ -78,7 +78,7 @@ function figures.of(record, n)
     upstream_calls = sums.received, calls_each = sums.received / n, refused = sums.refused,
     faulted = sums.faulted, cost = sums.cost,
     cost_per_1000 = sums.cost and c.answered > 0 and sums.cost * 1000 / c.answered or nil,
-    targets = record.ups, policy_faults = faults, last_fault = last }
+    targets = record.ups, policy_faults = faults, last_fault = last, escalate = record.escalate }
 end
 
 -- }========================================================================

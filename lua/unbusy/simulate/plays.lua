@@ -29,14 +29,16 @@ local function usage_of(usage, times)
 end
 
 -- No more than is needed: each call decodes it.
-local function chat(usage)
-  return { choices = { { finish_reason = "stop", message = { content = TEXT } } },
+local function chat(usage, finish)
+  return { choices = { { finish_reason = finish or "stop", message = { content = TEXT } } },
     usage = usage_of(usage, 1) }
 end
 
-local function completions(usage, count)
+local function completions(usage, count, finish)
   local choices = {}
-  for i = 1, count do choices[i] = { index = i - 1, finish_reason = "stop", text = TEXT } end
+  for i = 1, count do
+    choices[i] = { index = i - 1, finish_reason = finish or "stop", text = TEXT }
+  end
   return { choices = choices, usage = usage_of(usage, count) }
 end
 
@@ -69,7 +71,13 @@ local function streamed(usage)
   return { head = head(200, SSE), first = data(event { role = "assistant", content = TEXT }),
     more = data(event { content = " More of it." }),
     last = data(event({ content = " The end." }, "stop", usage_of(usage, 1)) .. "data: [DONE]\n\n"),
+    weak = data(event({ content = " And" }, "length", usage_of(usage, 1)) .. "data: [DONE]\n\n"),
     over = THE_END }
+end
+
+-- The poor answers of a server: cut for their length.
+local function weak(usage)
+  return { chat = whole(chat(usage, "length")), complete = whole(completions(usage, 1, "length")) }
 end
 
 --- The good answers of a server.
@@ -77,18 +85,20 @@ end
 ---@return table answers of `plays.of`, and `stream` as pieces
 function plays.answers(usage)
   return { usage = usage, chat = whole(chat(usage)), complete = whole(completions(usage, 1)),
-    embed = whole(embeddings(usage, 1)), stream = streamed(usage) }
+    embed = whole(embeddings(usage, 1)), stream = streamed(usage), weak = weak(usage) }
 end
 
 --- The news of a good answer to a request of a kind, and how many questions it answers.
 ---@param answers table
 ---@param kind "chat"|"complete"|"embed"
 ---@param body string?
+---@param is_weak boolean? a poor one is given, where it is one of a single question
 ---@return table play, integer count
-function plays.of(answers, kind, body)
-  if kind == "chat" then return answers.chat, 1 end
+function plays.of(answers, kind, body, is_weak)
+  local list = is_weak and answers.weak[kind] and answers.weak or answers
+  if kind == "chat" then return list.chat, 1 end
   local count = count_of(body, kind == "embed" and "input" or "prompt")
-  if count == 1 then return answers[kind], 1 end
+  if count == 1 then return list[kind], 1 end
   return whole((kind == "embed" and embeddings or completions)(answers.usage, count)), count
 end
 

@@ -107,7 +107,8 @@ local function client(self, c)
     upstream_calls = c.upstream_calls, calls_each = number(c.calls_each), refused = c.refused,
     faulted = c.faulted, cost = number(c.cost), cost_per_1000 = number(c.cost_per_1000),
     recovery = number(c.recovery), policy_faults = c.policy_faults, last_fault = c.last_fault,
-    targets = targets_of(c), spread = spread_of(c), over_time = over_time(self, c) }
+    escalate = c.escalate, targets = targets_of(c), spread = spread_of(c),
+    over_time = over_time(self, c) }
 end
 
 -- }========================================================================

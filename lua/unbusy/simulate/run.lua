@@ -33,15 +33,17 @@ local function question_numbers(n, count, seed)
   return out
 end
 
-local function shares(n, share, seed)
+-- Which of n calls are among a share of them; nil for none.
+local function shares(n, share, seed, what)
   if share == 0 then return nil end
-  local draw, out = chance.stream(seed, "streams"), {}
+  local draw, out = chance.stream(seed, what), {}
   for i = 1, n do out[i] = draw() < share end
   return out
 end
 
 --- The calls of a trace: when each arrives, at which target a client without unbusy asks, whether
---- it wants a stream, and which question it is. The same for every client that is compared.
+--- it wants a stream, which question it is, and whether a hard one. The same for every client that
+--- is compared.
 ---@param trace table
 ---@param seed integer
 function run.calls(trace, seed)
@@ -52,7 +54,8 @@ function run.calls(trace, seed)
       at[n], of[n] = trace.times[i], trace.of[i]
     end
   end
-  return { n = n, at = at, of = of, streams = shares(n, trace.calls.stream, seed),
+  return { n = n, at = at, of = of, streams = shares(n, trace.calls.stream, seed, "streams"),
+    hard = shares(n, trace.calls.hard, seed, "hard"),
     questions = question_numbers(n, trace.calls.questions, seed) }
 end
 
@@ -76,17 +79,19 @@ end
 
 local POOL = 4096 -- questions, where nobody can tell a repeated one
 
+local HARD = "explain why " -- how a hard question begins
+
 -- A function that gives the request of a question's number. The text differs from others all
 -- along: LuaJIT looks at a few bytes of a long string when it makes one, and those that are alike
 -- there get in each other's way.
 local function requests_of(kind, model, forget)
-  local make, kept = bodies[kind], {}
-  return function(number)
+  local make, kept = bodies[kind], { [false] = {}, [true] = {} }
+  return function(number, hard)
     if forget then number = number % POOL end
-    local request = kept[number]
+    local request = kept[hard][number]
     if request then return request end
-    request = make(model, ("%07d "):format(number):rep(8))
-    if forget then kept[number] = request end
+    request = make(model, (hard and HARD or "") .. ("%07d "):format(number):rep(8))
+    if forget then kept[hard][number] = request end
     return request
   end
 end
@@ -96,7 +101,8 @@ local function ask(self, i)
   local calls, record = self.calls, self.record
   local number = calls.questions and calls.questions[i] or i
   local began, target = self.now(), self.targets[calls.of[i]]
-  local reply, first, _, code, detail = self.ask(self.request(number), target and target.name,
+  local request = self.request(number, calls.hard ~= nil and calls.hard[i])
+  local reply, first, _, code, detail = self.ask(request, target and target.name,
     calls.streams ~= nil and calls.streams[i])
   local now = self.now()
   record.totals[i], record.firsts[i] = now - began, first - began
@@ -252,7 +258,8 @@ function run.meet(trace, what, options, o)
   local record = self.record
   record.name, record.ups, record.took = what.name, {}, self.now()
   for i, up in ipairs(self.ups) do record.ups[i] = counts_of(up) end
-  record.policies = self.client:status().policy
+  local status = self.client:status()
+  record.policies, record.escalate = status.policy, status.escalate
   self.client:close()
   return record
 end

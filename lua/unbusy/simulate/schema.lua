@@ -54,6 +54,9 @@ schema.target = {
   faults = { type = "list", default = {}, max = 100, doc = "what befalls a share of those let in",
     each = { type = "table", fields = failure {
       share = { type = "number", required = true, min = 0, max = 1 } } } },
+  weak = { type = "number", default = 0, min = 0, max = 1,
+    doc = "share of its answers that are poor ones: cut for their length" },
+  pool = { type = "string", doc = "of the client's targets; from the beginning" },
   price = { type = "table", fields = config.price, optional = true,
     doc = "for 1,000,000 tokens; from the beginning" },
 }
@@ -64,6 +67,8 @@ schema.calls = {
     doc = "seconds that a caller waits" },
   kind = { type = "string", default = "chat", one_of = { "chat", "complete", "embed" } },
   stream = { type = "number", default = 0, min = 0, max = 1, doc = "share asked as a stream" },
+  hard = { type = "number", default = 0, min = 0, max = 1,
+    doc = "share of the questions that begin with `explain why`" },
   model = { type = "string", default = "simulated", doc = "that is asked for" },
   questions = { type = "whole", default = 0, min = 0, max = 1e6,
     doc = "how many different ones there are, the n-th asked in 1/n of the cases; 0: all differ" },

@@ -32,7 +32,7 @@ local function of_trace(trace)
   local out = {}
   for i, target in ipairs(trace.targets) do
     out[i] = { name = target.name, url = ("http://target-%d.invalid/v1"):format(i),
-      key = "simulated", price = target.price }
+      key = "simulated", price = target.price, pool = target.pool }
   end
   return out
 end

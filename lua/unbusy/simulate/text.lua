@@ -226,6 +226,16 @@ local function faults(c, style)
     list_of(c.policy_faults), c.last_fault or "no word of it")
 end
 
+-- What became of poor answers, where they are told from good ones.
+local function weak(c, style)
+  local e = c.escalate
+  if not e then return nil end
+  local reasons, why = list_of(e.weak), list_of(e.kept)
+  return ("  %s: of %d answers judged weak: %s; replaced %d; kept: %s"):format(
+    chart.cut(c.name, MOST_NAME, style), e.judged, reasons ~= "" and reasons or "none",
+    e.replaced, why ~= "" and why or "none")
+end
+
 local function head(report)
   local t, trouble = report.trace, report.trouble
   local what = trouble and ("trouble from %.4g s to %.4g s%s"):format(trouble.from, trouble.to,
@@ -268,6 +278,7 @@ function text.lines(report, style)
   out[#out + 1] = "Where the answers came from, and why there was none"
   for _, c in ipairs(report.clients) do
     out[#out + 1] = sources(c, style)
+    out[#out + 1] = weak(c, style)
     out[#out + 1] = faults(c, style)
   end
   return out

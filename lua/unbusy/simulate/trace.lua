@@ -71,13 +71,16 @@ function trace.declare(self, given)
   if last and (type(at) ~= "number" or at <= last.at) then
     return ("at: more than %g expected, where the line before it begins"):format(last.at)
   end
-  if last and given.price ~= nil then return "price: in the first line of the target" end
+  for _, name in ipairs { "price", "pool" } do
+    if last and given[name] ~= nil then return name .. ": in the first line of the target" end
+  end
   local merged = laid_over(last or {}, given)
   merged.at = at
   local phase, message = schema.phase(merged)
   if not phase then return message end
   local target = self.targets[trace.index(self, given.target)]
-  target.given, target.declared, target.price = merged, true, target.price or phase.price
+  target.given, target.declared = merged, true
+  target.price, target.pool = target.price or phase.price, target.pool or phase.pool
   target.phases[#target.phases + 1] = phase
 end
 

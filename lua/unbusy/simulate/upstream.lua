@@ -81,7 +81,8 @@ local function act_piece(x, now)
     x.play[#x.play + 1] = pieces.more
     x.upstream.world:at(math.min(now + PIECE, x.writes_until), x)
   else
-    x.play[#x.play + 1], x.play[#x.play + 2] = pieces.last, pieces.over
+    x.play[#x.play + 1] = x.weak and pieces.weak or pieces.last
+    x.play[#x.play + 1] = pieces.over
     release(x)
   end
   show_all(x)
@@ -131,11 +132,12 @@ local function serve(self, x)
   local fault = phase.faults and draw_fault(self, phase.faults)
   if fault then return fail(self, x, fault) end
   self.answered = self.answered + 1
+  x.weak = phase.weak > 0 and self.draw_weak() < phase.weak
   if x.streams then
     self.cost = self.cost + self.price
     return begin(x, phase.latency(), act_first_piece)
   end
-  local play, count = plays.of(self.answers, x.kind, x.body)
+  local play, count = plays.of(self.answers, x.kind, x.body, x.weak)
   self.cost = self.cost + self.price * count
   prepare(x, play)
   return begin(x, phase.latency() + phase.writing(), act_whole)
@@ -225,6 +227,7 @@ local function compiled(phase, draw, draw_failure)
   end
   return { capacity = phase.capacity or math.huge, queue = phase.queue,
     queue_sign = phase.queue_sign, keepalive_every = phase.keepalive_every, faults = faults,
+    weak = phase.weak or 0,
     refusal = failure_of(phase.when_full, draw_failure),
     latency = chance.sampler(phase.latency, draw), writing = chance.sampler(phase.writing, draw) }
 end
@@ -249,7 +252,8 @@ function upstream.new(world, target, o)
     in_service = 0, waiting = 0, line = {}, first = 1, last = 0,
     received = 0, answered = 0, refused = 0, faulted = 0, cost = 0,
     price = cost.of(o.usage, target.price) or 0, is_priced = target.price ~= nil,
-    draw_fault = chance.stream(o.seed, "fault", target.name) }, upstream)
+    draw_fault = chance.stream(o.seed, "fault", target.name),
+    draw_weak = chance.stream(o.seed, "weak", target.name) }, upstream)
   for i, phase in ipairs(target.phases) do
     local ready = compiled(phase, draw, draw_failure)
     if i == 1 then self.phase = ready else world:at(phase.at, change(self, ready)) end
@@ -264,7 +268,7 @@ end
 function upstream:open(way, body)
   local x = setmetatable({ upstream = self, event = self.world.loop.event(), kind = way.kind,
     streams = way.streams, body = body, play = nil, ready = 0, taken = 0, closed = false,
-    due = nil, place = nil, waits = nil, act = nil }, exchange)
+    weak = false, due = nil, place = nil, waits = nil, act = nil }, exchange)
   self.received = self.received + 1
   if not way.kind then
     x.play = plays.unknown

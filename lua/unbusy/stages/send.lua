@@ -339,7 +339,9 @@ local function receive_stream(call, try, x)
   local pieces
   pieces, message, code, detail = open_pieces(call, try, x)
   if not pieces then return nil, message, code, detail end
-  if call.streaming then return reply.of_stream(call, try, pieces) end
+  if call.streaming and not (call.holds and call.holds(call.place.target)) then
+    return reply.of_stream(call, try, pieces)
+  end
   local answer
   answer, message, code, detail = read_rest(call, try, pieces)
   if not answer then return nil, message, code, detail end
