@@ -136,7 +136,7 @@ function client.new(given)
   local self = setmetatable({
     loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
     retry = build_retry(o.retry, o.seed), on_event = o.on_event, event_faults = 0,
-    upstream_stream = o.upstream_stream, calls = {},
+    upstream_stream = o.upstream_stream, calls = {}, resume = o.resume, resumed = 0,
     cache_temperature = o.cache and o.cache.temperature or nil,
   }, client)
   build_policies(self, o)
@@ -213,6 +213,10 @@ local function call_options(self, given, what)
   end
   if o.cancel and not canceller.is(o.cancel) then
     error(what .. ": cancel: what unbusy.canceller() gives expected", CALLER)
+  end
+  if o.resume then
+    local message = config.resume_fault(o.resume, self.retry.backoff ~= nil)
+    if message then error(("%s: %s"):format(what, message), CALLER) end
   end
   if o.policy then
     local with, message = self.policies:with(o.policy)
@@ -445,7 +449,7 @@ function client:status()
   return { targets = targets, active = active, waiting = self.queue.count,
     budget = self.budget and self.budget:stats(),
     cache = self.cache and not self.closed and self.cache:stats() or nil,
-    batch = self.batches:stats(), policy = self.policies:status(),
+    batch = self.batches:stats(), resumed = self.resumed, policy = self.policies:status(),
     event_faults = self.event_faults }
 end
 

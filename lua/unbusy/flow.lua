@@ -8,7 +8,7 @@
 local flow = {}
 
 --- The stages of every call, outermost first.
-flow.order = { "fallback", "cache", "batch", "retry", "route", "admit", "send" }
+flow.order = { "fallback", "cache", "batch", "resume", "retry", "route", "admit", "send" }
 
 --- Chains stages into one function of the call.
 ---@param stages function[]

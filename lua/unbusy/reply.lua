@@ -5,7 +5,8 @@
 -- `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of
 -- the cache), `failure` (of a stale answer and of whatever stands in: what went wrong), `fallback`
 -- (what stands in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }),
--- `batch` (of an answer that came with others: `size`, and which of them it was: `index`), `times`
+-- `batch` (of an answer that came with others: `size`, and which of them it was: `index`),
+-- `resumed` (how often it was gone on with after it had broken off), `times`
 -- = { queued =, start =, total = } in seconds: waiting for others and for a place, from sending the
 -- last try to its first byte of answer, and the whole call.
 local answers = require "unbusy.providers.answers"
@@ -15,7 +16,7 @@ local json = require "unbusy.json"
 local shape = require "unbusy.shape"
 local source = require "unbusy.source"
 
-local reply = {}
+local reply = { resumed = 0 } -- of most replies: not in each of them
 reply.__index = reply
 reply.__name = "unbusy.reply"
 
@@ -101,6 +102,21 @@ function reply.of_stream(call, try, pieces)
   }, reply)
 end
 
+--- An answer that may come from several tries, of which `inner` is the first one's: each of those
+--- ends at its own end, and this one after the last. `inner` is the try's that is under way.
+---@param inner table
+function reply.of_tries(inner)
+  local self = setmetatable(copy(inner), reply)
+  self.inner, inner.pieces, self.ends = inner, nil, nil
+  self:on_end(function(answer, how) answer.inner:settle(how) end)
+  return self
+end
+
+--- The name of the target that writes it just now.
+function reply:writer()
+  return self.inner and self.inner.target or self.target
+end
+
 --- An answer that is passed on as it is: `pieces` gives its body.
 function reply.of_passed(call, try, pieces)
   local self = reply.of_stream(call, try, pieces)
@@ -171,7 +187,11 @@ end
 --- A stream has come to its end: what is known only then.
 function reply:complete(call, answer)
   take_answer(self, answer)
-  self.cost = self.cost or cost.of(self.usage, self.price)
+  if answer.cost ~= nil then -- of one that was resumed; false: not known
+    self.cost = answer.cost or nil
+  else
+    self.cost = self.cost or cost.of(self.usage, self.price)
+  end
   self.times.total = call.loop.now() - call.started
 end
 
