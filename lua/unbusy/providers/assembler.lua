@@ -268,9 +268,10 @@ function methods:so_far()
   if not choice or next(self.choices, next(self.choices)) ~= nil or not is_text(choice) then
     return nil
   end
-  local head, parts = self.head, choice.parts
+  local head, parts, finish = self.head, choice.parts, choice.finish
+  if answers.unfinished[finish] then finish = nil end
   return { text = all_of(parts[self.kind == "chat" and "content" or "text"]),
-    reasoning = all_of(parts.reasoning_content or parts.reasoning), finish = choice.finish,
+    reasoning = all_of(parts.reasoning_content or parts.reasoning), finish = finish,
     head = { id = head.id, created = head.created, model = head.model }, usage = self.usage }
 end
 
