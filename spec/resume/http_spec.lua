@@ -107,6 +107,20 @@ describe("over HTTP", function()
     client:close()
   end)
 
+  it("goes on in tasks, and in coroutines of somebody else", function()
+    local client = client_of "prompt"
+    up:programme { reset = true, answer = ANSWER, faults = { { share = 0.4,
+      answer = { preset = "cut_stream", after = 6 } } } }
+    local texts = {}
+    unbusy.run(function()
+      for i = 1, 20 do unbusy.spawn(function() texts[i] = text_of(client) end) end
+    end)
+    coroutine.wrap(function() texts[21] = text_of(client) end)()
+    for i = 1, 21 do assert.equal(TEXT, texts[i]) end
+    assert.is_true(client:status().resumed > 0)
+    client:close()
+  end)
+
   it("a whole answer that is asked as a stream is gone on with, too", function()
     local client = client_of("prefix", { upstream_stream = true })
     for after = 1, 24, 5 do
