@@ -152,7 +152,8 @@ function client.new(given)
   local self = setmetatable({
     loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
     retry = build_retry(o.retry, o.seed), on_event = o.on_event, event_faults = 0,
-    escalate = o.escalate, upstream_stream = o.upstream_stream, calls = {},
+    escalate = o.escalate, resume = o.resume, resumed = 0, upstream_stream = o.upstream_stream,
+    calls = {},
     cache_temperature = o.cache and o.cache.temperature or nil,
   }, client)
   build_policies(self, o)
@@ -228,6 +229,10 @@ local function call_options(self, given, what)
   end
   if o.cancel and not canceller.is(o.cancel) then
     error(what .. ": cancel: what unbusy.canceller() gives expected", CALLER)
+  end
+  if o.resume then
+    local message = config.resume_fault(o.resume, self.retry.backoff ~= nil)
+    if message then error(("%s: %s"):format(what, message), CALLER) end
   end
   if o.policy then
     local with, message = self.policies:with(o.policy)
@@ -474,7 +479,7 @@ function client:status()
     cache = self.cache and not self.closed and self.cache:stats() or nil,
     pools = self.router.spill:status(self.now()),
     batch = self.batches:stats(), hedge = self.hedges:stats(self.now()),
-    policy = self.policies:status(),
+    resumed = self.resumed, policy = self.policies:status(),
     escalate = self.escalation and self.escalation:status(),
     event_faults = self.event_faults }
 end

@@ -93,6 +93,9 @@ config.target = {
   batch = { type = "string",
     doc = "path of its batch endpoint, from the top of its server: `/api/v1/batch`" },
   policy = { type = "string|table", doc = "for tries of this target; before the client's" },
+  prefix = { type = "string|boolean", one_of = { "flag", "continue" },
+    doc = "how it goes on with a message: `flag` (`\"prefix\": true` in it), `continue` "
+      .. "(`continue_final_message`), false: not at all; by default as its provider does" },
   proxy = { type = "string|boolean",
     doc = "URL of a proxy; false for none; by default the environment's" },
 }
@@ -139,6 +142,9 @@ config.client = {
       .. "one; private by default" },
   upstream_stream = { type = "boolean", default = false,
     doc = "ask for streams and assemble them, so that queue and start show" },
+  resume = { type = "string|boolean", one_of = { "prefix", "prompt" }, default = false,
+    doc = "streams that break off are gone on with: by `prefix` completion, or else by a `prompt` "
+      .. "(docs/resume.md)" },
   fallback = { type = "string|table", doc = "what stands in where no answer comes: a text, "
     .. "a reply, another model or pool, the last good answer, or a list of these "
     .. "(docs/fallback.md)" },
@@ -177,6 +183,8 @@ config.call = {
   clocks = { type = "table", fields = call_clocks, optional = true,
     doc = "other clocks for this call; `start` then applies to any call" },
   upstream_stream = { type = "boolean", doc = "for this call" },
+  resume = { type = "string|boolean", one_of = { "prefix", "prompt" },
+    doc = "for this call; before the policy" },
   cache = { type = "boolean|number|string", one_of = { "refresh" }, above = 0, max = 1e9,
     doc = "false: neither read nor kept; `refresh`: asked in any case; a number: kept for so "
       .. "many seconds" },
@@ -298,6 +306,9 @@ local function check_pool(t, where, level)
 end
 
 local function fill_target(t, where, level)
+  if t.prefix == true then
+    error(where .. '.prefix: "flag", "continue" or false expected', level + 1)
+  end
   if t.name == "" or #t.name > 64 then
     error(where .. ".name: 1 to 64 characters expected", level + 1)
   end
@@ -413,6 +424,20 @@ local function check_escalation(o, level)
   if message then error("unbusy: " .. message, level + 1) end
 end
 
+--- What is wrong with an option `resume`, if anything.
+---@param given any checked by its schema
+---@param retries boolean can there be a second try?
+---@return string? message
+function config.resume_fault(given, retries)
+  if given == true then return 'resume: "prefix", "prompt" or false expected' end
+  if given and not retries then return "resume: 'retry' is needed, or there is no second try" end
+end
+
+local function check_resume(o, level)
+  local message = config.resume_fault(o.resume, o.retry ~= false)
+  if message then error("unbusy: " .. message, level + 1) end
+end
+
 local function read_batch(given, level)
   if given == true then error("unbusy: batch: a rule expected", level + 1) end
   local list, message = batch_rules.read(given, "batch")
@@ -433,6 +458,7 @@ function config.read(given)
   fill_region(o, level)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
+  check_resume(o, level)
   o.batch = read_batch(o.batch, level)
   o.pools = read_pools(o, level)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end

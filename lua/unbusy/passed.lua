@@ -37,6 +37,10 @@ function source.answer()
   return {}
 end
 
+function source:move(loop)
+  self.loop, self.exchange.event = loop, loop.event()
+end
+
 function source:close()
   self.ended = true
   self.exchange:abort()

@@ -9,10 +9,11 @@
 -- place of a weak one: { reason =, target =, usage =, cost = of that }, which `usage` and `cost`
 -- include), `batch` (of an answer that came with others: `size`, and which of them it was:
 -- `index`), `hedged` (where two tries were made beside each other: { won = the second one answers,
--- target =, code =, cost = of the other one, seconds = after which the second was sent }), `times`
--- = { queued =, queued_upstream =, start =, total = } in seconds: waiting for others and for a
--- place, in the server's queue as far as its keep-alives tell (nil where none came), from sending
--- the try that answered to its first byte of answer, and the whole call.
+-- target =, code =, cost = of the other one, seconds = after which the second was sent }),
+-- `resumed` (how often it was gone on with after it had broken off), `times` = { queued =,
+-- queued_upstream =, start =, total = } in seconds: waiting for others and for a place, in the
+-- server's queue as far as its keep-alives tell (nil where none came), from sending the try that
+-- answered to its first byte of answer, and the whole call.
 local answers = require "unbusy.providers.answers"
 local cost = require "unbusy.cost"
 local headers = require "unbusy.headers"
@@ -20,7 +21,7 @@ local json = require "unbusy.json"
 local shape = require "unbusy.shape"
 local source = require "unbusy.source"
 
-local reply = {}
+local reply = { resumed = 0 } -- of most replies: not in each of them
 reply.__index = reply
 reply.__name = "unbusy.reply"
 
@@ -120,6 +121,21 @@ function reply.of_stream(call, try, pieces)
   }, reply)
 end
 
+--- An answer that may come from several tries, of which `inner` is the first one's: each of those
+--- ends at its own end, and this one after the last. `inner` is the try's that is under way.
+---@param inner table
+function reply.of_tries(inner)
+  local self = setmetatable(copy(inner), reply)
+  self.inner, inner.pieces, self.ends = inner, nil, nil
+  self:on_end(function(answer, how) answer.inner:settle(how) end)
+  return self
+end
+
+--- The name of the target that writes it just now.
+function reply:writer()
+  return self.inner and self.inner.target or self.target
+end
+
 --- An answer that is passed on as it is: `pieces` gives its body.
 function reply.of_passed(call, try, pieces)
   local self = reply.of_stream(call, try, pieces)
@@ -206,7 +222,11 @@ end
 --- A stream has come to its end: what is known only then.
 function reply:complete(call, answer)
   take_answer(self, answer)
-  self.cost = self.cost or cost.of(self.usage, self.price)
+  if answer.cost ~= nil then -- of one that was resumed; false: not known
+    self.cost = answer.cost or nil
+  else
+    self.cost = self.cost or cost.of(self.usage, self.price)
+  end
   if self.hedged then note_other_cost(self) end
   self.times.total = call.loop.now() - call.started
 end

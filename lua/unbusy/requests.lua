@@ -2,6 +2,7 @@
 local json = require "unbusy.json"
 local json_fields = require "unbusy.json_fields"
 local passing = require "unbusy.passing"
+local question = require "unbusy.resume.question"
 local trace = require "unbusy.trace"
 
 local requests = {}
@@ -39,14 +40,20 @@ local function spliced(call, body)
   return edits and json_fields.splice(raw, edits, requests.once)
 end
 
+-- What is asked: the request, or what makes the target go on with an answer that broke off.
+local function asked(call)
+  return call.so_far and question.of(call.so_far, call.place.target) or call.request
+end
+
 -- The request's path and its body's bytes for one model name; those of the try before where they
 -- would be the same.
 local function encoded(call, provider, model, streaming)
-  local sent = call.sent
+  local sent = not call.so_far and call.sent
   if sent and sent.model == model and sent.provider == provider then return sent.path, sent.body end
-  local path, body = provider.request(call.kind, call.request, streaming)
+  local request = asked(call)
+  local path, body = provider.request(call.kind, request, streaming)
   if body.model ~= model then
-    if body == call.request then body = provider.copy(body) end
+    if body == request then body = provider.copy(body) end
     body.model = model
   end
   local text = call.options.raw and spliced(call, body)
@@ -243,6 +250,7 @@ end
 --- The try has failed: there may be another one, with the same bytes.
 function requests.remember(call, body, path)
   local place = call.place
+  if call.so_far then return end -- the next one may have more to go on with
   call.sent = { body = body, path = path, model = place.model, provider = place.target.provider }
 end
 

@@ -148,6 +148,12 @@ function source:answer()
   return self.whole or self.assembler:answer()
 end
 
+--- From now on it is read in another loop, whose events are of its own kind.
+function source:move(loop)
+  self.loop = loop
+  if self.exchange then self.exchange.event = loop.event() end
+end
+
 --- Ends the exchange; whoever waits for a piece is told. May be called twice.
 function source:close()
   self.closed = true

@@ -5,7 +5,7 @@
 -- A piece has some of: `text`, `reasoning`, `tool_calls` (fragments, by index), `finish`,
 -- `usage`, and of the event that it came in: `data`, its bytes as they came, `event`, its name, and
 -- `id`, the last one that was named. A stream that is cut never just ends: `read` gives a failure,
--- `pieces` raises.
+-- `pieces` raises; unless it is gone on with (see `unbusy.resume`). How often it was, is `resumed`.
 local collect = require "unbusy.collect"
 local loops = require "unbusy.loops"
 local token_clock = require "unbusy.token_clock"
@@ -19,20 +19,22 @@ local function nothing() end
 --- The stream of a reply that has begun.
 function stream.new(call, reply)
   local pieces = reply.pieces
-  reply.pieces = nil
+  reply.pieces, reply.left = nil, pieces
   local self = setmetatable({
     source = reply.source, target = reply.target, model = reply.model, status = reply.status,
     headers = reply.headers, times = reply.times, tries = reply.tries, failure = reply.failure,
     age = reply.age, trace = reply.trace, fallback = reply.fallback, hedged = reply.hedged,
-    call = call, answer = reply, left = pieces, clock = token_clock.new(call),
+    resumed = reply.resumed, call = call, answer = reply, left = pieces,
+    clock = token_clock.new(call),
   }, stream)
   if reply.escalated or reply.weak then
     self.escalated, self.weak = reply.escalated, reply.weak
   end
-  reply:on_end(function() pieces:close() call:finish() end)
+  reply:on_end(function(answer) answer.left:close() call:finish() end)
   -- When the call is stopped all is given back at once, whether or not somebody reads. (Not by way
   -- of the stream itself: the call is known elsewhere, and would keep it from being collected.)
-  call:hold { abort = function() reply:settle "cancelled" end, close = nothing }
+  self.guard = { abort = function() reply:settle "cancelled" end, close = nothing }
+  call:hold(self.guard)
   self.watch = collect.watch(function() reply:settle "cancelled" end)
   return self
 end
@@ -41,17 +43,23 @@ end
 local function finish(self, how)
   self.watch.disarm()
   self.ended = true
+  self.tries, self.resumed = self.answer.tries, self.answer.resumed
   self.answer:settle(how)
+end
+
+-- The failure's message, outside-in.
+local function told(self, message, detail)
+  detail.target, detail.phase = detail.target or self.answer:writer(), detail.phase or "body"
+  return ("%s: %s: %s"):format(detail.target or self.source, detail.phase, message)
 end
 
 local function fail(self, message, code, detail)
   local call = self.call
   detail = detail or {}
-  detail.target, detail.phase = self.target, detail.phase or "body"
-  message = ("%s: %s: %s"):format(self.target or self.source, detail.phase, message)
+  message = told(self, message, detail)
   detail = call:detail(detail)
   self.broken = { message, code, detail }
-  call:emit("cut", { target = self.target, code = code, message = message })
+  call:emit("cut", { target = detail.target, code = code, message = message })
   finish(self, detail.verdict == "neutral" and "cancelled" or code)
   return nil, message, code, detail
 end
@@ -59,19 +67,59 @@ end
 -- The codes of a transfer that broke all mean one thing once the answer has begun.
 local cuts = { network = "cut", empty = "cut", upstream = "cut", busy = "cut" }
 
--- From now on it is read in this loop, whose events are of its own kind.
+-- From now on it is read in this loop.
 local function move(self, loop)
-  local left = self.left
-  self.call.loop, left.loop = loop, loop
-  if left.exchange then left.exchange.event = loop.event() end
+  self.call.loop = loop
+  self.left:move(loop)
 end
+
+-- {== Going on ============================================================
+
+local function end_asking(self)
+  self.resuming = false
+  if self.on_resume then self.on_resume(false) end
+end
+
+-- While others are asked to go on, the call is at its stages again: whatever stops it has to come
+-- back from there, before all is given back.
+local function ask_on(self, failure)
+  local call = self.call
+  call:release(self.guard)
+  self.resuming = true
+  if self.on_resume then self.on_resume(true) end
+  local left, message, code, detail = self.answer.resume:go_on(self.left, failure)
+  end_asking(self)
+  call:hold(self.guard)
+  return left, message, code, detail
+end
+
+-- It has broken off: what goes on with it is read, where somebody does.
+local function go_on(self, message, code, detail)
+  local piece, left
+  repeat
+    detail = detail or {}
+    local failure = { message = message, code = code, cut = cuts[code] or code, detail = detail,
+      text = told(self, message, detail), target = detail.target }
+    left, message, code, detail = ask_on(self, failure)
+    if not left then return nil, message, code, detail end
+    self.left, self.answer.left, self.clock = left, left, token_clock.new(self.call)
+    piece, message, code, detail = self.clock:read(left)
+  until not code or self.call.stopped
+  return piece, message, code, detail
+end
+
+-- }========================================================================
 
 local function read(loop, self)
   if loop ~= self.call.loop then move(self, loop) end
   local mark = loop.own and loop.own(self)
   local ok, piece, message, code, detail = pcall(self.clock.read, self.clock, self.left)
+  if ok and code and self.answer.resume and not self.call.stopped and not self.closed then
+    ok, piece, message, code, detail = pcall(go_on, self, message, code, detail)
+  end
   if loop.own then loop.disown(mark) end
   if not ok then -- the task that reads was cancelled
+    if self.resuming then end_asking(self) end
     self:close()
     error(piece, 0)
   end
@@ -90,6 +138,13 @@ function stream:read()
   if self.ended then return nil end
   if self.call.stopped then return fail(self, self.call:reason()) end
   return loops.enter(self.call.client.loop, read, self)
+end
+
+--- May it be gone on with when it breaks off? Then `on_resume(begins)`, a function that may be set
+--- in it, hears when the wait for that begins (true) and ends (false).
+---@return boolean
+function stream:is_resumable()
+  return self.answer.resume ~= nil
 end
 
 --- Is there a piece already, so that `read` would not wait for it?
@@ -128,6 +183,7 @@ end
 function stream:close()
   if self.ended then return end
   self.closed = true
+  if self.resuming then return self.call:abort "cancelled" end -- whoever reads gives all back
   finish(self, "cancelled")
 end
 

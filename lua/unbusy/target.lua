@@ -54,6 +54,12 @@ local function account_limiter(account, model)
   return account.limiters[model]
 end
 
+-- How it goes on with a message that was begun: as it is told, or as its provider does there.
+local function prefix_of(given, provider)
+  if given.prefix ~= nil then return given.prefix end
+  return provider.prefix ~= nil and provider.prefix(given.url)
+end
+
 -- Its keys; no field shows one. Among processes each has a mark of its own: the key that takes the
 -- place of a refused one has not been refused.
 local function new_keys(given, common)
@@ -86,6 +92,7 @@ function target.new(given, account, shared)
     judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil, failed_at = false,
     window = shared.breaker and shared.breaker.count and math.huge or shared.window or 0,
   }, target)
+  self.prefix = prefix_of(given, self.provider)
   self.keys, self.no_key = new_keys(given, self.common), { secret = function() return nil end }
   self.tag = self.common and self.common.tag(given.name, given.url) or given.name
   if shared.breaker then

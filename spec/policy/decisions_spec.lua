@@ -31,7 +31,7 @@ local good = {
   queued = { "wait", "switch", "hedge" },
   hedge = { 0, 1.5, 1e6 },
   accept = { true, false },
-  resume = { "prefix", "prompt" },
+  resume = { "prefix", "prompt", false },
   normalise = { { a = 1 }, {}, { deep = { list = { 1, "x", json.null } } } },
   cache = { 1, 0.5, 1e9, true, false },
   batch = { false, { key = "k", max = 2, window = 0.02 }, { key = { "m", { a = 1 } }, max = 10000 },

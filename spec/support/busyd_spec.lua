@@ -53,6 +53,56 @@ describe("busyd: good answers", function()
     assert.same({ started = 1, finished = 1, cut = 0, aborted = 0 }, probe.up:counts().streams)
   end)
 
+  it("goes on with a text that was begun", function()
+    local text = '哈哈 "ha ha"\n天气'
+    local function rest(begun, more, answer)
+      local programme = { text = text, continues = true }
+      for name, value in pairs(answer or {}) do programme[name] = value end
+      probe.up:programme { answer = programme }
+      local messages = { { role = "user", content = "q" }, { role = "assistant", content = begun } }
+      local body = { model = "m", messages = messages }
+      for name, value in pairs(more or {}) do body[name] = value end
+      if body.words then
+        messages[3], body.words = { role = "user", content = body.words }, nil
+      else
+        messages[2].prefix = not more or nil
+      end
+      return text_of(ask(cjson.encode(body)))
+    end
+    for at = 0, #text do
+      local begun = text:sub(1, at)
+      if not begun:find "[\194-\244][\128-\191]*$" or begun:find "气$" or begun:find "哈$" then
+        assert.same(text:sub(at + 1), rest(begun))
+        assert.same(text:sub(at + 1), rest(begun, { continue_final_message = true,
+          add_generation_prompt = false }))
+        assert.same(text:sub(at + 1), rest(begun, { words = "go on" }))
+      end
+    end
+    assert.same("ha\"\n天气", rest('哈哈 "ha ', { words = "go on" }))
+    assert.same('"ha ha"\n天气', rest('哈哈 "ha ', { words = 'from\n<<<\n"ha \n>>>' }))
+    assert.same('… a ha"\n天气', rest('哈哈 "ha ', { words = "go on" },
+      { lead = "… ", repeats = 2 }))
+    assert.same("\nha\"\n天气", rest('哈哈 "ha ', nil, { lead = "\n" }))
+    assert.same(text, rest("something else", { words = "go on" }))
+    probe.up:programme { answer = { text = text } }
+    assert.same(text, text_of(ask(cjson.encode { messages = { { role = "user", content = "q" },
+      { role = "assistant", content = "哈" }, { role = "user", content = "go on" } } })))
+  end)
+
+  it("goes on with a prompt", function()
+    probe.up:programme { answer = { text = "one two", continues = true } }
+    for prompt, rest in pairs { ["Say: "] = "one two", ["Say: one"] = " two",
+      ["Say: one two"] = "" } do
+      for _, streams in ipairs { false, true } do
+        local reply = ask(cjson.encode { prompt = prompt, stream = streams }, nil,
+          "/v1/completions")
+        local said = ""
+        for piece in reply:gmatch '"text":"([^"]*)"' do said = said .. piece end
+        assert.same(rest, said)
+      end
+    end
+  end)
+
   it("calls tools, whole and in fragments", function()
     probe.up:programme { answer = { tool_calls = { { name = "f", arguments = { a = 1 } },
       { name = "g" } }, chunks = 3 } }
@@ -263,6 +313,16 @@ describe("busyd: presets about the wire", function()
       assert.truthy(plain:find "Content%-Length" and not plain:find "total_tokens")
       assert.same(3, #events_of(stream))
       assert.same({ started = 1, finished = 0, cut = 1, aborted = 0 }, probe.up:counts().streams)
+    end
+  end)
+
+  it("cut_stream may end behind any byte", function()
+    for _, n in ipairs { 1, 100, 333 } do
+      preset("cut_stream", { bytes = n })
+      local stream, code = raw(chat("你\"好", STREAM))
+      assert.same(PARTIAL, code)
+      local size, data = stream:match "\r\n\r\n(%x+)\r\n(.*)\r\n$" -- one chunk
+      assert.same({ n, n }, { tonumber(size, 16), #data })
     end
   end)
 

@@ -79,6 +79,34 @@ local function describe_many(h, up, it)
   end)
 end
 
+-- Streams that break off.
+local function describe_resumed(h, up, it)
+  it("goes on with streams that break off, wherever they were opened", function()
+    local o = { resume = "prompt", retry = { base = 0.01 }, budget = false, breaker = false }
+    local client, texts, resumed = h.new(o), {}, 0
+    o.loop, o.targets = "tasks", { { name = "a", url = up().url } }
+    local plain = unbusy.new(o)
+    local text = ("ha "):rep(40) .. "!"
+    local script = {}
+    for i = 1, 41 do script[i] = { preset = "cut_stream", after = 5 + i % 9 } end
+    up():programme { reset = true, script = script,
+      answer = { text = text, chunks = 20, continues = true } }
+    local opened = assert(plain:stream(question "q"))
+    plain.loop = client.loop
+    for i = 1, 40 do
+      h.go(function()
+        local reply = assert(assert(client:stream(question "q")):reply())
+        texts[i], resumed = reply.text, resumed + reply.resumed
+      end)
+    end
+    h.go(function() texts[41] = assert(opened:reply()).text end)
+    h.run()
+    for i = 1, 41 do assert.equal(text, texts[i]) end
+    assert.equal(resumed + opened.resumed, up():counts().faulted)
+    plain:close()
+  end)
+end
+
 -- Calls that do not come to a good end.
 local function describe_ends(h, up, it)
   it("ends a call at its deadline, and one that is cancelled", function()
@@ -246,6 +274,7 @@ function calls.describe(h, busted)
   end
 
   describe_many(h, upstream, busted.it)
+  describe_resumed(h, upstream, busted.it)
   describe_ends(h, upstream, busted.it)
   describe_verbs(h, upstream, busted.it)
   describe_others(h, busted.it)

@@ -58,6 +58,16 @@ local function ping(ctx, seconds)
   end
 end
 
+-- The client is told that it waits while somebody is asked to go on with what broke off.
+local function ping_meanwhile(ctx, stream)
+  local seconds, thread = ctx.gateway.options.ping, nil
+  if not seconds or not stream:is_resumable() then return end
+  function stream.on_resume(begins)
+    if thread then ngx.thread.kill(thread) end
+    thread = begins and ngx.thread.spawn(ping, ctx, seconds) or nil
+  end
+end
+
 -- Makes the call; the client is told that it waits.
 local function call(ctx, request, given)
   local seconds = ctx.gateway.options.ping
@@ -128,6 +138,7 @@ function events.serve(ctx, request, given)
     answers.set_header(ctx, stream)
   end
   begin(ctx, stream.status)
+  ping_meanwhile(ctx, stream)
   local ok
   ok, message, code, detail = pump(ctx, stream)
   if ok == false then ctx:leave() end

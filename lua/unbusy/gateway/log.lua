@@ -8,17 +8,17 @@ local log = {}
 -- In this order; but for the first two, which nginx makes, what a request does not have is left
 -- out.
 local fields = { "time", "id", "key", "method", "path", "kind", "requests", "failed", "model",
-  "target", "source", "fallback", "weak", "escalated", "tries", "hedged", "status", "code",
-  "queued", "queued_upstream", "start", "seconds", "prompt_tokens", "completion_tokens", "cost",
-  "hedge_cost", "trace", "upstream_id" }
+  "target", "source", "fallback", "weak", "escalated", "tries", "hedged", "resumed", "status",
+  "code", "queued", "queued_upstream", "start", "seconds", "prompt_tokens", "completion_tokens",
+  "cost", "hedge_cost", "trace", "upstream_id" }
 
 --- What is noted of a request; false is nothing. (All fields at once: a table in its full size.)
 function log.record()
   return { time = false, id = false, key = false, method = false, path = false, kind = false,
     requests = false, failed = false, model = false, target = false, source = false,
     fallback = false, weak = false, escalated = false, tries = false, hedged = false,
-    status = false, code = false, queued = false, queued_upstream = false, start = false,
-    seconds = false, prompt_tokens = false, completion_tokens = false, cost = false,
+    resumed = false, status = false, code = false, queued = false, queued_upstream = false,
+    start = false, seconds = false, prompt_tokens = false, completion_tokens = false, cost = false,
     hedge_cost = false, trace = false, upstream_id = false }
 end
 
@@ -86,6 +86,7 @@ local function note_answer(record, answer)
     record.prompt_tokens = usage.prompt_tokens
     record.completion_tokens = usage.completion_tokens
   end
+  if (answer.resumed or 0) > 0 then record.resumed = answer.resumed end
   if answer.trace then record.trace = answer.trace.id end
   if answer.failure then record.code = answer.failure.code end
   if answer.fallback then record.fallback = answer.fallback.kind end

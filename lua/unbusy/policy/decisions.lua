@@ -8,7 +8,7 @@
 -- | `queued` | try | "wait", "switch" or "hedge" | built-in |
 -- | `hedge` | try | seconds until a second try elsewhere | none |
 -- | `accept` | request, reply | true, or false for a poor answer | built-in |
--- | `resume` | request, so_far | "prefix" or "prompt" | the cut is reported |
+-- | `resume` | request, so_far | "prefix" or "prompt", or false: report the cut | built-in |
 -- | `normalise` | request | the table that counts as the question | the request |
 -- | `cache` | request | seconds to keep it, true, or false | built-in |
 -- | `batch` | request | `{ key =, max =, window =, endpoint =, rule = }`, or false | built-in |
@@ -101,6 +101,13 @@ local function accept(value)
   if value == nil then return false end
   if type(value) ~= "boolean" then return wants("true or false", value) end
   return true, value
+end
+
+local says_how = word { "prefix", "prompt" }
+
+local function resume(value)
+  if value == false then return true, false end
+  return says_how(value)
 end
 
 local function copied(value, most)
@@ -205,7 +212,7 @@ decisions.codes = { "busy", "limited", "quota", "auth", "invalid", "timeout", "n
 decisions.check = {
   classify = word(decisions.codes), retry = retry, route = route,
   queued = word { "wait", "switch", "hedge" }, hedge = hedge, accept = accept,
-  resume = word { "prefix", "prompt" }, normalise = normalise, cache = cache, batch = batch,
+  resume = resume, normalise = normalise, cache = cache, batch = batch,
   merge = merge, split = split, fallback = fallback,
 }
 

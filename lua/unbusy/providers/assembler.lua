@@ -244,6 +244,37 @@ function methods:finish()
   return nil, "stream: ended without an answer", "empty"
 end
 
+-- Is the choice a text, perhaps with thoughts, and nothing else?
+local function is_text(choice)
+  local parts = choice.parts
+  if next(choice.calls) or choice.function_call or choice.logprobs then return false end
+  if parts.refusal and table.concat(parts.refusal) ~= "" then return false end
+  for name in next, choice.message do
+    if name ~= "role" then return false end
+  end
+  return true
+end
+
+local function all_of(parts)
+  return parts and table.concat(parts) or ""
+end
+
+--- What has come so far of an answer that is one text.
+---@return table? said { text =, reasoning = "" where there is none, finish =, head = { id =,
+--- created =, model = } as far as they were told, usage = as the server sent it }; nil where it is
+--- more than a text, or nothing has come
+function methods:so_far()
+  local choice = self.choices[0]
+  if not choice or next(self.choices, next(self.choices)) ~= nil or not is_text(choice) then
+    return nil
+  end
+  local head, parts, finish = self.head, choice.parts, choice.finish
+  if answers.unfinished[finish] then finish = nil end
+  return { text = all_of(parts[self.kind == "chat" and "content" or "text"]),
+    reasoning = all_of(parts.reasoning_content or parts.reasoning), finish = finish,
+    head = { id = head.id, created = head.created, model = head.model }, usage = self.usage }
+end
+
 local function joined(call)
   local f = call.functions
   f.arguments = table.concat(call.arguments)

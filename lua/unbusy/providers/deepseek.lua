@@ -21,18 +21,28 @@ local function request(kind, body, streaming)
   return path, copy
 end
 
+-- Of a URL of DeepSeek's own: what is before its path, and its query; nil for all others.
+local function own_parts(target_url)
+  local at, base = target_url:match("^%a+://([^/?#]*)()")
+  if not at or at:lower():gsub(":%d+$", "") ~= host then return nil end
+  local tail, query = target_url:match("^([^?#]*)(%??[^#]*)", base)
+  tail = tail:gsub("/+$", "")
+  if tail ~= "" and tail ~= "/v1" and tail ~= "/beta" then return nil end
+  return target_url:sub(1, base - 1), query
+end
+
 local function url(target_url, path)
   local beta, rest = path:match("^(/beta)(/.*)")
   if not beta then return openai.url(target_url, path) end
-  local at, base = target_url:match("^%a+://([^/?#]*)()")
-  if at and at:lower():gsub(":%d+$", "") == host then
-    local tail, query = target_url:match("^([^?#]*)(%??[^#]*)", base)
-    tail = tail:gsub("/+$", "")
-    if tail == "" or tail == "/v1" or tail == "/beta" then
-      return target_url:sub(1, base - 1) .. path .. query
-    end
-  end
+  local server, query = own_parts(target_url)
+  if server then return server .. path .. query end
   return openai.url(target_url, rest)
 end
 
-return openai.new { name = "deepseek", host = host, request = request, url = url }
+-- Whether a relay takes the flag, nobody knows: its target has to say so.
+local function prefix(target_url)
+  return own_parts(target_url) and "flag" or false
+end
+
+return openai.new { name = "deepseek", host = host, request = request, url = url, prefix = prefix,
+  keeps_thoughts = true }

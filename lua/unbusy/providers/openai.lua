@@ -118,13 +118,17 @@ local openai = {}
 -- - `glance(kind, text) -> answer | nil`: the same of a body with status 200, without decoding it:
 --   only finish, model and usage, and `undecoded` = kind; nil where `read` has to look. Left out
 --   where a provider has a `read` of its own
+-- - `prefix(target_url) -> way or false`: how a message that was begun is gone on with there, see
+--   `unbusy.resume.question`; nil where it is not
+-- - `keeps_thoughts`: does such a message take its `reasoning_content` along?
 -- - `assembler(kind, hide) -> a`: see `unbusy.providers.assembler` and `responses`
 ---@param own table name, host, and the functions that differ
 ---@return table provider
 function openai.new(own)
   return { name = own.name, host = own.host, request = own.request or request, copy = copy,
     url = own.url or url, headers = own.headers or headers, read = own.read or read,
-    judge = judge, glance = not own.read and glance.of or nil, assembler = new_assembler }
+    judge = judge, prefix = own.prefix, keeps_thoughts = own.keeps_thoughts or false,
+    glance = not own.read and glance.of or nil, assembler = new_assembler }
 end
 
 local provider = openai.new { name = "openai", host = "api.openai.com" }

@@ -16,6 +16,7 @@ local reply = require "unbusy.reply"
 local requests = require "unbusy.requests"
 local retry_after = require "unbusy.retry_after"
 local source = require "unbusy.source"
+local spliced = require "unbusy.resume.spliced"
 local tokens = require "unbusy.token_clock"
 local watch = require "unbusy.watch"
 
@@ -310,7 +311,10 @@ local function read_rest(call, try, pieces)
   local clock = tokens.new(call, end_of(call, try))
   while true do
     local piece, message, code, detail = clock:read(pieces)
-    if code then return failed(call, try, message, code, detail) end
+    if code then
+      spliced.note_cut(call, pieces)
+      return failed(call, try, message, code, detail)
+    end
     if not piece then return pieces:answer() end
   end
 end
@@ -333,6 +337,15 @@ local function open_pieces(call, try, x)
   return pieces
 end
 
+-- The answer of which a part was said in tries before this one.
+local function spliced_answer(call, try, rest)
+  local answer, message, code, detail = spliced.join(call, rest)
+  if not answer then return failed(call, try, message, code, detail) end
+  local made = reply.of_answer(call, try, answer)
+  if answer.resumed then made.resumed, made.cost = answer.resumed, answer.cost or nil end
+  return made
+end
+
 local function receive_stream(call, try, x)
   local ok, message, code, detail = await_head(call, try, x, "headers")
   if not ok then return nil, message, code, detail end
@@ -345,6 +358,7 @@ local function receive_stream(call, try, x)
   local answer
   answer, message, code, detail = read_rest(call, try, pieces)
   if not answer then return nil, message, code, detail end
+  if call.so_far then return spliced_answer(call, try, answer) end
   return reply.of_answer(call, try, answer)
 end
 

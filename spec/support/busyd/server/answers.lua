@@ -31,11 +31,30 @@ function answers.usage(call, answer, said)
     prompt, completion, prompt + completion, cached, prompt - cached, cached)
 end
 
--- The text to say; a prefix completion leaves out what was said already.
+-- What goes before the rest where it is asked for in words: what the programme says, or what the
+-- request wants repeated, between <<< and >>>.
+local function repeated(turn, answer)
+  if not answer.repeats then return turn.asked:match "<<<\n(.-)\n>>>" or "" end
+  return answer.repeats > 0 and turn.begun:sub(-answer.repeats) or ""
+end
+
+-- The rest of a text that was begun in the message before the last one; nil where that is no
+-- beginning of it.
+local function go_on(turn, answer)
+  local whole = text.answer(turn.question, answer)
+  if whole:sub(1, #turn.begun) ~= turn.begun then return nil end
+  return (answer.lead or "") .. repeated(turn, answer) .. whole:sub(#turn.begun + 1)
+end
+
+-- The text to say; what continues one leaves out what was said already.
 local function say(call, answer, question)
+  local rest = answer.continues and call.turn and go_on(call.turn, answer)
+  if rest then return rest end
   local whole = text.answer(question, answer)
   local prefix = call.prefix
-  if prefix and whole:sub(1, #prefix) == prefix then return whole:sub(#prefix + 1) end
+  if prefix and whole:sub(1, #prefix) == prefix then
+    return (answer.lead or "") .. whole:sub(#prefix + 1)
+  end
   return whole
 end
 
@@ -105,7 +124,7 @@ end
 function shapes.completion(call)
   local choices, whole = {}, {}
   for i, prompt in ipairs(call.inputs) do
-    whole[i] = text.answer(prompt, call.answer)
+    whole[i] = text.completion(prompt, call.answer)
     choices[i] = item_json(call, i, prompt, function()
       return ('{"index":%d,"text":%s,"logprobs":null,"finish_reason":%s}'):format(
         i - 1, encode(whole[i]), encode(call.answer.finish_reason or "stop"))

@@ -48,7 +48,8 @@ local answer = schema.object {
     arguments = schema.either("a string or an object", schema.string, schema.map(schema.any)),
   }),
   finish_reason = schema.string, cached_tokens = schema.integer(0),
-  dimensions = schema.integer(1, 10000),
+  dimensions = schema.integer(1, 10000), continues = schema.boolean,
+  repeats = schema.integer(0, 1e6), lead = schema.string,
 }
 
 local scalar = schema.either("a string or a number", schema.string, schema.number(-math.huge))

@@ -49,6 +49,20 @@ end
 
 local readers = {}
 
+local function has_role(message, role)
+  return type(message) == "table" and message.role == role
+end
+
+-- A question, a text that was begun, and words behind it.
+local function turn_of(messages)
+  local question, begun, asked = messages[#messages - 2], messages[#messages - 1],
+    messages[#messages]
+  if has_role(question, "user") and has_role(begun, "assistant") and has_role(asked, "user") then
+    return { question = content_of(question), begun = content_of(begun),
+      asked = content_of(asked) }
+  end
+end
+
 -- The last user message; the text that a prefix completion is to continue.
 function readers.chat(call, asked)
   local messages = asked.messages
@@ -56,10 +70,10 @@ function readers.chat(call, asked)
     return "messages: expected a list with at least one message"
   end
   local last = messages[#messages]
-  if type(last) == "table" and last.role == "assistant" and last.prefix == true then
-    call.prefix = content_of(last)
-  end
-  call.question = ""
+  local continues = type(last) == "table" and last.prefix == true
+    or asked.continue_final_message == true and asked.add_generation_prompt == false
+  if has_role(last, "assistant") and continues then call.prefix = content_of(last) end
+  call.turn, call.question = turn_of(messages), ""
   for i = #messages, 1, -1 do
     if type(messages[i]) == "table" and messages[i].role == "user" then
       call.question = content_of(messages[i])

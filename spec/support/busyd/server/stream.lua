@@ -67,7 +67,7 @@ end
 local function completion_pieces(call, w, chunks)
   local pieces, whole = {}, {}
   for i, prompt in ipairs(call.inputs) do
-    whole[i] = text.answer(prompt, call.answer)
+    whole[i] = text.completion(prompt, call.answer)
     for _, piece in ipairs(text.pieces(whole[i], chunks)) do
       pieces[#pieces + 1] = w.say(piece, nil, i - 1)
     end

@@ -27,6 +27,19 @@ function text.answer(question, answer)
   return base
 end
 
+--- The text that completes 'prompt': with `continues`, the rest of what it ends with.
+---@param prompt string
+---@param answer table  the programme's `answer`
+---@return string
+function text.completion(prompt, answer)
+  local whole = text.answer(prompt, answer)
+  if not answer.continues then return whole end
+  for n = math.min(#whole, #prompt), 1, -1 do
+    if prompt:sub(-n) == whole:sub(1, n) then return whole:sub(n + 1) end
+  end
+  return whole
+end
+
 --- The reasoning that goes before it.
 ---@param question string
 ---@param answer table  `reasoning` is true or the text itself

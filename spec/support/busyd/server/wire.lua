@@ -42,9 +42,17 @@ local function halve(play)
   play.length, play.pieces = #body, { body:sub(1, math.floor(#body / 2)) }
 end
 
+-- The first 'n' bytes of what would be sent.
+local function keep_bytes(play, n)
+  play.pieces, play.keep = { table.concat(play.pieces):sub(1, n) }, nil
+  play.paced, play.gap_free = nil, true
+end
+
 local function cut(how)
-  return spoilt({ after = pieces }, function(play, spec)
-    if play.sse then play.keep = pieces_until(play, spec.after or 1) else halve(play) end
+  return spoilt({ after = pieces, bytes = schema.integer(0) }, function(play, spec)
+    if not play.sse then halve(play)
+    elseif spec.bytes then keep_bytes(play, spec.bytes)
+    else play.keep = pieces_until(play, spec.after or 1) end
     play.ending = how
   end)
 end
