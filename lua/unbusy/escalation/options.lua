@@ -12,7 +12,7 @@ options.schema = {
   short = { type = "whole", default = 1, min = 0, max = 1e6, unit = "characters",
     doc = "weak: a text of fewer, blanks at its ends apart; tool calls are never too short" },
   refusals = { type = "boolean|list", default = true, max = 1000, each = { type = "string" },
-    doc = "weak: it refuses, or says that it does not know, in one of a dozen languages; a list: "
+    doc = "weak: it refuses, or says that it does not know, in one of eleven languages; a list: "
       .. "phrases of your own besides" },
   json = { type = "boolean", default = true,
     doc = "weak: no JSON, where the request asks for it, or in a tool call's arguments" },

@@ -118,26 +118,23 @@ local function options_of(self, call)
 end
 
 -- Only these are asked from now on.
-local function rule_out_others(call, targets, before)
+local function rule_out_others(call, targets)
   local wanted = {}
   for _, t in ipairs(targets) do wanted[t.name] = true end
-  call.ruled_out = before
   for _, t in ipairs(call.client.targets) do
     if not wanted[t.name] then call:rule_out(t.name) end
   end
 end
 
--- Asks them: a reply, or a failure. The call is then about what it was about before.
+-- Asks them: a reply, or a failure. Then the call has its own options again, under which its answer
+-- is kept; the others stay ruled out, since a stream may still have to be tried elsewhere.
 local function ask(self, call, next, targets)
-  local given, again, ruled_out = options_of(self, call), call.again, call.ruled_out
-  local known = {}
-  for name in pairs(ruled_out or {}) do known[name] = true end
-  local before = call:ask_again(call.request, given)
-  rule_out_others(call, targets, known)
+  local again = call.again
+  local before = call:ask_again(call.request, options_of(self, call))
+  rule_out_others(call, targets)
   local answer, message, code, detail = next(call)
   if detail then detail = call:detail(detail) end
-  call:go_back(before)
-  call.again, call.ruled_out = again, ruled_out
+  call.options, call.again = before.options, again
   return answer, message, code, detail
 end
 
