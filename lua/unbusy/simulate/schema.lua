@@ -53,7 +53,9 @@ schema.target = {
   writing = duration(0, "from there to the last byte"),
   faults = { type = "list", default = {}, max = 100, doc = "what befalls a share of those let in",
     each = { type = "table", fields = failure {
-      share = { type = "number", required = true, min = 0, max = 1 } } } },
+      share = { type = "number", required = true, min = 0, max = 1 },
+      cut = { type = "number", min = 0, max = 1,
+        doc = "it begins well, and breaks off behind this share of its writing" } } } },
   price = { type = "table", fields = config.price, optional = true,
     doc = "for 1,000,000 tokens; from the beginning" },
 }
