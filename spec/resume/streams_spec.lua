@@ -2,50 +2,13 @@
 -- is told, and what ends it all the same.
 local exact = require "spec.support.exact"
 local json = require "unbusy.json"
+local resumed = require "spec.support.resumed"
 local unbusy = require "unbusy"
 local world = require "spec.support.world"
 
-local TEXT = "The cat sat on the mat, and the dog looked on; nobody said a word about it."
-local QUICK = { base = 0.5, jitter = 0 }
-local DONE = 900 -- bytes into the stream: some words have come
-
-local function question(more)
-  local request = { model = "m", messages = { { role = "user", content = "Tell me." } } }
-  for name, value in pairs(more or {}) do request[name] = value end
-  return request
-end
-
--- A world of exact servers; `targets` as of `world.new`.
-local function build(o)
-  local script, servers = {}, {}
-  for name, given in pairs(o.servers) do
-    given.text = given.text or TEXT
-    servers[name] = exact.new(given)
-    script[name] = servers[name].script
-  end
-  local options = { retry = QUICK, resume = "prefix" }
-  for name, value in pairs(o.options or {}) do options[name] = value end
-  local targets = { a = { prefix = "flag" }, b = { prefix = "flag" } }
-  for name, value in pairs(o.targets or {}) do targets[name] = value end
-  local w = world.new { script = script, options = options, targets = targets, order = o.order }
-  w.servers = servers
-  return w
-end
-
-local function drain(stream)
-  local out = {}
-  while true do
-    local piece, message, code, detail = stream:read()
-    if code then return table.concat(out), message, code, detail end
-    if not piece then return table.concat(out) end
-    out[#out + 1] = piece.text
-  end
-end
-
-local function finish(w)
-  w:assert_clean()
-  w.client:close()
-end
+local TEXT, DONE = resumed.TEXT, resumed.DONE
+local question, build, drain, finish = resumed.question, resumed.build, resumed.drain,
+  resumed.finish
 
 describe("going on with a stream", function()
   it("is off unless it is asked for", function()
@@ -199,6 +162,56 @@ describe("going on with a stream", function()
     finish(w)
   end)
 
+  it("tells whoever shows the stream that it waits", function()
+    local w = build { servers = { a = { cuts = { DONE } } } }
+    local stream, seen = assert(w.client:stream(question())), {}
+    assert.is_true(stream:is_resumable())
+    function stream.on_resume(begins) seen[#seen + 1] = { begins, w:now() } end
+    drain(stream)
+    assert.same({ true, false, 2 }, { seen[1][1], seen[2][1], #seen })
+    assert.is_true(seen[2][2] - seen[1][2] >= 0.5)
+    finish(w)
+    w = build { servers = { a = {} }, options = { resume = false } }
+    stream = assert(w.client:stream(question()))
+    assert.is_false(stream:is_resumable())
+    stream:close()
+    finish(w)
+  end)
+
+  it("asks what was asked, whatever becomes of the caller's table meanwhile", function()
+    local w = build { servers = { a = { cuts = { DONE } } } }
+    local request = question { top_p = 1 }
+    local stream = assert(w.client:stream(request))
+    request.messages[2] = { role = "assistant", content = "what came of it" }
+    request.top_p, request.tools = 0, { {} }
+    assert.equal(TEXT, drain(stream))
+    local second = w.servers.a.asked[2]
+    assert.same({ 2, true, 1 }, { #second.messages, second.messages[2].prefix, second.top_p })
+    assert.is_nil(second.tools)
+    finish(w)
+  end)
+
+  it("takes a whole answer for a stream", function()
+    local rest
+    local w
+    w = build { servers = { a = { cuts = { DONE } }, b = { fails = setmetatable({}, {
+      __index = function()
+        local body = w.servers.b.asked[1]
+        rest = TEXT:sub(#body.messages[2].content + 1)
+        return world.good(rest)
+      end }) } }, order = { "a", "b" } }
+    local stream = assert(w.client:stream(question()))
+    local ids = {}
+    local text = {}
+    for piece in stream:pieces() do
+      if piece.data then ids[json.decode(piece.data).id] = true end
+      text[#text + 1] = piece.text
+    end
+    assert.same({ TEXT, TEXT, { ["answer-1"] = true } },
+      { table.concat(text), stream:reply().text, ids })
+    finish(w)
+  end)
+
   it("goes on several times, as often as there are tries", function()
     local w = build { servers = { a = { cuts = { DONE, 350, 350, 350, 350, 350 } } },
       options = { retry = { attempts = 4, base = 0.1, jitter = 0 } } }
@@ -322,117 +335,6 @@ describe("what ends without going on", function()
   end)
 end)
 
-describe("nobody goes on with", function()
-  local tools = { { type = "function", ["function"] = { name = "f" } } }
-  local cases = {
-    ["tools that are offered"] = { tools = tools },
-    ["functions"] = { functions = { { name = "f" } } },
-    ["JSON mode"] = { response_format = { type = "json_object" } },
-    ["a schema"] = { response_format = { type = "json_schema" } },
-    ["a grammar"] = { guided_regex = "a+" },
-    ["several answers"] = { n = 2 },
-    ["probabilities"] = { logprobs = true },
-    ["sound"] = { modalities = { "text", "audio" } },
-    ["a voice"] = { audio = { voice = "x" } },
-    ["a message of the assistant"] = { messages = { { role = "user", content = "a" },
-      { role = "assistant", content = "b" } } },
-  }
-  for name, more in pairs(cases) do
-    it(name, function()
-      local w = build { servers = { a = { cuts = { DONE } } }, options = { resume = "prompt" } }
-      local _, message, code = drain(assert(w.client:stream(question(more))))
-      assert.same({ "cut", "a: body: reset by the server", 1 }, { code, message, #w.log })
-      finish(w)
-    end)
-  end
-
-  it("thoughts, before there is text", function()
-    local w = build { servers = { a = { cuts = { DONE }, reasoning = ("hm "):rep(100) } } }
-    local _, _, code = drain(assert(w.client:stream(question())))
-    assert.same({ "cut", 1 }, { code, #w.log })
-    finish(w)
-  end)
-
-  it("a response", function()
-    local event = 'event: response.output_text.delta\ndata: {"type":"response.output_text.delta",'
-      .. '"delta":"x"}\n\n'
-    local w = world.new { script = { a = { world.streamed({ { 0, event } }) } },
-      options = { resume = "prompt" } }
-    local stream = assert(w.client:stream { model = "m", input = "hi" })
-    local _, _, code = drain(stream)
-    assert.same({ "cut", 1 }, { code, #w.log })
-    finish(w)
-  end)
-
-  it("tool calls that came unasked, or a refusal", function()
-    for _, delta in ipairs { { tool_calls = { { index = 0, id = "t", ["function"] = { name = "f",
-      arguments = "{" } } } }, { refusal = "I cannot" }, { annotations = { { type = "x" } } },
-      { function_call = { name = "f" } } } do
-      local w = world.new { script = { a = { world.streamed({ { 0, world.chunk {
-        content = "so " } }, { 0, world.chunk(delta) } }) } }, options = { resume = "prompt" } }
-      local _, _, code = drain(assert(w:stream()))
-      assert.same({ "cut", 1 }, { code, #w.log })
-      finish(w)
-    end
-  end)
-
-  it("a call whose time is up", function()
-    local w = build { servers = { a = { cuts = { DONE }, gap = 1 } } }
-    local _, _, code = drain(assert(w.client:stream(question(), { deadline = 1.3 })))
-    assert.same({ "cut", 1 }, { code, #w.log })
-    finish(w)
-  end)
-end)
-
-describe("what may be gone on with", function()
-  it("are tools that may not be called, a plain format, a single answer", function()
-    local w = build { servers = { a = { cuts = { DONE } } } }
-    assert.equal(TEXT, drain(assert(w.client:stream(question { n = 1, tool_choice = "none",
-      tools = { { type = "function" } }, response_format = { type = "text" }, logprobs = false,
-      modalities = { "text" }, audio = json.null }))))
-    finish(w)
-  end)
-
-  it("is a text behind its thoughts, which DeepSeek is given again", function()
-    for _, host in ipairs { "api.deepseek.com", "relay.test" } do
-      local said = exact.new { text = TEXT, cuts = { 2500 }, reasoning = "The user wants a story." }
-      local w = world.new { script = { api = said.script, relay = said.script }, order = { "d" },
-        options = { resume = "prefix", retry = QUICK },
-        targets = { d = { url = "http://" .. host, provider = "deepseek", prefix = host
-          == "relay.test" and "flag" or nil } } }
-      local stream = assert(w.client:stream(question()))
-      assert.equal(TEXT, drain(stream))
-      assert.equal("The user wants a story.", stream:reply().reasoning)
-      local last = said.asked[2].messages[2]
-      assert.equal("The user wants a story.", last.reasoning_content)
-      local beta = host == "api.deepseek.com" and "/beta" or ""
-      assert.equal("http://" .. host .. beta .. "/chat/completions", w.log[2].request.url)
-      finish(w)
-    end
-  end)
-
-  it("is a beginning that the caller has made", function()
-    local w = build { servers = { a = { cuts = { DONE } } } }
-    local begun = TEXT:sub(1, 7)
-    local stream = assert(w.client:stream(question { messages = { { role = "user", content = "?" },
-      { role = "assistant", content = begun, prefix = true } } }))
-    assert.equal(TEXT:sub(8), drain(stream))
-    local last = w.servers.a.asked[2].messages[2]
-    assert.equal(begun, last.content:sub(1, 7))
-    assert.is_true(#last.content > 12)
-    finish(w)
-  end)
-
-  it("are blanks: the question is asked anew, by anybody", function()
-    local text = "\n\n  " .. TEXT
-    local w = build { servers = { a = { text = text, cuts = { 290 } }, b = { text = text } },
-      order = { "a", "b" }, targets = { a = {}, b = {} } }
-    assert.equal(text, drain(assert(w.client:stream(question()))))
-    assert.equal(1, #w.servers.b.asked[1].messages)
-    finish(w)
-  end)
-end)
-
 describe("whoever stops a stream that is gone on with", function()
   local function hanging(at)
     local w
@@ -502,69 +404,5 @@ describe("whoever stops a stream that is gone on with", function()
     local _, _, code = drain(assert(w.client:stream(question(), { cancel = stop })))
     assert.same({ "cancelled", 1 }, { code, #w.log })
     finish(w)
-  end)
-end)
-
-describe("the policy", function()
-  it("says how, and is told what was said", function()
-    local seen
-    local w = build { servers = { a = { cuts = { DONE } } }, targets = { a = {} },
-      options = { resume = false, policy = { resume = function(request, so_far)
-        seen = request.messages[1].content .. "|" .. so_far.text
-        return "prompt"
-      end } } }
-    assert.equal(TEXT, drain(assert(w.client:stream(question()))))
-    assert.equal("Tell me.|The cat", seen:sub(1, 16))
-    finish(w)
-  end)
-
-  it("may leave it to the option, or forbid it; the call goes before it", function()
-    for _, case in ipairs { { nil, TEXT }, { false, "cut" }, { false, TEXT, "prefix" } } do
-      local w = build { servers = { a = { cuts = { DONE } } },
-        options = { policy = { resume = function() return case[1] end } } }
-      local text, _, code = drain(assert(w.client:stream(question(), { resume = case[3] })))
-      assert.equal(case[2], code or text)
-      finish(w)
-    end
-  end)
-
-  it("of the target that was cut decides", function()
-    local w = build { servers = { a = { cuts = { DONE } } }, options = { resume = false },
-      targets = { a = { prefix = "flag", policy = { resume = function() return "prefix" end } } } }
-    assert.equal(TEXT, drain(assert(w.client:stream(question()))))
-    finish(w)
-  end)
-
-  it("that fails leaves the option", function()
-    local w = build { servers = { a = { cuts = { DONE } } },
-      options = { policy = { resume = function() error "no" end } } }
-    assert.equal(TEXT, drain(assert(w.client:stream(question()))))
-    assert.equal(1, w.client:status().policy[1].faults.resume)
-    finish(w)
-  end)
-end)
-
-describe("the options", function()
-  local function new(more)
-    local o = { targets = { { name = "a", url = "http://a.test", key = "k" } } }
-    for name, value in pairs(more) do o[name] = value end
-    return unbusy.new(o)
-  end
-
-  it("are checked", function()
-    for _, wrong in ipairs { true, "prefx", 1, {} } do
-      assert.has_error(function() new { resume = wrong } end)
-    end
-    assert.has_error(function() new { resume = "prefix", retry = false } end,
-      "unbusy: resume: 'retry' is needed, or there is no second try")
-    local client = new { retry = false }
-    assert.has_error(function() client:stream(question(), { resume = "prompt" }) end)
-    assert.has_error(function() client:stream(question(), { resume = true }) end)
-    client:close()
-    for _, wrong in ipairs { true, "/beta", 1 } do
-      assert.has_error(function()
-        unbusy.new { targets = { { name = "a", url = "http://a.test", prefix = wrong } } }
-      end)
-    end
   end)
 end)

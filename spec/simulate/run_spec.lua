@@ -60,6 +60,32 @@ describe("a simulation", function()
     assert.not_equal(report.json(one), report.json(other))
   end)
 
+  it("has streams that break off, and clients that go on with them", function()
+    local t = traced({ { target = "a", capacity = 500, latency = 0.5, writing = 10,
+      faults = { { share = 0.2, cut = 0.5 } } } }, every(0.1, 0, 60), { stream = 1,
+      deadline = 300 })
+    local options = { budget = { floor = 100 }, breaker = false, limiter = false,
+      retry = { attempts = 20 }, targets = { { name = "a", url = "http://a.test" } } }
+    local function clients()
+      return { { name = "none" }, { name = "words", policy = { resume = function()
+        return "prompt"
+      end } } }
+    end
+    local function cut(c) return c.codes and c.codes.cut or 0 end
+    local by = meet(t, clients(), { config = options })
+    assert.is_true(by.none.answered < 500 and by.naive.answered < 500)
+    assert.equal(600, by.words.answered)
+    assert.is_true(by.words.calls_each > 1.1 and by.words.calls_each < 1.5)
+    assert.equal(0, cut(by.words))
+    options.resume, options.targets[1].prefix = "prefix", "continue"
+    assert.equal(600, meet(t, NONE, { config = options }).none.answered)
+    local plain = traced({ { target = "a", writing = 10,
+      faults = { { share = 0.2, cut = 0.5 } } } }, every(0.1, 0, 60), { deadline = 300 })
+    by = meet(plain, NONE, { config = options })
+    assert.is_true(by.naive.answered < 550)
+    assert.equal(600, by.none.answered)
+  end)
+
   it("tells how far chance moves the figures, with several seeds", function()
     local t = assert(generate.new { kind = "outage", seconds = 60 })
     local by, r = meet(t, NONE, { seeds = 3, seed = 5 })

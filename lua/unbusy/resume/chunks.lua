@@ -86,7 +86,7 @@ end
 ---@param kind string
 ---@param head table
 ---@param finish string? nil: that was said already
----@param usage table
+---@param usage table? where it is to be told
 ---@return table[]
 function chunks.ending(kind, head, finish, usage)
   local pieces = {}
@@ -95,6 +95,7 @@ function chunks.ending(kind, head, finish, usage)
     if kind == "chat" then choice.delta = {} else choice.text = "" end
     pieces[1] = { finish = finish, data = made(kind, head, { choice }) }
   end
+  if not usage then return pieces end
   local object = { prompt_tokens = json.whole(usage.prompt_tokens),
     completion_tokens = json.whole(usage.completion_tokens),
     total_tokens = json.whole(usage.total_tokens) }

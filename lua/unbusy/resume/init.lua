@@ -73,8 +73,8 @@ end
 ---@return table reply that lasts over all tries
 function resume.watch(call, inner, next)
   local outer = reply.of_tries(inner)
-  outer.resume = setmetatable({ call = call, next = next, answer = outer, said = nil, cut = nil },
-    resume)
+  outer.resume = setmetatable({ call = call, next = next, answer = outer, said = nil, cut = nil,
+    request = question.kept(call.request) }, resume)
   return outer
 end
 
@@ -109,7 +109,7 @@ local function note_said(self, left, target, failure)
     if failure.detail.refused then self.said.refused[target.name] = true end
     return left:note_cut(failure.detail.refused)
   end
-  self.said = so_far.new(self.call, left, target.price)
+  self.said = so_far.new(self.call.kind, self.request, left, target.price)
   return self.said ~= nil
 end
 

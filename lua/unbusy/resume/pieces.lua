@@ -29,12 +29,15 @@ end
 ---@return table
 function pieces.of_ending(so_far, finish)
   local answer = so_far:ended(finish or so_far.finish)
-  return source.of_list(chunks.ending(so_far.kind, so_far.head, finish, answer.usage), answer)
+  local usage = question.tells_usage(so_far.request) and answer.usage or nil
+  return source.of_list(chunks.ending(so_far.kind, so_far.head, finish, usage), answer)
 end
 
 -- {== One piece ===========================================================
 
-local nothing = { started = true } -- of answer, but for nobody
+local function nothing() -- of answer, but for nobody
+  return { started = true }
+end
 
 -- The usage that the piece tells, with that of the parts before it.
 local function note_usage(self, piece)
@@ -53,7 +56,7 @@ end
 
 -- The piece with that text, or an empty one where there is nothing left in it.
 local function saying(self, piece, text)
-  if text == "" and not piece.finish and not piece.usage then return nothing end
+  if text == "" and not piece.finish and not piece.usage then return nothing() end
   piece.data = chunks.saying(self.so_far.kind, piece.data, self.so_far.head, text,
     note_usage(self, piece))
   piece.text, piece.reasoning = text ~= "" and text or nil, nil

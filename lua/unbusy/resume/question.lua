@@ -95,6 +95,30 @@ end
 
 -- }========================================================================
 
+local function copy(t)
+  local out = {}
+  for k, v in next, t do out[k] = v end
+  return out
+end
+
+--- The request as it is now, whatever its owner makes of it while the answer comes.
+---@param request any
+---@return any
+function question.kept(request)
+  if type(request) ~= "table" then return request end
+  local out = copy(request)
+  if type(out.messages) == "table" then out.messages = copy(out.messages) end
+  return out
+end
+
+--- Does an answer to it tell its usage at the end? It is asked for where the request says nothing.
+---@param request table
+---@return boolean
+function question.tells_usage(request)
+  local given = answers.table_of(request.stream_options)
+  return given == nil or given.include_usage == true
+end
+
 -- {== Who can go on =======================================================
 
 --- The way in which a target goes on; nil where it cannot, or may not.
@@ -118,12 +142,6 @@ local PROMPT = "Your last message was cut off on its way. Go on with it exactly 
   .. "off, as if nothing had happened: without a greeting, a comment or a new beginning. Start by "
   .. "repeating, letter for letter, its last words, which stand here between <<< and >>>, and go "
   .. "straight on from there.\n<<<\n%s\n>>>"
-
-local function copy(t)
-  local out = {}
-  for k, v in next, t do out[k] = v end
-  return out
-end
 
 -- The messages, with the text so far as the last one.
 local function with_text(so_far, target, way)

@@ -24,15 +24,16 @@ end
 
 --- What was said before the first cut; nil where it is not text and nothing else, or where nobody
 --- can tell.
----@param call table
+---@param kind string
+---@param request table
 ---@param pieces table of the answer, see `unbusy.source`
 ---@param price table? of its target
 ---@return table? self
-function so_far.new(call, pieces, price)
+function so_far.new(kind, request, pieces, price)
   local assembler = pieces.assembler
   local said = assembler and assembler.so_far and assembler:so_far()
   if not said then return nil end
-  local self = setmetatable({ kind = call.kind, request = call.request, how = false, count = 0,
+  local self = setmetatable({ kind = kind, request = request, how = false, count = 0,
     dropped = false, reasoning = said.reasoning, head = said.head, finish = said.finish,
     parts = {}, refused = {} }, so_far)
   add_part(self, said, 0, price)

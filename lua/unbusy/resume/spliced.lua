@@ -30,7 +30,7 @@ local function all_said(call, target, pieces)
     said.count = said.count + (rest ~= "" and 1 or 0)
     return said
   end
-  local fresh = so_far.new(call, pieces, target.price)
+  local fresh = so_far.new(call.kind, call.request, pieces, target.price)
   local better = said and fresh and not said.dropped and #said.text >= #fresh.text
   if not fresh or better then return said or nil end
   return fresh

@@ -125,6 +125,23 @@ function plays.failure(status, wait)
   return { head(status, headers), data(error_body(status)), THE_END }
 end
 
+--- An answer that breaks off: the head of a whole one, and the end of any.
+plays.whole_head = head(200, JSON)
+plays.cut = { "end", "network", "connection reset", { phase = "body" } }
+
+-- Its bytes are those of the JSON that asks for it.
+local AGAIN = 'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":"%s More."},'
+  .. '"finish_reason":null}]}\n\n'
+
+--- The first piece of an answer that is to begin with words of the request (see
+--- `unbusy.resume.question`); nil for all others.
+---@param body string?
+---@return table?
+function plays.again(body)
+  local asked = body and body:find("<<<\\n", 1, true) and body:match "<<<\\n(.-)\\n>>>"
+  return asked and data((AGAIN:gsub("%%s", function() return asked end)))
+end
+
 --- What is said of a path that a simulated server does not have.
 plays.unknown = plays.failure(404)
 

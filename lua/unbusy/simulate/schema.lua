@@ -53,7 +53,9 @@ schema.target = {
   writing = duration(0, "from there to the last byte"),
   faults = { type = "list", default = {}, max = 100, doc = "what befalls a share of those let in",
     each = { type = "table", fields = failure {
-      share = { type = "number", required = true, min = 0, max = 1 } } } },
+      share = { type = "number", required = true, min = 0, max = 1 },
+      cut = { type = "number", min = 0, max = 1,
+        doc = "it begins well, and breaks off behind this share of its writing" } } } },
   weak = { type = "number", default = 0, min = 0, max = 1,
     doc = "share of its answers that are poor ones: cut for their length" },
   pool = { type = "string", doc = "of the client's targets; from the beginning" },

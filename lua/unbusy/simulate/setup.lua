@@ -24,7 +24,9 @@ local function simulated(given, index)
   for name, value in pairs(given) do out[name] = value end
   out.keys, out.tls, out.proxy, out.headers = nil, nil, nil, nil
   out.url, out.key = ("http://target-%d.invalid/v1"):format(index), "simulated"
-  out.provider = given.provider or providers.of(given).name
+  local provider = providers.of(given)
+  out.provider = given.provider or provider.name
+  if out.prefix == nil and provider.prefix then out.prefix = provider.prefix(given.url) end
   return out
 end
 
@@ -32,7 +34,7 @@ local function of_trace(trace)
   local out = {}
   for i, target in ipairs(trace.targets) do
     out[i] = { name = target.name, url = ("http://target-%d.invalid/v1"):format(i),
-      key = "simulated", price = target.price, pool = target.pool }
+      key = "simulated", price = target.price, pool = target.pool, prefix = "flag" }
   end
   return out
 end

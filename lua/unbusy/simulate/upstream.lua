@@ -80,6 +80,9 @@ local function act_piece(x, now)
   if now < x.writes_until then
     x.play[#x.play + 1] = pieces.more
     x.upstream.world:at(math.min(now + PIECE, x.writes_until), x)
+  elseif x.cut then
+    x.play[#x.play + 1] = plays.cut
+    release(x)
   else
     x.play[#x.play + 1] = x.weak and pieces.weak or pieces.last
     x.play[#x.play + 1] = pieces.over
@@ -92,8 +95,8 @@ local function act_first_piece(x, now)
   local self = x.upstream
   local pieces = self.answers.stream
   if not x.play then x.play = { pieces.head } end
-  x.play[#x.play + 1] = pieces.first
-  x.writes_until, x.act = now + self.phase.writing(), act_piece
+  x.play[#x.play + 1] = plays.again(x.body) or pieces.first
+  x.writes_until, x.act = now + self.phase.writing() * (x.cut or 1), act_piece
   self.world:at(math.min(now + PIECE, x.writes_until), x)
   show_all(x)
 end
@@ -124,13 +127,21 @@ local function fail(self, x, failure)
   begin(x, failure.latency(), act_whole)
 end
 
+-- It begins well, and will break off.
+local function break_off(self, x, fault)
+  self.faulted, self.cost, x.cut = self.faulted + 1, self.cost + self.price, fault.cut
+  if x.streams then return begin(x, self.phase.latency(), act_first_piece) end
+  prepare(x, { plays.whole_head, plays.cut })
+  begin(x, self.phase.latency() + self.phase.writing() * fault.cut, act_whole)
+end
+
 -- A place for the request.
 local function serve(self, x)
   local phase = self.phase
   x.place = true
   self.in_service = self.in_service + 1
   local fault = phase.faults and draw_fault(self, phase.faults)
-  if fault then return fail(self, x, fault) end
+  if fault then return (fault.cut and break_off or fail)(self, x, fault) end
   self.answered = self.answered + 1
   x.weak = phase.weak > 0 and self.draw_weak() < phase.weak
   if x.streams then
@@ -215,7 +226,7 @@ end
 
 local function failure_of(given, draw)
   return { play = plays.failure(given.status, given.retry_after), share = given.share,
-    latency = chance.sampler(given.latency, draw) }
+    cut = given.cut, latency = chance.sampler(given.latency, draw) }
 end
 
 -- A phase of the trace, ready for use.
@@ -268,7 +279,7 @@ end
 function upstream:open(way, body)
   local x = setmetatable({ upstream = self, event = self.world.loop.event(), kind = way.kind,
     streams = way.streams, body = body, play = nil, ready = 0, taken = 0, closed = false,
-    weak = false, due = nil, place = nil, waits = nil, act = nil }, exchange)
+    cut = nil, weak = false, due = nil, place = nil, waits = nil, act = nil }, exchange)
   self.received = self.received + 1
   if not way.kind then
     x.play = plays.unknown
