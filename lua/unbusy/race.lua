@@ -60,21 +60,28 @@ local function go(self)
   return self.way(fork)
 end
 
-local function run(self)
+-- All of it, but for the end, which must come whatever was raised before.
+local function run_to_end(self)
   local loop = self.call.loop
   local mark = loop.own and loop.own(self)
   local ok, reply, message, code, detail = pcall(go, self)
   if loop.own then loop.disown(mark) end
-  if ok then
-    conclude(self, reply, message, code, detail)
-  else
-    self.failure = { code = "cancelled", message = "its task was cancelled" }
-    if reply ~= scheduler.cancelled then self.raised = reply end
+  if not ok then error(reply, 0) end
+  conclude(self, reply, message, code, detail)
+end
+
+local CANCELLED = { code = "cancelled", message = "its task was cancelled" }
+
+local function run(self)
+  local ok, raised = pcall(run_to_end, self)
+  if not ok then
+    self.failure = CANCELLED
+    if raised ~= scheduler.cancelled then self.raised = raised end
   end
   if not self.reply then self.fork:finish() end
   self.done = true
   self.ended:set()
-  if not ok and reply == scheduler.cancelled then error(reply, 0) end
+  if not ok and raised == scheduler.cancelled then error(raised, 0) end
 end
 
 -- }========================================================================
@@ -98,18 +105,25 @@ local function targets_for(call, price)
   return out
 end
 
--- A permit of the budget (true where there is none to be had), or nil and what is lacking.
-local function afford(call)
-  local hedges, permits = call.client.hedges, call.client.permits
-  if not hedges:has_room() then return nil, "most" end
-  local permit = not permits or permits:take_now(call, "hedge")
-  if not permit then return nil, "budget" end
-  return permit
+-- A permit of the budget, where there is one, and room under the cap; false where they are not to
+-- be had.
+local function pay(self)
+  local permits = self.call.client.permits
+  local permit = permits and permits:take_now(self.call, "hedge")
+  if permits and not permit then return false end
+  self.permit = permit or true
+  self.call.client.hedges:count_begun(1)
+  return true
+end
+
+local function refuse(hedges, why)
+  hedges.refused[why] = hedges.refused[why] + 1
+  return false
 end
 
 local function new(call, first, way, about)
   return setmetatable({ call = call, first = first, way = way, cause = about.cause,
-    after = call.loop.now() - first.began, permit = about.permit, number = #call.tries + 1,
+    after = call.loop.now() - first.began, permit = false, number = #call.tries + 1,
     price = call.place.target.price, ended = call.loop.event(), done = false, over = false,
     alone = false, sent = false, reply = false, kept = false, failure = false, raised = nil }, race)
 end
@@ -122,18 +136,16 @@ end
 ---@return boolean
 function race.begin(call, first, way, about)
   local hedges, targets = call.client.hedges, targets_for(call, about.price)
-  local permit, lacks
-  if targets[1] then permit, lacks = afford(call) else lacks = "nobody" end
-  if lacks then
-    hedges.refused[lacks] = hedges.refused[lacks] + 1
-    return false
-  end
-  about.permit = permit ~= true and permit or nil
+  if not targets[1] then return refuse(hedges, "nobody") end
+  if not hedges:has_room() then return refuse(hedges, "most") end
   local self = new(call, first, way, about)
   self.fork = call:fork(self, elsewhere.others(call, targets))
-  hedges:count_begun(1)
+  call:hold(self) -- before anything is taken: whatever raises from now on, it goes back
+  if not pay(self) then
+    call:release(self)
+    return refuse(hedges, "budget")
+  end
   call.race = self
-  call:hold(self)
   if pcall(call.loop.spawn, run, self) then return true end
   self:close() -- the host has no room for another task
   call:release(self)
@@ -169,9 +181,9 @@ end
 -- Gives back what was paid; and the room for it, where nothing was sent.
 local function give(self, won)
   local permit = self.permit
-  if permit == false then return end
+  if not permit then return end
   self.permit = false
-  if permit then permit.give(won) end
+  if permit ~= true then permit.give(won) end
   if not self.sent then self.call.client.hedges:count_begun(-1) end
 end
 

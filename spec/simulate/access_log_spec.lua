@@ -50,6 +50,12 @@ describe("a trace out of a gateway's log", function()
     assert.same({ "0,a,1,,", "0,a,0,503,0", "1.5,a,0,503,0", "3,a,0,200,2" }, rows(t))
   end)
 
+  it("has no refusal of a try that was made beside another one", function()
+    local t = assert(read(line { source = "upstream", target = "a", tries = 2, hedged = "won",
+      queued = 0, start = 2, seconds = 5 }))
+    assert.same({ "0,a,1,,", "0,a,0,200,5" }, rows(t))
+  end)
+
   it("stands in the order of arrival, with the time of its beginning", function()
     local t, header = read(line { source = "upstream", target = "a", tries = 1, seconds = 1 }
       .. line { source = "upstream", target = "a", tries = 1, seconds = 9,

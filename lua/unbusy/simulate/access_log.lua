@@ -94,6 +94,7 @@ local function add_call(rows, record, at)
   end
   add(rows, at, record.target, 1, false, 0)
   if not record.target or tries == 0 then return end
+  if record.hedged then tries = math.max(tries - 1, 1) end -- it was made beside the last one
   local each = (seconds - queued) / tries
   local last = math.max(each, math.min(amount(record.start) or 0, seconds - queued))
   local before = (seconds - queued - last) / math.max(tries - 1, 1)

@@ -52,8 +52,9 @@ end
 return function(next, client)
   local hedges = client.hedges
   hedges.way = next
+  if hedges.on then return function(call) return attempt(call, next) end end
   return function(call)
-    if not (hedges.on or call.policy) then return next(call) end
+    if not call.policy then return next(call) end
     return attempt(call, next)
   end
 end
