@@ -158,9 +158,10 @@ end
 
 -- The server keeps the connection, and that is all it does.
 local function note_keep_alive(call, try, count)
+  local seconds = call.loop.now() - try.began
   try.keep_alives = count
-  call:emit("keep_alive", { target = try.target, number = try.number,
-    seconds = call.loop.now() - try.began })
+  call.place:queued(seconds)
+  call:emit("keep_alive", { target = try.target, number = try.number, seconds = seconds })
 end
 
 local function note_start(call, try)
