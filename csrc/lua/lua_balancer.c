@@ -136,19 +136,17 @@ static void readset (lua_State *L, ub_balancer_set *set, int index, uint32_t cou
 }
 
 /* nil: none; a number: place 1 is worth 1, place 2 two, the next one four; a table: names. */
-static ub_balancer_set checkset (lua_State *L, int index) {
-  ub_balancer_set set = {{0}};
+static void checkset (lua_State *L, int index, ub_balancer_set *set) {
   if (lua_type(L, index) == LUA_TNUMBER) {
     double mask = lua_tonumber(L, index);
     luaL_argcheck(L, mask >= 0 && mask < MASK_MOST && mask == floor(mask), index,
                   "a set of the first 52 places expected");
-    set.word[0] = (uint64_t)mask;
+    set->word[0] = (uint64_t)mask;
   } else if (!lua_isnoneornil(L, index)) {
     luaL_checktype(L, index, LUA_TTABLE);
-    readset(L, &set, index, pushnames(L));
+    readset(L, set, index, pushnames(L));
     lua_pop(L, 1);
   }
-  return set;
 }
 
 static int pushnobody (lua_State *L, int err) {
@@ -162,12 +160,13 @@ static int pushnobody (lua_State *L, int err) {
 static int balancer_pick (lua_State *L) {
   ub_self self = checkbalancer(L);
   int64_t now = ub_optnow(L, 3);
-  ub_balancer_ask ask = {.except = checkset(L, 2)};
+  ub_balancer_ask ask = {0};
   uint32_t place;
   uint64_t ticket = 0;
+  ub_balancer *b;
   int err;
-  ub_balancer *b = ub_enter(&self);
-  if (b == NULL)
+  checkset(L, 2, &ask.except);
+  if ((b = ub_enter(&self)) == NULL)
     return pushlost(L);
   err = ub_balancer_choose(b, &ask, now, &place);
   if (err == UB_OK)
@@ -195,11 +194,12 @@ static void checkkey (lua_State *L, int index, ub_balancer_ask *ask) {
 /* b:choose(except or nil, key or nil, late, now or nil) -> place | nil, message, "open" */
 static int balancer_choose (lua_State *L) {
   ub_self self = checkbalancer(L);
-  ub_balancer_ask ask = {.except = checkset(L, 2), .late = lua_toboolean(L, 4)};
+  ub_balancer_ask ask = {.late = lua_toboolean(L, 4)};
   int64_t now = ub_optnow(L, 5);
   uint32_t place;
   ub_balancer *b;
   int err;
+  checkset(L, 2, &ask.except);
   checkkey(L, 3, &ask);
   if ((b = ub_enter(&self)) == NULL)
     return pushlost(L);

@@ -134,7 +134,7 @@ int ub_balancer_back (ub_balancer *b, uint32_t place, int64_t now_us) {
 
 /* 'count' targets of the one kind that comes first. */
 typedef struct choice {
-  ub_balancer_set except;
+  const ub_balancer_set *except;
   uint32_t count;
   int spare;         /* 1: they are spares, no other is left */
   int64_t priority;  /* the one they all have; 0 where it does not matter */
@@ -166,23 +166,23 @@ static void consider (const ub_balancer *b, const target *t, choice *c) {
   c->count += order <= 0;
 }
 
-static choice who (ub_balancer *b, const ub_balancer_ask *ask, int64_t now) {
-  choice c = {ask->except, 0, 0, 0};
+static choice who (ub_balancer *b, ub_balancer_ask *ask, int64_t now) {
+  choice c = {&ask->except, 0, 0, 0};
   uint32_t i;
   for (i = 0; i < b->targets; i++) {
     target *t = &b->target[i];
-    if (is_ruled_out(&c.except, i))
+    if (is_ruled_out(&ask->except, i))
       continue;
     if (ask->late || ub_room_has(&t->room, (uint32_t)t->pending, now))
       consider(b, t, &c);
     else
-      ub_balancer_rule_out(&c.except, i);
+      ub_balancer_rule_out(&ask->except, i);
   }
   return c;
 }
 
 static int is_asked (const ub_balancer *b, const choice *c, uint32_t place) {
-  return !is_ruled_out(&c->except, place) && compared(b, &b->target[place], c) == 0;
+  return !is_ruled_out(c->except, place) && compared(b, &b->target[place], c) == 0;
 }
 
 /* The place of the n-th of those asked; n counts from 0. */
@@ -270,8 +270,7 @@ static uint32_t by_key (const ub_balancer *b, const choice *c, uint64_t key, int
   return best;
 }
 
-int ub_balancer_choose (ub_balancer *b, const ub_balancer_ask *ask, int64_t now_us,
-                        uint32_t *place) {
+int ub_balancer_choose (ub_balancer *b, ub_balancer_ask *ask, int64_t now_us, uint32_t *place) {
   choice c = who(b, ask, now_us);
   if (c.count == 0)
     return UB_EOPEN;

@@ -82,9 +82,9 @@ size_t ub_balancer_config_size (uint32_t targets);
 size_t ub_balancer_size (const ub_balancer_config *config);
 void ub_balancer_init (ub_balancer *b, const ub_balancer_config *config);
 
-/* The next call's target. UB_EOPEN: nobody is asked; then no share changes. */
-int ub_balancer_choose (ub_balancer *b, const ub_balancer_ask *ask, int64_t now_us,
-                        uint32_t *place);
+/* The next call's target. UB_EOPEN: nobody is asked; then no share changes. Those without
+   room are added to 'ask->except', unless late ones are wanted. */
+int ub_balancer_choose (ub_balancer *b, ub_balancer_ask *ask, int64_t now_us, uint32_t *place);
 
 /*
 ** A call is sent there: a ticket, which must go back through 'ub_balancer_report'

@@ -48,7 +48,7 @@ balancer.schema = {
   hold = { type = "number", default = 5, min = 0.001, max = 1e9, unit = "s",
     doc = "how long nothing may be late, and nobody turned away, before a `line` is forgotten" },
   slots = { type = "whole", default = 4096, min = 1, max = 65534,
-    doc = "tickets that are out at once (40 bytes each); beyond, the oldest is given up as lost" },
+    doc = "tickets that are out at once (32 bytes each); beyond, the oldest is given up as lost" },
   clock = { type = "function", doc = "gives the time in seconds; by default the monotonic clock" },
   seed = { type = "whole", doc = "repeats the draws of p2c; by default from the system's entropy" },
   region = region.fields.region,

@@ -256,6 +256,37 @@ describe("route.balance", function()
     assert.is_true(look().a > 30)
   end)
 
+  it("p2c hears of a server's queue while calls still stand in it", function()
+    local waits = {}
+    for i = 1, 5 do waits[i] = { 1, world.KEEP_ALIVE } end
+    for _, word in ipairs(world.words({ "a" }, 0.1).steps) do waits[#waits + 1] = word end
+    local w = world.new { script = { a = { world.streamed(waits) }, b = { world.words { "b" } } },
+      options = { route = { balance = "p2c" }, seed = 1, limiter = false } }
+    w.loop.run(function()
+      local task = w.loop.spawn(function()
+        return assert(w:stream { target = "a" }):reply().text
+      end)
+      w.loop.sleep(3.5)
+      assert.near(3, w.client:status().targets[1].start, 0.2) -- so much at least
+      for _ = 1, 5 do assert.equal("b", assert(w:stream()):reply().text) end
+      assert.equal("a", task:join())
+      assert.near(5.2, w.client:status().targets[1].start, 0.2)
+    end)
+    -- of a whole answer, blank lines
+    local blank = {}
+    for i = 1, 4 do blank[i] = { 1, "\n" } end
+    blank[5] = { 1, good("x").body }
+    w = world.new { script = { a = { { status = 200, steps = blank } }, b = { good("", 0.1) } },
+      options = { route = { balance = "p2c" }, seed = 1, limiter = false } }
+    w.loop.run(function()
+      local task = w.loop.spawn(function() return w:chat { target = "a" } end)
+      w.loop.sleep(3.5)
+      assert.near(3, w.client:status().targets[1].start, 0.2)
+      assert(task:join())
+    end)
+    w:assert_clean()
+  end)
+
   it("a place tells of the server's queue as long as it lasts", function()
     local w = world.new { script = { a = { good("", 10) }, b = { good("", 0.1) } },
       options = { route = { balance = "p2c" }, seed = 1 } }

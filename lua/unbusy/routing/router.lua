@@ -17,7 +17,7 @@ local router = {}
 router.__index = router
 
 local MOST_BITS = 52 -- targets that fit into the number that names a set of them
-local SLOTS = 16384  -- calls that are measured at once; 40 bytes each
+local SLOTS = 16384  -- calls that are measured at once; 32 bytes each
 local RAMP = 6       -- seconds for which a target that comes back takes less than its share
 
 -- {== Making ==============================================================
