@@ -357,15 +357,22 @@ function region:drain() end
 
 ---@param count integer callers that wait
 ---@param since number? seconds of the monotonic clock, when the oldest began
-function region:waiting(count, since) end
+---@param priority integer? 1 to 3; 2 by default
+function region:waiting(count, since, priority) end
 
 ---@return boolean woke_one
 function region:wake() end
 
---- Has another process a caller that waits since before that time?
----@param since number seconds of the monotonic clock
+--- Is it the turn of another process's caller, before ours that wait?
 ---@return boolean
-function region:elder(since) end
+function region:yields() end
+
+---@param mask integer of priorities: bit 0 for the first
+---@return integer priority
+function region:next(mask) end
+
+---@param priority integer that has had a turn
+function region:take(priority) end
 
 --- May be called twice.
 function region:close() end
