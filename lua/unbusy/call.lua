@@ -10,7 +10,7 @@ local trace = require "unbusy.trace"
 -- Of most calls: not in each of them.
 local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
   merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
-  stale_key = false, keep_for = false, own_key = false }
+  stale_key = false, keep_for = false, own_key = false, foreseen = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -166,7 +166,7 @@ end
 -- What was tried before is counted, and forgotten otherwise.
 local function begin_anew(self)
   self.past, self.tries = self.past + #self.tries, { nil }
-  self.ruled_out, self.pause, self.sent, self.shown = nil, nil, nil, nil
+  self.ruled_out, self.pause, self.sent, self.shown, self.foreseen = nil, nil, nil, nil, nil
 end
 
 --- From here on the call asks something else or somewhere else, with tries of its own; its clock

@@ -14,7 +14,10 @@ end
 
 -- The place is given back when the stream ends.
 local function finish_at_end(reply, place)
-  reply:on_end(function(_, how) place:finish(how) end)
+  reply:on_end(function(self, how)
+    if place.taken then place:spent(self.usage) end
+    place:finish(how)
+  end)
 end
 
 ---@param next function the rest of the call's way
@@ -33,6 +36,7 @@ return function(next)
     local reply
     reply, message, code, detail = next(call)
     if reply and reply.ended then
+      if place.taken then place:spent(reply.usage) end
       place:finish(reply.how)
     elseif reply then
       finish_at_end(reply, place)
