@@ -145,6 +145,7 @@ describe("the waiting line", function()
         for _ = 1, 300 do w.loop.spawn(function() w:chat() end) end -- the last: after 30 s
         w.loop.sleep(5.5)
         local began = w:now()
+        local _
         _, message, code, detail = w:chat { deadline = 10 }
         assert.equal(began, w:now())
         w.loop.sleep(detail.retry_after + 0.2)

@@ -66,7 +66,7 @@ local function items_of(text)
     local name = item:match '^%s*"([^"]*)"' or item:match "^%s*([%w_%-*.]+)%s*;"
     if not name or #items == MOST_ITEMS then break end
     local fields = { name = name:lower() }
-    for key, value in item:gmatch ";%s*(%a[%w_-]*)=([%d.]+)" do fields[key] = value end
+    for key, value in item:gmatch ";%s*(%a[%w_-]*)=([^;%s]*)" do fields[key] = value end
     items[#items + 1] = fields
   end
   return items
@@ -98,7 +98,13 @@ local function of_items(items, headers, out)
 end
 
 local function field(text, name)
-  return (", " .. text):match(",%s*" .. name .. "=([%d.]+)%s*%f[,%z]")
+  return (", " .. text):match(",%s*" .. name .. "=([^,%s]*)")
+end
+
+-- Of "100" or "100, 100;w=60".
+local function first_limit(text)
+  if not text or #text > MOST_TEXT then return nil end
+  return limit_of(text:match "^[^,]*$" or text:match "^([^,]*),.*;%s*w=%d")
 end
 
 local function of_ietf(headers)
@@ -110,8 +116,7 @@ local function of_ietf(headers)
         reset_of(field(text, "reset")), true)
     end
   elseif not text then
-    local limit = first(headers["ratelimit-limit"])
-    out.requests = word(limit_of(limit and limit:sub(1, 40):match "^[^,;]*"),
+    out.requests = word(first_limit(first(headers["ratelimit-limit"])),
       number(first(headers["ratelimit-remaining"])),
       reset_of(first(headers["ratelimit-reset"])), true)
   end

@@ -239,19 +239,16 @@ end
 -- What the account's limits for the model give: a limiter's ticket and what was taken of the limits
 -- per minute, each perhaps nil. Or false, why not, and the seconds until there may be room.
 local function ask_account(scope, call)
-  local l, r, ticket, taken, wait = scope.limiter, scope.rates, nil, nil, nil
+  local l, r, ticket = scope.limiter, scope.rates, nil
   if l then
     ticket = l:allow()
     if not ticket then return false, "the account's limit is reached", l:retry_after() end
   end
-  if r then
-    taken, wait = r:take(call)
-    if not taken then
-      if ticket then l:report(ticket, "neutral") end
-      return false, "the account's limit per minute is reached", wait
-    end
-  end
-  return ticket, taken
+  if not r then return ticket end
+  local taken, wait = r:take(call)
+  if taken then return ticket, taken end
+  if ticket then l:report(ticket, "neutral") end
+  return false, "the account's limit per minute is reached", wait
 end
 
 --- Asks the gates for a place.
