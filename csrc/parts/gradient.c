@@ -6,7 +6,7 @@
 #include <math.h>
 
 #define TOLERANCE  1.5
-#define SMOOTHING  0.2
+#define SMOOTHING  0.4
 #define SAMPLES    10   /* of a window, at least */
 #define WINDOWS    50   /* from one probe to the next */
 #define PROBE      2    /* windows: in the first one answers come that began before */

@@ -6,7 +6,7 @@
 ** follows the answer's length), held against what it is when little is going on:
 **
 **     gradient = 1.5 × base / mean, within 0.5 and 1
-**     limit   += (limit × gradient + sqrt(limit) - limit) / 5
+**     limit   += 0.4 × (limit × gradient + sqrt(limit) - limit)
 **
 ** once a window: a round trip, and ten samples at least. (Netflix's
 ** concurrency-limits, its Gradient limit; of TCP Vegas' kind: Brakmo, Peterson,

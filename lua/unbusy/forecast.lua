@@ -12,7 +12,8 @@
 -- have been counted, and of more than fifty gates.
 --
 -- Troubles end. So for five minutes it is thought possible that a gate is soon again as fast as it
--- was before anybody had to wait for it: who would be let in then may hope.
+-- was before anybody had to wait for it, be it only for two seconds: who would be let in then may
+-- hope.
 local turns = require "unbusy.turns"
 
 local forecast = {}
@@ -20,7 +21,7 @@ local forecast = {}
 local MEMORY = 20  -- places
 local ENOUGH = 5   -- places
 local STALE = 60   -- seconds after which a rate says nothing any more
-local CALM = 10    -- seconds without waiting that show what a gate lets in usually
+local CALM = 2     -- seconds without waiting that show what a gate lets in usually
 local HOPE = 300   -- seconds for which it may be as fast again
 local GATES = 50   -- each a bit of a number that is exact
 
@@ -87,10 +88,13 @@ function forecast.note(gate, now, refuses, full)
   note(gate.all, now, sum, full)
 end
 
--- Places a second, while callers wait for them; nil where that is not known.
+-- Places a second, while callers wait for them; nil where that is not known. What was measured
+-- before a breaker opened is the trouble that opened it: it is as before, or (for long) nothing.
 local function rate_of(gate, which, now)
   local meter = gate[which]
   if gate.closed then return 0 end
+  if gate.open and gate.hope_until == 0 then return nil end
+  if gate.open then return now < gate.hope_until and gate.calm or 0 end
   if meter.places < ENOUGH or meter.span <= 0 then return nil end
   if not meter.since and now - meter.at > STALE then return nil end
   return meter.places / meter.span

@@ -91,6 +91,7 @@ end
 local function note_refusal(self, gate, now, code, message, retry_after)
   gate.pass, gate.code, gate.message, gate.retry_after = self.passes, code, message, retry_after
   gate.ends_at, gate.closed = retry_after and now + retry_after, not curable[code]
+  gate.open = code == "open"
   self.refused = self.refused + 1
   self.look_at = math.min(self.look_at, now + (retry_after or math.huge))
   watch(self, gate)
@@ -102,7 +103,7 @@ local function ask(self, gate, waiter, now)
   local target, call, p = gate.target, waiter.call, waiter.priority
   local place, code, message, retry_after = target:admit(target:model(call.model), now, call)
   if not place then return note_refusal(self, gate, now, code, message, retry_after) end
-  gate.let_in[p], gate.closed = gate.let_in[p] + 1, false
+  gate.let_in[p], gate.closed, gate.open = gate.let_in[p] + 1, false, false
   watch(self, gate)
   return place
 end
@@ -336,9 +337,11 @@ local function has_room(self, waiter)
   return true
 end
 
--- For how long a place is of use to this waiter.
+-- For how long a place is of use to this waiter: as long as it leaves time for an answer; where it
+-- never had enough, for half of its time.
 local function patience_of(self, waiter, now)
-  return math.min(waiter.limit - now, waiter.deadline - now - ENOUGH * least_usual(self, waiter))
+  local left = waiter.deadline - now
+  return math.min(waiter.limit - now, math.max(left - ENOUGH * least_usual(self, waiter), left / 2))
 end
 
 -- Of those of a priority, the share that will be let in while it is of use to them, where all of
