@@ -1,4 +1,4 @@
--- A black-out: how many upstream calls a call costs meanwhile, and how soon all is well again after.
+-- A black-out: how many upstream calls a call costs meanwhile, and how soon all is well again.
 --
 -- First in simulated time: a server of 20 places is gone for 60 s, while 15 calls come each second,
 -- with a patience of 30 s. Then over real HTTP, against the busy upstream, for 15 s. Three clients
@@ -104,9 +104,9 @@ end
 local function show(c, record, from, to, till)
   local meanwhile, all = calls_each(record, from, to)
   local seconds = recovery(record, to, till)
-  print(("  %-12s %6.3f upstream calls a call meanwhile, %6.3f in all; %5.1f %% answered; %s"):format(
-    c.name == "none" and "unbusy" or c.name, meanwhile, all, answered_share(record) * 100,
-    seconds and ("normal after %.0f s"):format(seconds) or "never normal again"))
+  print(("  %-12s %6.3f upstream calls a call meanwhile, %6.3f in all; %5.1f %% answered; %s")
+    :format(c.name == "none" and "unbusy" or c.name, meanwhile, all, answered_share(record) * 100,
+      seconds and ("normal after %.0f s"):format(seconds) or "never normal again"))
   return meanwhile, seconds
 end
 

@@ -1,8 +1,8 @@
 -- An account's limit that moves, 10 -> 50 -> 20, over real HTTP: how the limiters follow it.
 --
--- The busy upstream refuses what is over its limit (429); answers take 200 ms, and a load that never
--- ends waits in the client's line. Beside `aimd` stands `gradient`, then both before a server that
--- refuses nobody and lets its callers wait: there nothing is dropped, and only the time to the
+-- The busy upstream refuses what is over its limit (429); answers take 200 ms, and a load that
+-- never ends waits in the client's line. Beside `aimd` stands `gradient`, then both before a server
+-- that refuses nobody and lets its callers wait: there nothing is dropped, and only the time to the
 -- first token shows that it is too much. All calls are asked as streams.
 local busyd = require "spec.support.busyd"
 local core = require "unbusy.core"
@@ -129,7 +129,7 @@ for _, run in ipairs(meet(0)) do
 end
 print "the same before a server that lets its callers wait"
 for _, run in ipairs(meet(10000)) do
-  print(("  %-9s in flight at the end %.1f; %d answers, first token after %.2f s (p50), %.2f s (p99)")
+  print(("  %-9s in flight at the end %.1f; %d answers, first token after %.2f s, p99 %.2f s")
     :format(run.kind, mean_between(run, SECONDS - 3, SECONDS), #run.starts,
       quantile(run.starts, 0.5), quantile(run.starts, 0.99)))
 end

@@ -120,13 +120,15 @@ local function sooner(a, b)
   return a.retry_after <= b.retry_after and a or b
 end
 
--- The gate whose refusal in the last pass counts for this waiter; nil when none was asked.
+-- The gate whose refusal counts for this waiter: one of the last pass, or, where none of its gates
+-- was asked in that, the one that counted before; nil when none ever was.
 local function refusal_of(self, waiter)
   local best
   for _, gate in ipairs(waiter.gates) do
     if gate.pass == self.passes then best = sooner(best, gate) end
   end
-  return best
+  waiter.refusal = best or waiter.refusal
+  return waiter.refusal
 end
 
 -- Seconds after which somebody with the same patience would be let in, as it looks.
