@@ -56,7 +56,7 @@ describe("rate", function()
       assert.near(1000 / 900, detail.retry_after, 1e-5) -- 54000 a minute flow
       c.now = c.now + detail.retry_after
       assert.is_number((c.rate:take(1000)))
-      assert.equal(2, c.rate:refused())
+      assert.equal(2, c.rate:stats().refused)
     end)
 
     it("lets a request go that is larger than all there can be, and has it paid for", function()

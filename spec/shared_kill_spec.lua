@@ -1,6 +1,6 @@
--- Processes that are killed while they use a limiter, a budget, counters, a cache or a list of what
--- comes often: at each machine instruction of an operation, and at random by the hundred.
--- UNBUSY_KILLS=n kills at every n-th.
+-- Processes that are killed while they use a limiter, a meter, a budget, counters, a cache or a
+-- list of what comes often: at each machine instruction of an operation, and at random by the
+-- hundred. UNBUSY_KILLS=n kills at every n-th.
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
 local guard = require "spec.support.leak_guard"
@@ -97,6 +97,8 @@ limiter.cases = {
       end
       take(l, kept, 1)
     end },
+  { what = "notes a start", work = function(l, kept) l:started(kept[2], 0.1, now) end,
+    prepare = function(l, kept) take(l, kept, 3) end },
   { what = "gives a place back",
     work = function(l, kept) l:report(kept[2], "neutral", nil, now) end,
     prepare = function(l, kept) take(l, kept, 3) end },
@@ -111,6 +113,32 @@ limiter.cases = {
       drop(l, kept, 1)
       l:freeze(2, now)
     end },
+}
+
+-- }------------------------------------------------------------------------
+
+-- {== The meter ------------------------------------------------------------
+
+local rate = { name = "rate" }
+
+function rate.make(where)
+  return assert(core.rate({ requests = 60, tokens = 5000 }, now, where, "part"))
+end
+
+function rate.go(r, _, random, say)
+  local n = random:int(200)
+  if random:chance(0.2) then r:correct(n, random:int(200), now) end
+  if random:chance(0.1) then r:tell("tokens", 6000, 10 * n, n, false, nil, now) end
+  say((r:take(n, now)))
+  say(r:retry_after(n, now), sorted(r:stats(now)))
+end
+
+rate.cases = {
+  { what = "lets a call in", work = function(r) r:take(100, now) end },
+  { what = "mends what was foreseen", work = function(r) r:correct(100, 20, now) end, later = 3 },
+  { what = "hears the server", work = function(r)
+    r:tell("requests", 10, 2, 30, true, nil, now)
+  end },
 }
 
 -- }------------------------------------------------------------------------
@@ -512,7 +540,7 @@ describe("a process killed", function()
   guard.watch(before_each, after_each)
   before_each(function() users = {} end)
 
-  for _, kind in ipairs { limiter, budget, counters, cache, topk } do
+  for _, kind in ipairs { limiter, rate, budget, counters, cache, topk } do
     describe("at any instruction while the " .. kind.name, function()
       for _, case in ipairs(kind.cases) do
         it(case.what, function()

@@ -155,23 +155,37 @@ static int rate_left (lua_State *L) {
   return 2;
 }
 
-/* r:refused() -> how often 'take' said no */
-static int rate_refused (lua_State *L) {
+typedef struct stats {
+  double left[UB_RATE_KINDS], most[UB_RATE_KINDS];
+  int64_t refused;
+} stats;
+
+/* r:stats(now or nil) -> { refused =, requests =, tokens = }: what is left of each */
+static int rate_stats (lua_State *L) {
   ub_self self = checkrate(L);
-  uint64_t refused;
+  int64_t now = ub_optnow(L, 2);
   ub_rate *r = ub_enter(&self);
+  stats s;
+  int k;
   if (r == NULL)
     return pushlost(L);
-  refused = r->refused;
+  for (k = 0; k < UB_RATE_KINDS; k++)
+    s.left[k] = ub_rate_left(r, (ub_rate_kind)k, &s.most[k], now);
+  s.refused = (int64_t)r->refused;
   ub_leave(&self);
-  ub_pushwhole(L, (int64_t)refused);
+  lua_newtable(L);
+  ub_setwhole(L, "refused", s.refused);
+  for (k = 0; k < UB_RATE_KINDS; k++) {
+    if (s.most[k] > 0)
+      ub_setnumber(L, kinds[k], s.left[k]);
+  }
   return 1;
 }
 
 void ub_open_rate (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"take", rate_take}, {"retry_after", rate_retry_after}, {"correct", rate_correct},
-    {"tell", rate_tell}, {"left", rate_left}, {"refused", rate_refused}, {NULL, NULL}
+    {"tell", rate_tell}, {"left", rate_left}, {"stats", rate_stats}, {NULL, NULL}
   };
   ub_newtype(L, TYPE, methods, NULL);
   ub_newshared(L, SHARED, &ub_rate_part, methods);

@@ -528,8 +528,9 @@ function rate:tell(kind, limit, left, reset, window, mark, now) end
 ---@return number? left, number? most
 function rate:left(kind, now) end
 
----@return integer times that `take` said no
-function rate:refused() end
+---@param now number?
+---@return { refused: integer, requests: number?, tokens: number? }
+function rate:stats(now) end
 
 -- }========================================================================
 

@@ -35,8 +35,8 @@ rate.schema = {
   name = region.fields.name,
 }
 
-local class = clocked.class({ take = 1, retry_after = 1, correct = 2, tell = 6, left = 1 },
-  { "refused" })
+local class = clocked.class({ take = 1, retry_after = 1, correct = 2, tell = 6, left = 1,
+  stats = 0 })
 
 --- Makes a meter.
 --
@@ -54,7 +54,8 @@ local class = clocked.class({ take = 1, retry_after = 1, correct = 2, tell = 6, 
 -- that was taken since the mark is taken off.
 --
 -- `r:left("requests" / "tokens") -> left, most`: of the tighter bucket; nothing where none is
--- there. Below 0 is a debt. `r:refused() -> integer`.
+-- there. Below 0 is a debt. `r:stats() -> { refused =, requests =, tokens = }`: how often `take`
+-- said no, and what is left.
 --
 -- With `region` and `name` it is one for all processes that open it with the same options.
 ---@param given table? see `rate.schema`

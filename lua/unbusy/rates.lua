@@ -137,7 +137,7 @@ end
 --- For an operator: { requests = { left =, most = }, tokens =, refused = }.
 ---@return table
 function rates:status()
-  local out = { refused = self.part:refused() }
+  local out = { refused = self.part:stats().refused }
   for _, kind in ipairs { "requests", "tokens" } do
     local left, most = self.part:left(kind)
     if left then out[kind] = { left = left, most = most } end
