@@ -247,7 +247,12 @@ static int call_report (ub_limiter *l, double ticket, int outcome,
                            ub_tous(took), ub_callnow(now));
 }
 
+static int call_started (ub_limiter *l, double ticket, double took, double now) {
+  return ub_limiter_started(l, ub_toticket(ticket), ub_tous(took), ub_callnow(now));
+}
+
 static void setcalls (lua_State *L) {
+  ub_setcall(L, "limiter", "started", (ub_call *)call_started);
   ub_setcall(L, "limiter", "allow", (ub_call *)call_allow);
   ub_setcall(L, "limiter", "report", (ub_call *)call_report);
 }

@@ -215,7 +215,7 @@ static void succeeded (ub_limiter *l, int64_t took, int64_t now) {
   if (l->frozen)
     return;
   l->good++;
-  ub_throttle_report(&l->throttle, l->config.throttle, 0);
+  ub_throttle_pay(&l->throttle, l->config.throttle - 1);
   if (!l->config.gradient && in_use(l))
     grow(l, now);
 }
@@ -259,7 +259,7 @@ static void dropped (ub_limiter *l, int64_t issued, int64_t now) {
   l->drops++;
   if (l->frozen)
     return;
-  ub_throttle_report(&l->throttle, l->config.throttle, 1);
+  ub_throttle_pay(&l->throttle, -1);
   start_rest(l, now);
   l->edge = l->good < PATIENCE ? fmin(l->edge, others) : others;
   if (issued > l->cut_at && now - l->cut_at >= ub_limiter_trip(l))
