@@ -21,10 +21,10 @@ describe("a region's wake-up", function()
   end)
 
   -- A process with so many waiters for so long, that says each time it was woken.
-  local function waiter(count, since)
+  local function waiter(count, since, priority)
     local child = regions.fork(function(say)
       local fd = assert(r:wake_fd())
-      r:waiting(count, since)
+      r:waiting(count, since, priority)
       say "waits"
       for n = 1, 1000 do
         assert(process.readable(fd, 60))
@@ -63,6 +63,30 @@ describe("a region's wake-up", function()
     assert.is_true(r:wake()) -- it has not said anything else: the oldest is the oldest
     old:said "woken 2"
     assert.equal(0, woken(young) + woken(middle))
+  end)
+
+  it("goes first to the most urgent, and by its share to who is not", function()
+    local now = core.now()
+    local batch, urgent = waiter(1000, now - 60, 3), waiter(1000, now - 1, 1)
+    local fd = assert(r:wake_fd())
+    for _ = 1, 16 do
+      assert.is_true(r:wake())
+      r:take(1) -- it had its turn
+    end
+    urgent:said "woken 1"
+    assert.equal(0, woken(batch))
+    assert.is_true(r:wake())
+    batch:said "woken 1"
+    r:take(3)
+    -- Of ours, whoever waits: the older one of a priority goes first, and an urgent one before it.
+    r:waiting(1, now, 1)
+    assert.is_true(r:yields())
+    r:waiting(1, now - 2, 1)
+    assert.is_false(r:yields())
+    r:waiting(0, nil, 1)
+    r:waiting(1, now - 100, 3)
+    assert.is_true(r:yields())
+    assert.is_false(process.readable(fd, 0))
   end)
 
   it("goes to no process more often than it has waiters", function()

@@ -1,7 +1,6 @@
--- Processes that are killed while they use a limiter, a budget, a balancer, counters, a cache or a
--- list of what comes often: at each machine instruction of an operation, and at random by the
--- hundred.
--- UNBUSY_KILLS=n kills at every n-th.
+-- Processes that are killed while they use a limiter, a meter, a budget, a balancer, counters, a
+-- cache or a list of what comes often: at each machine instruction of an operation, and at random
+-- by the hundred. UNBUSY_KILLS=n kills at every n-th.
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
 local guard = require "spec.support.leak_guard"
@@ -98,6 +97,8 @@ limiter.cases = {
       end
       take(l, kept, 1)
     end },
+  { what = "notes a start", work = function(l, kept) l:started(kept[2], 0.1, now) end,
+    prepare = function(l, kept) take(l, kept, 3) end },
   { what = "gives a place back",
     work = function(l, kept) l:report(kept[2], "neutral", nil, now) end,
     prepare = function(l, kept) take(l, kept, 3) end },
@@ -179,6 +180,7 @@ for _, case in ipairs(budget.cases) do case.prepare = case.prepare or begin_call
 -- }------------------------------------------------------------------------
 
 local balancer = require("spec.support.killed_balancer").by(function() return now end)
+local rate = require("spec.support.killed_rate").by(function() return now end)
 
 -- {== Counters ---------------------------------------------------------------
 
@@ -520,7 +522,7 @@ describe("a process killed", function()
   guard.watch(before_each, after_each)
   before_each(function() users = {} end)
 
-  for _, kind in ipairs { limiter, budget, balancer, counters, cache, topk } do
+  for _, kind in ipairs { limiter, rate, budget, balancer, counters, cache, topk } do
     describe("at any instruction while the " .. kind.name, function()
       for _, case in ipairs(kind.cases) do
         it(case.what, function()

@@ -150,7 +150,7 @@ end
 
 local no_parts = { core = true, util = true, engine = true, bell = true, ends = true, key = true,
   shared = true, shared_cache = true, guard = true }
-local in_base = { region = true }
+local in_base = { region = true, turns = true }
 
 for _, path in ipairs(list "ls csrc/lua/lua_*.c") do
   local part = path:match "lua_(.+)%.c$"

@@ -4,6 +4,7 @@
 #include "base/processes.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -21,31 +22,67 @@ static ub_process_slot *slot_of (ub_region *r, uint32_t i) {
 
 /* {== Waking ================================================================= */
 
-/* The slot, not 'but', whose oldest waiter waits longest and is not woken yet; or 0. */
-static uint32_t longest_waiting (ub_region *r, uint32_t but) {
+static uint32_t all_waiters (const ub_process_slot *p) {
+  uint32_t i, sum = 0;
+  for (i = 0; i < UB_TURNS; i++)
+    sum += __atomic_load_n(&p->waiters[i], __ATOMIC_SEQ_CST);
+  return sum;
+}
+
+uint32_t ub_region_waiters (ub_region *r) {
+  uint32_t i, sum = 0;
+  for (i = 1; i < UB_PROCESSES; i++)
+    sum += all_waiters(slot_of(r, i));
+  return sum;
+}
+
+/* Waiters of a priority at slot 'i'; of those that are to be woken, if there is room. */
+static uint32_t waiters_at (ub_region *r, uint32_t i, uint32_t priority, int to_wake) {
+  const ub_process_slot *p = slot_of(r, i);
+  if (to_wake && (p->address == 0 || p->woken >= all_waiters(p)))
+    return 0;
+  return __atomic_load_n(&p->waiters[priority], __ATOMIC_SEQ_CST);
+}
+
+/* The priorities of which somebody waits, slot 'but' apart, as a mask. */
+static uint32_t priorities_waiting (ub_region *r, uint32_t but, int to_wake) {
   const ub_process_set *waiting = &r->header->waiting;
-  uint32_t i, best = 0;
-  int64_t since = INT64_MAX;
+  uint32_t i, k, mask = 0;
   for (i = ub_set_next(waiting, 0); i != 0; i = ub_set_next(waiting, i)) {
-    const ub_process_slot *p = slot_of(r, i);
-    if (i == but || p->address == 0 || p->woken >= p->waiters || p->since_us >= since)
+    for (k = 0; k < UB_TURNS && i != but; k++)
+      mask |= (uint32_t)(waiters_at(r, i, k, to_wake) > 0) << k;
+  }
+  return mask;
+}
+
+/* The slot, not 'but', whose turn it is, or 0; 'to_wake': of those to be woken. */
+static uint32_t in_turn (ub_region *r, uint32_t but, int to_wake) {
+  const ub_process_set *waiting = &r->header->waiting;
+  uint32_t i, k, best = 0, mask = priorities_waiting(r, but, to_wake);
+  int64_t least = INT64_MAX;
+  if (mask == 0)
+    return 0;
+  k = ub_turns_next(&r->header->turns, mask);
+  for (i = ub_set_next(waiting, 0); i != 0; i = ub_set_next(waiting, i)) {
+    int64_t since = __atomic_load_n(&slot_of(r, i)->since_us[k], __ATOMIC_SEQ_CST);
+    if (i == but || since >= least || waiters_at(r, i, k, to_wake) == 0)
       continue;
-    since = p->since_us;
+    least = since;
     best = i;
   }
   return best;
 }
 
-int ub_region_elder (ub_region *r, int64_t since_us) {
-  const ub_process_set *waiting = &r->header->waiting;
-  uint32_t i, own;
-  if (ub_set_empty(waiting))
+int ub_region_yields (ub_region *r) {
+  uint32_t best;
+  if (ub_set_empty(&r->header->waiting))
     return 0;
-  own = ub_region_process(r);
-  for (i = ub_set_next(waiting, 0); i != 0; i = ub_set_next(waiting, i))
-    if (i != own && __atomic_load_n(&slot_of(r, i)->since_us, __ATOMIC_SEQ_CST) < since_us)
-      return 1;
-  return 0;
+  best = in_turn(r, 0, 0);
+  return best != 0 && best != ub_region_process(r);
+}
+
+ub_turns *ub_region_turns (ub_region *r) {
+  return &r->header->turns;
 }
 
 /* As 'ub_wake_send', to slot 'i'. The count comes first: it is reset by who reads. */
@@ -65,7 +102,7 @@ int ub_region_wake (ub_region *r) {
   if (ub_set_empty(&r->header->waiting))
     return 0;
   own = ub_region_process(r);
-  while ((i = longest_waiting(r, own)) != 0) {
+  while ((i = in_turn(r, own, 1)) != 0) {
     if ((heard = wake(r, i)) != 0)
       return heard > 0;
     ub_set_remove(&r->header->waiting, i);  /* gone; or it will say so again */
@@ -106,14 +143,16 @@ int ub_region_drain (ub_region *r) {
   return ub_wake_drain(r->wake_fd);
 }
 
-void ub_region_waiting (ub_region *r, uint32_t count, int64_t since_us) {
+void ub_region_waiting (ub_region *r, uint32_t priority, uint32_t count, int64_t since_us) {
   uint32_t own = ub_region_process(r);
   ub_process_slot *p = slot_of(r, own);
   if (own == 0)
     return;
-  __atomic_store_n(&p->since_us, since_us, __ATOMIC_SEQ_CST);
-  __atomic_store_n(&p->waiters, count, __ATOMIC_SEQ_CST);
-  if (count > 0)
+  if (count > 0 && (priorities_waiting(r, 0, 0) >> priority & 1) == 0)
+    ub_turns_join(&r->header->turns, priority);
+  __atomic_store_n(&p->since_us[priority], since_us, __ATOMIC_SEQ_CST);
+  __atomic_store_n(&p->waiters[priority], count, __ATOMIC_SEQ_CST);
+  if (all_waiters(p) > 0)
     ub_set_add(&r->header->waiting, own);
   else
     ub_set_remove(&r->header->waiting, own);
@@ -126,7 +165,8 @@ void ub_region_waiting (ub_region *r, uint32_t count, int64_t since_us) {
 static void set_free (ub_region *r, uint32_t i) {
   ub_process_slot *p = slot_of(r, i);
   ub_set_remove(&r->header->waiting, i);
-  p->waiters = p->woken = 0;
+  memset(p->waiters, 0, sizeof p->waiters);
+  p->woken = 0;
   p->address = 0;
   __atomic_store_n(&p->pid, 0, __ATOMIC_SEQ_CST);
 }

@@ -9,6 +9,7 @@
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "base/processes.h"
 #include "base/rand.h"
 #include "base/region_inner.h"
 
@@ -144,10 +145,9 @@ ub_region_stats ub_region_read (ub_region *r) {
   if (!ub_directory_lock(r, -1))
     return stats;
   ub_blocks_read(r, &stats);
-  for (i = 1; i < UB_PROCESSES; i++) {
+  for (i = 1; i < UB_PROCESSES; i++)
     stats.processes += r->header->process[i].pid != 0;
-    stats.waiting += r->header->process[i].waiters;
-  }
+  stats.waiting = ub_region_waiters(r);
   ub_directory_unlock(r);
   return stats;
 }

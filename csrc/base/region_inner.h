@@ -8,20 +8,20 @@
 #include "base/lock.h"
 #include "base/process_set.h"
 #include "base/region.h"
+#include "base/turns.h"
 
 #define UB_REGION_MAGIC    0x315f797375626e75u  /* "unbusy_1" */
-#define UB_REGION_VERSION  1
+#define UB_REGION_VERSION  2
 
 #define UB_GRAIN           64  /* blocks begin and end on cache lines */
 
 typedef struct ub_process_slot {
   uint64_t start;       /* ub_process's; written before 'pid' */
   uint64_t address;     /* of its wake-up socket; 0: none */
-  int64_t since_us;     /* since when its oldest waiter waits */
+  int64_t since_us[UB_TURNS];  /* since when its oldest waiter waits, by priority */
+  uint32_t waiters[UB_TURNS];
   uint32_t pid;         /* 0: free */
-  uint32_t waiters;
-  uint32_t woken;       /* wake-ups sent to it that it has not taken yet */
-  uint32_t spare[7];    /* to a cache line */
+  uint32_t woken, spare;  /* wake-ups sent to it that it has not taken yet */
 } ub_process_slot;
 
 typedef struct ub_region_header {
@@ -30,6 +30,7 @@ typedef struct ub_region_header {
   int64_t reap_at_us;        /* when to look for dead processes next */
   ub_lock lock;              /* of blocks and slots */
   ub_process_set waiting;    /* who has waiters */
+  ub_turns turns;            /* of their priorities */
   ub_process_slot process[UB_PROCESSES];
 } ub_region_header;
 
@@ -109,8 +110,7 @@ void ub_block_end (ub_block *b);
 int ub_block_release (ub_block *b, const ub_part_type *type, uint32_t process,
                       int64_t most_us);
 
-/* As 'ub_region_reap', whenever it was done last; and soon again, for a process that
-   has just died may not be seen as dead yet. */
+/* As 'ub_region_reap', whenever it was done last; and again, once the dead are seen to be. */
 void ub_region_reap_now (ub_region *r);
 void ub_region_died (ub_region *r);
 

@@ -168,11 +168,13 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_histogram(L);
   ub_open_json_fields(L);
   ub_open_limiter(L);
+  ub_open_rate(L);
   ub_open_region(L);
   ub_open_retry_after(L);
   ub_open_secrets(L);
   ub_open_sse(L);
   ub_open_topk(L);
+  ub_open_turns(L);
 #if UB_FFI
   ub_setcall(L, "clock", "now", (ub_call *)call_now);
 #endif

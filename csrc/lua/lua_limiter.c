@@ -31,10 +31,14 @@ static void readconfig (lua_State *L, ub_limiter_config *config) {
   config->max = (uint32_t)ub_fieldwhole(L, 1, "max");
   config->initial = ub_fieldnumber(L, 1, "initial");
   config->ratio = ub_fieldnumber(L, 1, "ratio");
+  config->throttle = ub_optfieldnumber(L, 1, "throttle", 0);
+  config->gradient = ub_fieldtrue(L, 1, "gradient") != 0;
   luaL_argcheck(L, config->min >= 1 && config->min <= config->max, 1, "min … max expected");
   luaL_argcheck(L, config->max <= UB_LIMITER_MOST, 1, "max is too large");
   luaL_argcheck(L, config->initial >= config->min && config->initial <= config->max, 1,
                 "initial within min and max expected");
+  luaL_argcheck(L, config->throttle == 0 || (config->throttle >= 1 && config->throttle <= 1e6),
+                1, "throttle is out of range");
 }
 
 /*
@@ -97,6 +101,21 @@ static int limiter_report (lua_State *L) {
   if (l == NULL)
     return pushlost(L);
   done = ub_limiter_report(l, ticket, outcome, took, now);
+  ub_leave(&self);
+  lua_pushboolean(L, done);
+  return 1;
+}
+
+/* l:started(ticket, seconds, now or nil) -> was it out, and had not begun? */
+static int limiter_started (lua_State *L) {
+  ub_self self = checklimiter(L);
+  uint64_t ticket = ub_checkticket(L, 2);
+  int64_t took = ub_checkus(L, 3), now = ub_optnow(L, 4);
+  ub_limiter *l = ub_enter(&self);
+  int done;
+  if (l == NULL)
+    return pushlost(L);
+  done = ub_limiter_started(l, ticket, took, now);
   ub_leave(&self);
   lua_pushboolean(L, done);
   return 1;
@@ -170,7 +189,7 @@ static int limiter_retry_after (lua_State *L) {
 }
 
 typedef struct stats {
-  double limit, round_trip;
+  double limit, round_trip, base, credit;
   int64_t in_flight, resting, drops, refused;
   int frozen;
 } stats;
@@ -180,7 +199,8 @@ static stats read_stats (ub_limiter *l, int64_t now) {
     .limit = ub_limiter_limit(l, now), .in_flight = ub_limiter_in_flight(l),
     .resting = ub_limiter_resting(l, now), .frozen = (int)l->frozen,
     .round_trip = (double)ub_limiter_trip(l) / UB_SECOND_US,
-    .drops = (int64_t)l->drops, .refused = (int64_t)l->refused
+    .drops = (int64_t)l->drops, .refused = (int64_t)l->refused,
+    .base = ub_gradient_base(&l->gradient) / UB_SECOND_US, .credit = l->throttle.credit
   };
 }
 
@@ -199,6 +219,9 @@ static int limiter_stats (lua_State *L) {
   ub_setwhole(L, "in_flight", s.in_flight);
   ub_setwhole(L, "resting", s.resting);
   ub_setnumber(L, "round_trip", s.round_trip);
+  ub_setnumber(L, "credit", s.credit);
+  if (s.base > 0)
+    ub_setnumber(L, "base", s.base);
   ub_setwhole(L, "drops", s.drops);
   ub_setwhole(L, "refused", s.refused);
   lua_pushboolean(L, s.frozen);
@@ -224,7 +247,12 @@ static int call_report (ub_limiter *l, double ticket, int outcome,
                            ub_tous(took), ub_callnow(now));
 }
 
+static int call_started (ub_limiter *l, double ticket, double took, double now) {
+  return ub_limiter_started(l, ub_toticket(ticket), ub_tous(took), ub_callnow(now));
+}
+
 static void setcalls (lua_State *L) {
+  ub_setcall(L, "limiter", "started", (ub_call *)call_started);
   ub_setcall(L, "limiter", "allow", (ub_call *)call_allow);
   ub_setcall(L, "limiter", "report", (ub_call *)call_report);
 }
@@ -235,7 +263,8 @@ static void setcalls (lua_State *L) {
 
 void ub_open_limiter (lua_State *L) {
   static const luaL_Reg methods[] = {
-    {"allow", limiter_allow}, {"report", limiter_report}, {"limit", limiter_limit},
+    {"allow", limiter_allow}, {"report", limiter_report},
+    {"started", limiter_started}, {"limit", limiter_limit},
     {"in_flight", limiter_in_flight}, {"retry_after", limiter_retry_after},
     {"freeze", limiter_freeze}, {"restore", limiter_restore},
     {"stats", limiter_stats}, {NULL, NULL}

@@ -21,10 +21,12 @@ void ub_open_histogram (lua_State *L);
 void ub_open_json_fields (lua_State *L);
 void ub_open_key (lua_State *L);
 void ub_open_limiter (lua_State *L);
+void ub_open_rate (lua_State *L);
 void ub_open_region (lua_State *L);
 void ub_open_retry_after (lua_State *L);
 void ub_open_secrets (lua_State *L);
 void ub_open_sse (lua_State *L);
 void ub_open_topk (lua_State *L);
+void ub_open_turns (lua_State *L);
 
 #endif

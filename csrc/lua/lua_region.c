@@ -7,9 +7,11 @@
 #include "base/err.h"
 #include "base/processes.h"
 #include "lua/lua_region.h"
+#include "lua/lua_turns.h"
 #include "lua/lua_util.h"
 
 #define TYPE "unbusy.region"
+#define NORMAL  1  /* the priority of who says nothing of it */
 
 typedef struct box {
   ub_region *region;  /* NULL: closed */
@@ -111,21 +113,34 @@ static int region_drain (lua_State *L) {
   return 1;
 }
 
-/* r:waiting(count, since or nil): seconds of the monotonic clock */
+/* r:waiting(count, since or nil, priority or nil): seconds of the monotonic clock */
 static int region_waiting (lua_State *L) {
   ub_region *r = checkself(L);
   lua_Number count = luaL_checknumber(L, 2);
   luaL_argcheck(L, count >= 0 && count <= UINT32_MAX && count == (uint32_t)count, 2,
                 "a whole number expected");
-  ub_region_waiting(r, (uint32_t)count, ub_optnow(L, 3));
+  ub_region_waiting(r, lua_isnoneornil(L, 4) ? NORMAL : ub_checkpriority(L, 4),
+                    (uint32_t)count, ub_optnow(L, 3));
   return 0;
 }
 
-/* r:elder(since) -> does a caller of another process wait longer? */
-static int region_elder (lua_State *L) {
-  ub_region *r = checkself(L);
-  lua_pushboolean(L, ub_region_elder(r, ub_checkus(L, 2)));
+/* r:yields() -> is it the turn of another process's caller? */
+static int region_yields (lua_State *L) {
+  lua_pushboolean(L, ub_region_yields(checkself(L)));
   return 1;
+}
+
+/* r:next(mask) -> priority, r:take(priority): as of core.turns() */
+static int region_next (lua_State *L) {
+  ub_region *r = checkself(L);
+  ub_pushwhole(L, ub_turns_next(ub_region_turns(r), ub_checkpriorities(L, 2)) + 1);
+  return 1;
+}
+
+static int region_take (lua_State *L) {
+  ub_region *r = checkself(L);
+  ub_turns_take(ub_region_turns(r), ub_checkpriority(L, 2));
+  return 0;
 }
 
 /* r:wake() -> was one there to be woken? */
@@ -148,7 +163,8 @@ void ub_open_region (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"stats", region_stats}, {"process", region_process}, {"wake_fd", region_wake_fd},
     {"drain", region_drain}, {"waiting", region_waiting},
-    {"elder", region_elder}, {"wake", region_wake},
+    {"yields", region_yields}, {"wake", region_wake},
+    {"next", region_next}, {"take", region_take},
     {"close", region_close}, {NULL, NULL}
   };
   static const luaL_Reg meta[] = {

@@ -1,5 +1,20 @@
 /*
 ** limiter.c: how many calls an account takes at once, found by trying.
+**
+** - A cut leaves 'ratio' of the limit. Where more calls were dropped since the
+**   last cut, not three round trips ago, than this one would take away, it
+**   halves, but leaves what the account holds (the edge, below).
+** - Growth is spread over the round trip's successes (growth/limit each, and
+**   no more than 'growth' in all), and only while at least half the limit is
+**   in use: calls that nobody makes prove nothing. It doubles after every
+**   three such round trips without a drop, up to limit/2. A drop sets it back
+**   to 1 (limit/2 where that is less).
+** - The fewest calls in flight beside a drop are the edge (none: no edge). The
+**   limit does not grow over it before 50 calls went well. Else a limit of 5
+**   is back over it within a round trip, and a third of all calls is dropped.
+** - A dropped call's slot rests one round trip, so that a refusal that takes
+**   a millisecond is not replaced by the next one at once.
+** - A breaker that opens freezes the limit: a broken server teaches nothing.
 */
 #include "parts/limiter.h"
 
@@ -51,6 +66,8 @@ void ub_limiter_init (ub_limiter *l, const ub_limiter_config *config, int64_t no
   l->trip_at = now_us;
   l->cut_at = l->ramp_at = LONG_AGO;
   l->frozen = 0;
+  ub_gradient_init(&l->gradient, now_us);
+  ub_throttle_init(&l->throttle);
   l->second = now_us / UB_SECOND_US;
   for (i = 0; i < UB_LIMITER_HISTORY; i++)
     l->history[i] = l->limit;
@@ -105,18 +122,25 @@ static int64_t missing (const ub_limiter *l, double limit) {
   return (int64_t)slots(l)->now.used + l->resting + 1 - (int64_t)floor(limit);
 }
 
+/* Microseconds until enough has been let in for another call; the breaker spaces the probes. */
+static int64_t throttled (const ub_limiter *l, int64_t now) {
+  return l->config.throttle > 0 && !l->frozen ? ub_throttle_wait(&l->throttle, now) : 0;
+}
+
 int ub_limiter_allow (ub_limiter *l, uint64_t *ticket, int64_t now_us) {
   ub_limiter_resting(l, now_us);
-  if (missing(l, ub_limiter_limit(l, now_us)) > 0) {
+  if (missing(l, ub_limiter_limit(l, now_us)) > 0
+      || throttled(l, now_us) > 0) {
     l->refused++;
     return UB_EFULL;
   }
+  ub_throttle_start(&l->throttle, now_us);
   *ticket = ub_slots_issue(slots(l), now_us, 0);  /* never full: limit <= max */
   return UB_OK;
 }
 
 int64_t ub_limiter_retry_after (ub_limiter *l, int64_t now_us) {
-  int64_t best = -1;
+  int64_t best = -1, held = throttled(l, now_us);
   int step = ramp_step(l, now_us), first = step;
   ub_limiter_resting(l, now_us);
   for (; step < RAMP_STEPS; step++) {
@@ -130,7 +154,7 @@ int64_t ub_limiter_retry_after (ub_limiter *l, int64_t now_us) {
     }
     best = best < 0 || wait < best ? wait : best;
   }
-  return best;
+  return best >= 0 && held > best ? held : best;
 }
 
 /* Fill in the seconds since the last change; what a freeze drags along is no history. */
@@ -181,13 +205,35 @@ static void grow (ub_limiter *l, int64_t now) {
   l->limit += more;
 }
 
+/* In use: its calls prove something. */
+static int in_use (const ub_limiter *l) {
+  return 2 * slots(l)->now.used >= l->limit;
+}
+
 static void succeeded (ub_limiter *l, int64_t took, int64_t now) {
   smooth(l, took);
   if (l->frozen)
     return;
   l->good++;
-  if (2 * slots(l)->now.used >= l->limit)  /* in use: its calls prove something */
+  ub_throttle_pay(&l->throttle, l->config.throttle - 1);
+  if (!l->config.gradient && in_use(l))
     grow(l, now);
+}
+
+int ub_limiter_started (ub_limiter *l, uint64_t ticket, int64_t took_us, int64_t now_us) {
+  ub_slot *slot = ub_slots_find(slots(l), ticket);
+  double limit, most = l->gradient.probe > 0 ? l->config.max : top(l);
+  if (slot == NULL || slot->tag != 0)
+    return 0;
+  ub_slots_log(slots(l), slot);
+  slot->tag = 1;
+  if (!l->config.gradient || l->frozen)
+    return 1;
+  remember(l, now_us);
+  limit = ub_gradient_sample(&l->gradient, l->limit, in_use(l),
+                             (double)(took_us > 0 ? took_us : 0), ub_limiter_trip(l), now_us);
+  l->limit = fmax(l->config.min, fmin(most, limit));
+  return 1;
 }
 
 static void cut (ub_limiter *l, int64_t now) {
@@ -197,6 +243,7 @@ static void cut (ub_limiter *l, int64_t now) {
     low = fmin(low, fmax(l->limit / 2, l->edge));
   remember(l, now);
   l->limit = fmax(low, l->config.min);
+  ub_gradient_break(&l->gradient, now);
   l->cut_at = now;
   l->missed = 0;
 }
@@ -212,6 +259,7 @@ static void dropped (ub_limiter *l, int64_t issued, int64_t now) {
   l->drops++;
   if (l->frozen)
     return;
+  ub_throttle_pay(&l->throttle, -1);
   start_rest(l, now);
   l->edge = l->good < PATIENCE ? fmin(l->edge, others) : others;
   if (issued > l->cut_at && now - l->cut_at >= ub_limiter_trip(l))
@@ -264,6 +312,8 @@ int ub_limiter_restore (ub_limiter *l, int64_t now_us) {
   l->frozen = 0;
   l->limit = l->held;
   l->cut_at = l->ramp_at = now_us;
+  ub_throttle_init(&l->throttle);
+  ub_gradient_break(&l->gradient, now_us);
   slow_down(l);
   return 1;
 }
@@ -302,7 +352,7 @@ static int part_release (void *l, uint32_t process) {
 }
 
 const ub_part_type ub_limiter_part = {
-  .kind = "limiter", .version = 1, .size = part_size, .head = part_head, .init = part_init,
+  .kind = "limiter", .version = 2, .size = part_size, .head = part_head, .init = part_init,
   .begin = part_begin, .repair = part_repair, .release = part_release
 };
 

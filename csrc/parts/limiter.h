@@ -10,33 +10,23 @@
 **
 ** The account says "too many" (429, 503) at once, so drops are the signal, as
 ** in TCP (Chiu, Jain: "Analysis of the increase and decrease algorithms for
-** congestion avoidance", 1989). What is different here, each with its reason:
+** congestion avoidance", 1989). What is different here, more in limiter.c:
 **
 ** - A round trip is the smoothed duration of the calls that went well, held
 **   within 10 ms and 10 s; 100 ms until there was one. Of all drops in one
 **   round trip only the first cuts, and none of a call that started before
 **   the last cut: it speaks of a limit that is gone.
-** - A cut leaves 'ratio' of the limit. Where more calls were dropped since the
-**   last cut, not three round trips ago, than this one would take away, it
-**   halves, but leaves what the account holds (the edge, below).
-** - Growth is spread over the round trip's successes (growth/limit each, and
-**   no more than 'growth' in all), and only while at least half the limit is
-**   in use: calls that nobody makes prove nothing. It doubles after every
-**   three such round trips without a drop, up to limit/2. A drop sets it back
-**   to 1 (limit/2 where that is less).
-** - The fewest calls in flight beside a drop are the edge (none: no edge). The
-**   limit does not grow over it before 50 calls went well. Else a limit of 5
-**   is back over it within a round trip, and a third of all calls is dropped.
-** - A dropped call's slot rests one round trip, so that a refusal that takes
-**   a millisecond is not replaced by the next one at once.
-** - A breaker that opens freezes the limit: a broken server teaches nothing.
 **
+** Whatever the limit, it is throttled (throttle.h). Of the kind 'gradient' the
+** limit grows by the time to the first token (gradient.h); drops cut it as ever.
 ** Key it by account and model. With min = max it is fixed; drops still rest.
 */
 #ifndef UB_LIMITER_H
 #define UB_LIMITER_H
 
 #include "base/region.h"
+#include "parts/gradient.h"
+#include "parts/throttle.h"
 
 #define UB_LIMITER_MOST 0xfffe  /* slots; see slots.h */
 #define UB_LIMITER_HISTORY 64   /* seconds of the limit that are remembered */
@@ -49,6 +39,8 @@ typedef struct ub_limiter_config {
   uint32_t min, max;  /* bounds of the limit; 1 to UB_LIMITER_MOST */
   double initial;     /* the limit at the start; min to max */
   double ratio;       /* what a cut leaves of it; above 0, under 1 */
+  double throttle;    /* calls sent for each let in; 1 or more, or 0: any number */
+  uint64_t gradient;  /* 1: by the time to the first token */
 } ub_limiter_config;
 
 typedef struct ub_limiter {
@@ -63,6 +55,8 @@ typedef struct ub_limiter {
   int64_t cut_at, ramp_at;  /* last cut; last restore */
   int64_t frozen;           /* 1: the limit stands still */
   double held;              /* when frozen: the limit to go back to */
+  ub_gradient gradient;
+  ub_throttle throttle;
   int64_t second;           /* the last second that 'history' knows */
   double history[UB_LIMITER_HISTORY];  /* limit at second s, at s mod 64 */
   uint64_t drops, refused;
@@ -86,6 +80,12 @@ int ub_limiter_allow (ub_limiter *l, uint64_t *ticket, int64_t now_us);
 */
 int ub_limiter_report (ub_limiter *l, uint64_t ticket, ub_limiter_outcome outcome,
                        int64_t took_us, int64_t now_us);
+
+/*
+** The call's answer has begun, so long after it was sent: its first token. Moves a
+** limit of the kind 'gradient'. 1, or 0 for a ticket that is not out, or has begun.
+*/
+int ub_limiter_started (ub_limiter *l, uint64_t ticket, int64_t took_us, int64_t now_us);
 
 /*
 ** The breaker opened. The limit stands still, rests end and no new ones

@@ -12,7 +12,8 @@ local call = { stopped = false, extra = false, path = false, failed = false, rea
   merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
   stale_key = false, keep_for = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
-  told = false, escalated = false, holds = false, so_far = false }
+  told = false, escalated = false, holds = false, so_far = false,
+  foreseen = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -171,7 +172,7 @@ end
 -- What was tried before is counted, and forgotten otherwise.
 local function begin_anew(self)
   self.past, self.tries, self.told = self.past + #self.tries, { nil }, false
-  self.ruled_out, self.pause, self.sent, self.shown = nil, nil, nil, nil
+  self.ruled_out, self.pause, self.sent, self.shown, self.foreseen = nil, nil, nil, nil, nil
   if self.so_far then self.so_far = false end
 end
 

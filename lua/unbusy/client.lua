@@ -1,4 +1,5 @@
 --- A client: its targets, what they share, and the calls.
+local account = require "unbusy.account"
 local backoff = require "unbusy.backoff"
 local batches = require "unbusy.batching.batches"
 local breaker = require "unbusy.breaker"
@@ -92,7 +93,7 @@ local function build_targets(self, o, clock)
   local limits = part_options(limiter, o.limiter)
   for i, given in ipairs(o.targets) do
     local name = given.account
-    accounts[name] = accounts[name] or target.account(name, limits, traits)
+    accounts[name] = accounts[name] or account.new(name, limits, traits, o.per_minute[name])
     local made, message, code = target.new(given, accounts[name], traits)
     if not made then return nil, message, code end
     targets[i] = made
@@ -166,8 +167,8 @@ function client.new(given)
   ok, message, code = build_parts(self, o)
   if not ok then return nil, message, code end
   self.permits = build_permits(self, o.budget)
-  self.queue = queue.new { size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
-    gates = #o.targets, waits = not (o.breaker and o.breaker.on_open == "fail") }
+  self.queue = queue.new({ size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
+    waits = not (o.breaker and o.breaker.on_open == "fail") }, self.now())
   self.batches, self.hedges = batches.new(self, o.batch), hedges.new(o.hedge)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
@@ -475,6 +476,7 @@ function client:status()
   self.router:add_status(targets)
   for c in pairs(self.calls) do active = active + (c.merged and 0 or 1) end
   return { targets = targets, active = active, waiting = self.queue.count,
+    queue = self.queue:status(),
     budget = self.budget and self.budget:stats(),
     cache = self.cache and not self.closed and self.cache:stats() or nil,
     pools = self.router.spill:status(self.now()),

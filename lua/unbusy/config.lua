@@ -12,6 +12,7 @@ local hedges = require "unbusy.hedges"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
 local pools = require "unbusy.pools"
+local rate = require "unbusy.rate"
 local region = require "unbusy.region"
 local routing = require "unbusy.routing.options"
 local providers = require "unbusy.providers"
@@ -80,6 +81,10 @@ config.target = {
   limits = { type = "table", optional = true, doc = "bounds of this target", fields = {
     body = { type = "whole", min = 1, max = 2 ^ 40, unit = "bytes",
       doc = "largest answer, expanded; 64 MiB" },
+    requests_per_minute = { type = "number", min = 1, max = rate.MOST,
+      doc = "of the account, for each model" },
+    tokens_per_minute = { type = "number", min = 1, max = rate.MOST,
+      doc = "of the account, for each model; requests and answers together" },
   } },
   headers = { type = "table", default = {}, doc = "more request headers, name = value" },
   tls = { type = "table", optional = true, doc = "how the server is verified", fields = {
@@ -344,6 +349,25 @@ local function fill_targets(targets, level)
   end
 end
 
+-- The limits per minute of each account, said by its targets: account -> { requests_per_minute =,
+-- tokens_per_minute = }. Two that say different numbers contradict each other.
+local function limits_per_minute(targets, level)
+  local out = {}
+  for i, t in ipairs(targets) do
+    local limits = out[t.account] or {}
+    out[t.account] = limits
+    for _, name in ipairs { "requests_per_minute", "tokens_per_minute" } do
+      local value = t.limits and t.limits[name]
+      if value and limits[name] and limits[name] ~= value then
+        error(("unbusy: targets[%d].limits.%s: another target of the account '%s' says %.14g")
+          :format(i, name, t.account, limits[name]), level + 1)
+      end
+      limits[name] = value or limits[name]
+    end
+  end
+  return out
+end
+
 -- }========================================================================
 
 -- `true` stands for the defaults, where `false` stands for "without".
@@ -455,6 +479,7 @@ function config.read(given)
   end
   local o = options.check(config.client, plain(given), "unbusy", level + 1)
   fill_targets(o.targets, level)
+  o.per_minute = limits_per_minute(o.targets, level)
   fill_region(o, level)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)

@@ -316,7 +316,7 @@ function histogram:clear() end
 ---@class unbusy.core.limiter
 local limiter = {}
 
----@param options table initial, min, max (whole numbers of calls) and ratio
+---@param options table initial, min, max (whole numbers of calls), ratio, throttle and gradient
 ---@param now number? seconds
 ---@return unbusy.core.limiter
 function core.limiter(options, now) end
@@ -331,6 +331,12 @@ function limiter:allow(now) end
 ---@param now number? seconds
 ---@return boolean was_out
 function limiter:report(ticket, outcome, seconds, now) end
+
+---@param ticket integer
+---@param seconds number from sending to the first token
+---@param now number? seconds
+---@return boolean was_out
+function limiter:started(ticket, seconds, now) end
 
 ---@param now number? seconds
 ---@return number
@@ -360,6 +366,8 @@ function limiter:restore(now) end
 ---@field drops integer
 ---@field refused integer
 ---@field frozen boolean
+---@field credit number drops that may still come before calls are held back
+---@field base number? seconds to a first token when little is going on
 
 ---@param now number? seconds
 ---@return unbusy.core.limiter_stats
@@ -397,15 +405,22 @@ function region:drain() end
 
 ---@param count integer callers that wait
 ---@param since number? seconds of the monotonic clock, when the oldest began
-function region:waiting(count, since) end
+---@param priority integer? 1 to 3; 2 by default
+function region:waiting(count, since, priority) end
 
 ---@return boolean woke_one
 function region:wake() end
 
---- Has another process a caller that waits since before that time?
----@param since number seconds of the monotonic clock
+--- Is it the turn of another process's caller, before ours that wait?
 ---@return boolean
-function region:elder(since) end
+function region:yields() end
+
+---@param mask integer of priorities: bit 0 for the first
+---@return integer priority
+function region:next(mask) end
+
+---@param priority integer that has had a turn
+function region:take(priority) end
 
 --- May be called twice.
 function region:close() end
@@ -499,6 +514,63 @@ function core.retry_after.rate_limit(text) end
 ---@param text string an answer's body, of which the first 64 KiB are read
 ---@return number? seconds
 function core.retry_after.body(text) end
+
+---@class unbusy.core.turns
+local turns = {}
+
+---@return unbusy.core.turns
+function core.turns() end
+
+---@param priority integer 1 to 3; of which somebody waits now, and nobody did
+function turns:join(priority) end
+
+---@param mask integer of priorities: bit 0 for the first
+---@return integer priority
+function turns:next(mask) end
+
+---@param priority integer that has had a turn
+function turns:take(priority) end
+
+---@class unbusy.core.rate
+local rate = {}
+
+---@param options table `requests` and `tokens` in a minute, either perhaps missing
+---@param now number? seconds; the monotonic clock's
+---@return unbusy.core.rate
+function core.rate(options, now) end
+
+---@param tokens number
+---@param now number?
+---@return number? requests, number|string tokens_or_message, "full"? code, { retry_after: number }?
+function rate:take(tokens, now) end
+
+---@param tokens number
+---@param now number?
+---@return number seconds
+function rate:retry_after(tokens, now) end
+
+---@param foreseen number
+---@param used number
+---@param now number?
+function rate:correct(foreseen, used, now) end
+
+---@param kind "requests"|"tokens"
+---@param limit number?
+---@param left number?
+---@param reset number? seconds
+---@param window boolean? all is there again at once
+---@param mark number? of the request whose answer it is; nil: the last one's
+---@param now number?
+function rate:tell(kind, limit, left, reset, window, mark, now) end
+
+---@param kind "requests"|"tokens"
+---@param now number?
+---@return number? left, number? most
+function rate:left(kind, now) end
+
+---@param now number?
+---@return { refused: integer, requests: number?, tokens: number? }
+function rate:stats(now) end
 
 -- }========================================================================
 

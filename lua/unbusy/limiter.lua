@@ -12,7 +12,13 @@
 -- `ratio` of itself at a drop, once a round trip, and lets it grow while it is in use and nothing
 -- is dropped; csrc/parts/limiter.h has the rules and their reasons. It starts at 20: an account
 -- that takes less has said so within half a second, one that takes 500 is full after some 21
--- round trips under load. `fixed` stays at `initial`.
+-- round trips under load. `gradient` is for servers that refuse nobody and answer later: its limit
+-- grows and shrinks by the time to the first token (`started`; a call without one moves nothing),
+-- and drops cut it, too. `fixed` stays at `initial`.
+--
+-- **Throttled.** Whatever the limit, in the long run no more than `throttle` calls are sent for
+-- each that is let in: where fewer are let in for long, one a second besides. That is the
+-- client-side throttling of the book "Site Reliability Engineering" (ch. 21); here a call waits.
 --
 -- **With breakers.** When a breaker opens, `freeze` stops the limit; when it closes, `restore` goes
 -- back to the limit before the trouble and lets it in by steps. Where several targets, each with
@@ -29,8 +35,8 @@ local limiter = {}
 
 --- Every option of `new`.
 limiter.schema = {
-  kind = { type = "string", default = "aimd", one_of = { "aimd", "fixed" },
-    doc = "whether drops move the limit" },
+  kind = { type = "string", default = "aimd", one_of = { "aimd", "gradient", "fixed" },
+    doc = "what moves the limit: drops; the time to the first token, too; nothing" },
   initial = { type = "whole", min = 1, max = 65534, unit = "calls",
     doc = "the limit at the start (of 'fixed', always); 20 by default, or the nearest bound" },
   min = { type = "whole", min = 1, max = 65534, unit = "calls",
@@ -39,13 +45,16 @@ limiter.schema = {
     doc = "the limit never grows above (40 bytes each); 1000 by default, or 'initial' if more" },
   ratio = { type = "number", default = 0.9, above = 0, max = 0.99,
     doc = "what a cut leaves of the limit" },
+  throttle = { type = "number|boolean", default = 2, min = 1, max = 1000000,
+    doc = "calls sent for each that is let in, in the long run; false: any number" },
   clock = { type = "function", doc = "gives the time in seconds; by default the monotonic clock" },
   region = region.fields.region,
   name = region.fields.name,
 }
 
 local class = clocked.class({
-  allow = 0, report = 3, limit = 0, retry_after = 0, freeze = 1, restore = 0, stats = 0,
+  allow = 0, report = 3, started = 2, limit = 0, retry_after = 0, freeze = 1, restore = 0,
+  stats = 0,
 }, { "in_flight" })
 
 -- Where the limit starts and what bounds it, or nil and a message. A fixed one is its own bound.
@@ -75,6 +84,9 @@ end
 -- load. `seconds` is how long the call took, of a stream to its first answer byte; left out, it is
 -- counted from `allow`. False for a ticket that is not out (reported before, or unknown).
 --
+-- `l:started(ticket, seconds) -> boolean`: the call's first token has come, so long after it was
+-- sent. False for a ticket that is not out, or the second time.
+--
 -- `l:limit() -> number`: the limit now in force; a fraction counts for nothing yet.
 --
 -- `l:in_flight() -> integer`: tickets that are out; slots that rest are not among them.
@@ -88,8 +100,10 @@ end
 -- `l:restore() -> boolean`: the breaker closed: back to the kept limit, of which 10, 25, 50 and
 -- then 100 % are in force for 2 s each, never less than `min`. False when it was not frozen.
 --
--- `l:stats() -> { limit =, in_flight =, resting =, round_trip =, drops =, refused =, frozen = }`:
--- the round trip in seconds, and how many calls were dropped and how many refused.
+-- `l:stats() -> { limit =, in_flight =, resting =, round_trip =, drops =, refused =, frozen =,
+-- credit =, base = }`: the round trip in seconds, and how many calls were dropped and how many
+-- refused; what is left of the 100 drops that `throttle` leaves to be paid for; of `gradient`, the
+-- seconds to a first token when little is going on, once known.
 --
 -- With `region` and `name` the limit is one for all processes that open it with the same options;
 -- what a process that died had in flight comes back as `neutral`.
@@ -101,7 +115,9 @@ function limiter.new(given)
   if not initial then error("limiter: " .. min, 2) end
   local wrong = region.contradiction(o)
   if wrong then error("limiter: " .. wrong, 2) end
+  if o.throttle == true then error("limiter: throttle: a number or false expected", 2) end
   o.initial, o.min, o.max = initial, min, max
+  o.throttle, o.gradient = o.throttle or nil, o.kind == "gradient"
   local l, message, code = core.limiter(o, o.clock and o.clock(), o.region, o.name)
   if not l then return nil, message, code end
   return clocked.wrap(class, l, o.clock)

@@ -3,6 +3,8 @@
 -- A budget says no for two reasons. Its tokens are spent: too much has failed, and the call ends.
 -- Or all permits are out: others are trying again just now, and one comes back soon. That is a
 -- refusal of our own, so the call waits, first come first served; it costs the server nothing.
+local turns = require "unbusy.turns"
+
 local permits = {}
 permits.__index = permits
 
@@ -61,7 +63,8 @@ end
 
 -- Waits for the event where another process may give a permit back: it wakes us, or somebody else.
 local function wait_among_processes(self, call, waiter)
-  local guard = guard_of_handle(self.common, self.common:enter(call.loop))
+  local guard = guard_of_handle(self.common, self.common:enter(call.loop,
+    turns.number[call.options.priority or "normal"]))
   call:hold(guard)
   while not call.loop.wait({ waiter.event },
       math.min(call.deadline, call.loop.now() + self.common.LOOK)) do

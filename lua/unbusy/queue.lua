@@ -1,131 +1,192 @@
 --- The waiting line before the targets.
 --
--- A call that no target lets in waits here; that costs neither a try nor budget. First come, first
--- served: waiters stand in the order of their priority and of their calls' arrival, so that a call
--- that has to try again does not lose its turn. Whoever gives a place back serves the line: it asks
--- the gates on behalf of those who wait and hands the place over, so that nobody overtakes.
+-- A call that no target lets in waits here; that costs neither a try nor budget. Of each priority,
+-- first come, first served: a call that has to try again does not lose its turn. The priorities
+-- take turns (`unbusy.turns`), so that the urgent go first and nobody waits for ever. Whoever gives
+-- a place back serves the line: it asks the gates on behalf of those who wait and hands the place
+-- over, so that nobody overtakes.
 --
 -- But for those whose time would be up before an answer is usually there: they let the others go
 -- first. Else an overload would end in a line whose head is always too late, and in which each
--- place is spent on an answer that nobody waits for any more.
+-- place is spent on an answer that nobody waits for any more. And who can be told at once that it
+-- would wait in vain (`unbusy.forecast`), is.
+local forecast = require "unbusy.forecast"
+local line = require "unbusy.line"
+local turns = require "unbusy.turns"
+
 local queue = {}
 queue.__index = queue
 
----@param given table { size =, max_wait = seconds, waits = boolean, gates = number of targets,
---- common = see `unbusy.shared`, or nil }
-function queue.new(given)
+---@param given table { size =, max_wait = seconds, waits = boolean, common = see `unbusy.shared`,
+--- or nil }
+---@param now number
+function queue.new(given, now)
+  local common = given.common
   return setmetatable({
-    size = given.size, max_wait = given.max_wait, waits = given.waits,
-    gates = given.gates, common = given.common, models = {}, model_count = 0, usual = {},
-    look_at = math.huge, count = 0, -- the list itself is the array part
+    size = given.size, max_wait = given.max_wait, waits = given.waits, common = common,
+    line = line.new(common or turns.new()), count = 0, -- of those in line
+    gates = {}, wanted = 0,                            -- gates that somebody waits for
+    passes = 0, refused = 0, look_at = math.huge, watched = {},
+    future = forecast.new(now), shed = 0,
   }, queue)
 end
 
-local function before(a, b)
-  if a.priority ~= b.priority then return a.priority < b.priority end
-  return a.order < b.order
-end
+local curable = { open = true, full = true } -- by time
 
--- How many different models are asked for: with the targets, how many gates there are.
-local function count_model(self, waiter, by)
-  local model = waiter.asked or ""
-  local count = (self.models[model] or 0) + by
-  if count == 0 or count == by then self.model_count = self.model_count + by end
-  self.models[model] = count > 0 and count or nil
-end
+-- {== Gates ===============================================================
 
-local function insert(self, waiter)
-  local i = self.count
-  while i >= 1 and before(waiter, self[i]) do
-    self[i + 1], i = self[i], i - 1
+-- The gate of a target for a model: models that share a limit share it.
+local function gate_of(self, target, model)
+  local scope = target:scope(model)
+  local by_scope = self.gates[target]
+  if not by_scope then
+    by_scope = {}
+    self.gates[target] = by_scope
   end
-  self[i + 1] = waiter
-  self.count = self.count + 1
-  count_model(self, waiter, 1)
-  if self.common then waiter.handle = self.common:enter(waiter.loop) end
-end
-
--- The first of the line looks at the clock for all of them: let it look again.
-local function poke_first(self)
-  local first = self[1]
-  if first and first.event then first.event:set() end
-end
-
-local function remove(self, waiter)
-  for i = 1, self.count do
-    if self[i] == waiter then
-      table.remove(self, i)
-      self.count = self.count - 1
-      count_model(self, waiter, -1)
-      if waiter.handle then self.common:leave(waiter.handle) end
-      if i == 1 then poke_first(self) end
-      return
-    end
+  local gate = by_scope[scope]
+  if not gate then
+    -- wanted: who waits for it; pass: when it refused; usual: of that pass
+    gate = { target = target, scope = scope, wanted = 0, pass = 0, usual_pass = 0 }
+    forecast.watch(self.future, gate)
+    by_scope[scope] = gate
   end
+  return gate
+end
+
+local function gates_of(self, targets, asked)
+  local gates = {}
+  for i, target in ipairs(targets) do gates[i] = gate_of(self, target, target:model(asked)) end
+  return gates
 end
 
 -- Forget what is known of the gates: a pass begins.
 local function begin_pass(self)
-  self.refusals, self.refused, self.look_at = nil, 0, math.huge
+  self.passes = self.passes + 1
+  self.refused, self.look_at = 0, math.huge
 end
 
--- The refusal of one gate in this pass, if there was one.
-local function known_refusal(self, target, model)
-  local by_model = self.refusals and self.refusals[target]
-  return by_model and by_model[model or ""]
+-- What the gate did in this pass will be looked at.
+local function watch(self, gate)
+  if gate.watched then return end
+  gate.watched = true
+  self.watched[#self.watched + 1] = gate
 end
 
-local function note_refusal(self, target, model, refusal)
-  self.refusals = self.refusals or {}
-  local by_model = self.refusals[target] or {}
-  self.refusals[target] = by_model
-  by_model[model or ""] = refusal
+-- The pass is over: whoever was let in is counted, and who is full is known.
+local function end_pass(self, now)
+  local list = self.watched
+  for i = #list, 1, -1 do
+    local gate = list[i]
+    local refuses = gate.pass == self.passes
+    local full = refuses and gate.code == "full"
+    forecast.note(gate, now, refuses, full)
+    if not refuses then
+      gate.watched = false
+      list[i] = list[#list]
+      list[#list] = nil
+    end
+  end
 end
 
--- What is known of one gate during one pass: a refusal holds for all who ask after it.
-local function ask(self, target, model, now)
-  if known_refusal(self, target, model) then return nil end
-  local place, code, message, retry_after = target:admit(model, now)
-  if place then return place end
-  note_refusal(self, target, model, { code = code, message = message, retry_after = retry_after,
-    ends_at = retry_after and now + retry_after, target = target })
+local function note_refusal(self, gate, now, code, message, retry_after)
+  gate.pass, gate.code, gate.message, gate.retry_after = self.passes, code, message, retry_after
+  gate.ends_at, gate.closed = retry_after and now + retry_after, not curable[code]
+  gate.open = code == "open"
   self.refused = self.refused + 1
   self.look_at = math.min(self.look_at, now + (retry_after or math.huge))
-  return nil
+  watch(self, gate)
 end
 
-local curable = { open = true, full = true }
+-- Asks one gate, unless it has refused in this pass: that holds for all who ask after it.
+local function ask(self, gate, waiter, now)
+  if gate.pass == self.passes then return nil end
+  local target, call, p = gate.target, waiter.call, waiter.priority
+  local place, code, message, retry_after = target:admit(target:model(call.model), now, call)
+  if not place then return note_refusal(self, gate, now, code, message, retry_after) end
+  gate.let_in[p], gate.closed, gate.open = gate.let_in[p] + 1, false, false
+  watch(self, gate)
+  return place
+end
+
+-- }========================================================================
+
+-- {== Refusals ============================================================
 
 -- The refusal that ends first; one that time cannot cure only when there is no other.
 local function sooner(a, b)
   if not a then return b end
-  if not b then return a end
   if curable[a.code] ~= curable[b.code] then return curable[a.code] and a or b end
-  if not a.retry_after or not b.retry_after then return a.retry_after and b or a end
+  if not a.retry_after or not b.retry_after then return a.retry_after and a or b end
   return a.retry_after <= b.retry_after and a or b
 end
 
--- Why the last pass had nothing for this waiter; nil when its gates were not asked.
+-- The gate whose refusal counts for this waiter: one of the last pass, or, where none of its gates
+-- was asked in that, the one that counted before; nil when none ever was.
 local function refusal_of(self, waiter)
   local best
-  for _, target in ipairs(waiter.targets) do
-    best = sooner(best, known_refusal(self, target, target:model(waiter.asked)))
+  for _, gate in ipairs(waiter.gates) do
+    if gate.pass == self.passes then best = sooner(best, gate) end
   end
-  return best
+  waiter.refusal = best or waiter.refusal
+  return waiter.refusal
 end
 
-local function try_others(self, targets, asked, now)
-  for i = 2, #targets do
-    local place = ask(self, targets[i], targets[i]:model(asked), now)
-    if place then return place end
-  end
+-- Seconds after which somebody with the same patience would be let in, as it looks.
+local function room_after(self, waiter, now)
+  local seconds, rate = forecast.wait(self.future, waiter.gates, waiter.priority, now)
+  return seconds and math.max(seconds - waiter.patience, 1 / rate)
 end
 
--- Ask the gates of one call: a place, or nil.
-local function try(self, targets, asked, now)
-  local place = ask(self, targets[1], targets[1]:model(asked), now)
-  if place then return place end
-  return try_others(self, targets, asked, now)
+local function refused(self, waiter, code, message)
+  local refusal = refusal_of(self, waiter)
+  if not refusal then -- the time was up before any gate was asked
+    return nil, "no time was left to ask for a place", "timeout", { phase = "queue" }
+  end
+  local now = waiter.call.loop.now()
+  local ends_in = refusal.ends_at and math.max(refusal.ends_at - now, 0)
+  local room_in = curable[refusal.code] and room_after(self, waiter, now)
+  return nil, ("%s: %s"):format(refusal.target.name, message or refusal.message),
+    code or refusal.code, { target = refusal.target.name, phase = "queue",
+      retry_after = ends_in and math.max(ends_in, room_in or 0) or room_in or nil }
+end
+
+-- }========================================================================
+
+-- {== The line ============================================================
+
+local function insert(self, waiter)
+  self.line:insert(waiter)
+  self.count = self.line.count
+  forecast.count(self.future, waiter.gates, waiter.priority, 1)
+  for _, gate in ipairs(waiter.gates) do
+    gate.wanted = gate.wanted + 1
+    if gate.wanted == 1 then self.wanted = self.wanted + 1 end
+  end
+  if self.common then waiter.handle = self.common:enter(waiter.loop, waiter.priority) end
+end
+
+-- The first of the line looks at the clock for all of them: let it look again.
+local function poke_first(self)
+  local first = self.line:first()
+  if first and first.event then first.event:set() end
+end
+
+-- It has left the line.
+local function gone(self, waiter)
+  self.count = self.line.count
+  forecast.count(self.future, waiter.gates, waiter.priority, -1)
+  for _, gate in ipairs(waiter.gates) do
+    gate.wanted = gate.wanted - 1
+    if gate.wanted == 0 then self.wanted = self.wanted - 1 end
+  end
+  if waiter.handle then self.common:leave(waiter.handle) end
+end
+
+local function remove(self, waiter)
+  local was_first = self.line:first() == waiter
+  if not self.line:remove(waiter) then return end
+  gone(self, waiter)
+  if was_first then poke_first(self) end
 end
 
 -- May it still be let in? One that has just come is always asked for, however short its patience.
@@ -133,51 +194,60 @@ local function is_eligible(waiter, now)
   return now < waiter.deadline and (waiter.fresh or now < waiter.limit)
 end
 
-local ENOUGH = 2 -- times what an answer usually takes to begin; few take longer
-
--- Seconds until an answer of this target usually begins, as it is known in this pass; 0 where it is
--- not.
-local function usual(self, target, model)
-  local by_model = self.usual[target] or {}
-  self.usual[target] = by_model
-  local seconds = by_model[model or ""]
-  if not seconds then
-    local l = target:limiter(model)
-    seconds = l and l:stats().round_trip or 0
-    by_model[model or ""] = seconds
+-- Seconds until an answer usually begins behind this gate, as it is known in this pass; 0 where it
+-- is not.
+local function usual(self, gate)
+  if gate.usual_pass ~= self.passes then
+    local l = gate.scope.limiter
+    gate.usual, gate.usual_pass = l and l:stats().round_trip or 0, self.passes
   end
-  return seconds
+  return gate.usual
 end
+
+-- The same of the quickest of its gates.
+local function least_usual(self, waiter)
+  local least = math.huge
+  for _, gate in ipairs(waiter.gates) do least = math.min(least, usual(self, gate)) end
+  return least
+end
+
+local ENOUGH = 2 -- times what an answer usually takes to begin; few take longer
 
 -- Would the quickest of its targets most likely answer it in time?
 local function has_time(self, waiter, now)
-  local least = math.huge
-  for _, target in ipairs(waiter.targets) do
-    least = math.min(least, usual(self, target, target:model(waiter.asked)))
-  end
-  return waiter.deadline - now >= ENOUGH * least
+  return waiter.deadline - now >= ENOUGH * least_usual(self, waiter)
 end
 
--- One walk along the line, as far as there are gates that have not refused. Are there some who were
--- passed over, since they have too little time? They are not, where `late` is set.
-local function walk(self, now, late)
-  local i, passed_over = 1, false
-  local most = self.gates * self.model_count -- gates that could be asked for
-  while i <= self.count and self.refused < most do
-    local waiter, place = self[i], nil
+local function try(self, waiter, now)
+  for _, gate in ipairs(waiter.gates) do
+    local place = ask(self, gate, waiter, now)
+    if place then return place end
+  end
+end
+
+-- One walk along the line, as far as there are gates (`most`) that have not refused. Are there some
+-- who were passed over, since they have too little time? They are not, where `late` is set.
+local function walk(self, now, most, late)
+  local passed_over = false
+  self.line:begin()
+  while self.refused < most do
+    local waiter, place = self.line:next(), nil
+    if not waiter then break end
     if is_eligible(waiter, now) then
       if late or has_time(self, waiter, now) then
-        place = try(self, waiter.targets, waiter.asked, now)
+        place = try(self, waiter, now)
       else
         passed_over = true
       end
     end
     waiter.place = place
     if place then
+      local was_first = self.line:first() == waiter
       if waiter.event then waiter.event:set() end -- before those behind it are stirred
-      remove(self, waiter)
+      if self.line:serve(waiter) then gone(self, waiter) end
+      if was_first then poke_first(self) end
     else
-      i = i + 1
+      self.line:skip(waiter)
     end
   end
   return passed_over
@@ -186,8 +256,9 @@ end
 -- Serves the line once.
 local function pass(self, now)
   begin_pass(self)
-  self.usual = {}
-  if walk(self, now, false) then walk(self, now, true) end
+  local most = self.wanted
+  if walk(self, now, most, false) then walk(self, now, most, true) end
+  end_pass(self, now)
 end
 
 local function pass_while_due(self, now)
@@ -207,7 +278,8 @@ function queue:serve(now)
   local ok, message = pcall(pass_while_due, self, now)
   self.serving = false
   if not ok then error(message, 0) end
-  if self.count > 0 and self.look_at < (self[1].sleeps_until or 0) then poke_first(self) end
+  local first = self.line:first()
+  if first and self.look_at < (first.sleeps_until or 0) then poke_first(self) end
 end
 
 -- The line is to be served soon, and not now.
@@ -216,11 +288,11 @@ local function serve_soon(self, now)
   poke_first(self)
 end
 
---- A place came back. Where a call of another process waits longer, that process is told, and ours
---- have it when it has not been taken for a moment.
+--- A place came back. Where it is the turn of another process's call, that process is told, and
+--- ours have it when it has not been taken for a moment.
 function queue:offer(now)
   local common = self.common
-  if self.count > 0 and common and common:elder() then
+  if self.count > 0 and common and common:yields() then
     serve_soon(self, now)
   elseif self.count > 0 then
     self:serve(now)
@@ -228,11 +300,13 @@ function queue:offer(now)
   if common then common:wake() end
 end
 
+-- }========================================================================
+
+-- {== Waiting =============================================================
+
 -- Is it this waiter that looks at the clock? The first of each loop does: a loop may stand still.
 local function watches(self, waiter)
-  for i = 1, self.count do
-    if self[i].loop == waiter.loop then return self[i] == waiter end
-  end
+  return self.line:first(waiter.loop) == waiter
 end
 
 -- Until when may this waiter sleep? One that watches looks again when a gate may open by itself.
@@ -244,27 +318,67 @@ local function next_look(self, waiter, now)
   return math.min(waiter.limit, math.max(look_at, now + 0.001))
 end
 
-local function refused(self, waiter, code, message)
-  local refusal = refusal_of(self, waiter)
-  if not refusal then -- the time was up before any gate was asked
-    return nil, "no time was left to ask for a place", "timeout", { phase = "queue" }
-  end
-  return nil, ("%s: %s"):format(refusal.target.name, message or refusal.message),
-    code or refusal.code,
-    { target = refusal.target.name, phase = "queue",
-      retry_after = refusal.ends_at and math.max(refusal.ends_at - waiter.now(), 0) }
-end
-
 -- Is there no use in waiting? Then the failure.
-local function hopeless(self, waiter, now)
+local function hopeless(self, waiter)
   local refusal = refusal_of(self, waiter)
   if not refusal or not curable[refusal.code] or not self.waits then
     return refused(self, waiter)
-  elseif (refusal.ends_at or now) > waiter.limit then
+  elseif (refusal.ends_at or 0) > waiter.limit then
     return refused(self, waiter)
-  elseif self.count > self.size then
-    return refused(self, waiter, "full", ("the waiting line is full (%d)"):format(self.size))
   end
+end
+
+-- Is there room in the line? Where it is full, the last of those that are less urgent leaves.
+local function has_room(self, waiter)
+  if self.count <= self.size then return true end
+  local other = self.line:last_below(waiter.priority)
+  if not other then return false end
+  remove(self, other)
+  other.shed = true
+  if other.event then other.event:set() end
+  return true
+end
+
+-- For how long a place is of use to this waiter: as long as it leaves time for an answer; where it
+-- never had enough, for half of its time.
+local function patience_of(self, waiter, now)
+  local left = waiter.deadline - now
+  return math.min(waiter.limit - now, math.max(left - ENOUGH * least_usual(self, waiter), left / 2))
+end
+
+-- Of those of a priority, the share that will be let in while it is of use to them, where all of
+-- them would take so many seconds.
+local function share_in_time(self, priority, seconds, now)
+  local list, all, count = self.line[priority], self.line.counts[priority], 0
+  for i = 1, all do
+    if count * seconds <= patience_of(self, list[i], now) * all then count = count + 1 end
+  end
+  return count / all
+end
+
+-- Would it wait in vain, as it looks? Then the failure. One that comes back to its turn is not at
+-- the end of the line, of which alone is known how long it takes.
+local function foretold(self, waiter, now)
+  if not self.line:is_last(waiter) then return nil end
+  local seconds, _, hope = forecast.wait(self.future, waiter.gates, waiter.priority, now)
+  waiter.patience = patience_of(self, waiter, now)
+  if not seconds or hope <= waiter.patience then return nil end
+  -- Those before it whose own time will be up are not in its way.
+  if hope * share_in_time(self, waiter.priority, hope, now) <= waiter.patience then return nil end
+  return refused(self, waiter, "full", ("a place would take %.3g s to come free"):format(seconds))
+end
+
+-- Is it not to stand there at all? Then the failure.
+local function turned_away(self, waiter, now)
+  local _, message, code, detail = hopeless(self, waiter)
+  if code then return nil, message, code, detail end
+  _, message, code, detail = foretold(self, waiter, now)
+  if not code and not has_room(self, waiter) then
+    _, message, code, detail =
+      refused(self, waiter, "full", ("the waiting line is full (%d)"):format(self.size))
+  end
+  if code then self.shed = self.shed + 1 end
+  return nil, message, code, detail
 end
 
 local function too_late(self, call, waiter, now)
@@ -288,8 +402,22 @@ local function sleep(self, call, waiter, now)
   if not waiter.place and due and watches(self, waiter) then self:serve(now) end
 end
 
+-- It has slept: is that the end of it? Then the failure.
+local function ended(self, call, waiter)
+  if call.stopped then
+    if waiter.place then waiter.place:close() end
+    return call:refusal()
+  elseif waiter.place then
+    return nil
+  elseif waiter.shed then
+    self.shed = self.shed + 1
+    return refused(self, waiter, "full", "others took its place in the full line")
+  end
+  if call.loop.now() < waiter.limit then return hopeless(self, waiter) end
+end
+
 local function wait_for_place(self, call, waiter)
-  local _, message, code, detail = hopeless(self, waiter, call.loop.now())
+  local _, message, code, detail = turned_away(self, waiter, call.loop.now())
   if code then return nil, message, code, detail end
   waiter.event = call.loop.event()
   tell(self, call, waiter)
@@ -298,15 +426,8 @@ local function wait_for_place(self, call, waiter)
     if call.stopped then return call:refusal() end
     if now >= waiter.limit then return too_late(self, call, waiter, now) end
     sleep(self, call, waiter, now)
-    if call.stopped then
-      if waiter.place then waiter.place:close() end
-      return call:refusal()
-    end
-    now = call.loop.now()
-    if not waiter.place and now < waiter.limit then
-      _, message, code, detail = hopeless(self, waiter, now)
-      if code then return nil, message, code, detail end
-    end
+    _, message, code, detail = ended(self, call, waiter)
+    if code then return nil, message, code, detail end
   end
   return waiter.place
 end
@@ -324,25 +445,35 @@ local function leave(self, waiter)
   }
 end
 
-local priorities = { interactive = 1, normal = 2, batch = 3 }
-
-local function new_waiter(self, call, targets, now)
-  return { priority = priorities[call.options.priority or "normal"], order = call.order,
-    targets = targets, asked = call.model, loop = call.loop, now = call.loop.now,
-    deadline = call.deadline, fresh = true,
-    limit = math.min(call.deadline, now + (call.patience or self.max_wait)) }
+local function new_waiter(self, call, gates, now)
+  local limit = math.min(call.deadline, now + (call.patience or self.max_wait))
+  return { priority = turns.number[call.options.priority or "normal"], order = call.order,
+    gates = gates, call = call, loop = call.loop, deadline = call.deadline, fresh = true,
+    limit = limit, patience = limit - now }
 end
 
--- Where nobody waits, nobody is overtaken: a place at once, or nil.
+-- Where nobody waits, nobody is overtaken: a place at once; or nil, and the gates that refused.
 local function walk_in(self, call, targets, now)
-  begin_pass(self)
-  return try(self, targets, call.model, now)
+  local gates
+  for i, target in ipairs(targets) do
+    local model = target:model(call.model)
+    local place, code, message, retry_after = target:admit(model, now, call)
+    if place then return place end
+    if not gates then
+      begin_pass(self)
+      gates = {}
+    end
+    gates[i] = gate_of(self, target, model)
+    note_refusal(self, gates[i], now, code, message, retry_after)
+  end
+  end_pass(self, now)
+  return nil, gates
 end
 
--- Stands in line until it has a place, or there is no use in waiting. `asked`: it has been refused
--- just now.
+-- Stands in line until it has a place, or there is no use in waiting. `asked`: its gates, if they
+-- have refused just now.
 local function line_up(self, call, targets, now, asked)
-  local waiter = new_waiter(self, call, targets, now)
+  local waiter = new_waiter(self, call, asked or gates_of(self, targets, call.model), now)
   local guard = leave(self, waiter)
   call:hold(guard) -- before it stands there: whatever raises from now on, it leaves
   insert(self, waiter)
@@ -358,6 +489,8 @@ local function line_up(self, call, targets, now, asked)
   return place, message, code, detail
 end
 
+-- }========================================================================
+
 --- Gives a place at one of `targets`, waiting for it if need be.
 ---@param call table
 ---@param targets table[] in the order in which they are wanted
@@ -365,9 +498,17 @@ end
 function queue:enter(call, targets)
   local now = call.loop.now()
   local may_walk_in = self.count == 0 and not self.serving and now < call.deadline
-  local place = may_walk_in and walk_in(self, call, targets, now)
+  local place, asked
+  if may_walk_in then place, asked = walk_in(self, call, targets, now) end
   if place then return place end
-  return line_up(self, call, targets, now, may_walk_in)
+  return line_up(self, call, targets, now, asked)
+end
+
+--- What an operator wants to know: who waits, and how many were turned away.
+function queue:status()
+  local counts, by_name = self.line.counts, {}
+  for p, name in ipairs(turns.names) do by_name[name] = counts[p] end
+  return { waiting = by_name, shed = self.shed }
 end
 
 --- Gives a place that is free now, where nobody waits for one.

@@ -80,14 +80,19 @@ end
 -- `r:wake_fd() -> descriptor`, which becomes readable when another process wakes this one, or
 -- `nil, message, code`. `r:drain() -> boolean` reads it empty, and says whether somebody had.
 --
--- `r:waiting(n, since)`: so many callers of this process wait, the oldest since that time (seconds
--- of the monotonic clock; now by default).
+-- `r:waiting(n, since, priority)`: so many callers of this process wait with this priority (1 to 3,
+-- the most urgent first; 2 by default), the oldest since that time (seconds of the monotonic clock;
+-- now by default).
 --
--- `r:elder(since) -> boolean`: does a caller of another process wait since before that time?
+-- `r:yields() -> boolean`: is it the turn of another process's caller, before those of this one?
 --
--- `r:wake() -> boolean` wakes one other process: the one whose oldest caller waits longest, of
--- those that have more callers waiting than wake-ups on their way. False when there is none, which
--- costs next to nothing. Who was woken and has no use for it wakes the next one in turn.
+-- `r:next(mask) -> priority` and `r:take(priority)`: whose turn it is, and that it has had it; one
+-- account for all processes (`unbusy.turns`).
+--
+-- `r:wake() -> boolean` wakes one other process: of the priority whose turn it is the one whose
+-- oldest caller waits longest, of those that have more callers waiting than wake-ups on their way.
+-- False when there is none, which costs next to nothing. Who was woken and has no use for it wakes
+-- the next one in turn.
 --
 -- Failures: `invalid`, no region or not this user's; `full` and `nomem`, no space.
 ---@param given table? see `region.schema`

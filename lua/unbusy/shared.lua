@@ -2,11 +2,13 @@
 --
 -- Its breakers, limiters, budget and cache live there, and until when a target rests, an account
 -- has no credit or a key is set aside. And the processes tell each other of waiting calls: who
--- gives a place back wakes the process whose caller has waited longest, and leaves it to that one
--- for a moment (`GRACE`) before it serves its own line.
+-- gives a place back wakes the process whose caller's turn it is, by priority and share
+-- (`unbusy.turns`) and then by how long it has waited, and leaves it to that one for a moment
+-- (`GRACE`) before it serves its own line.
 local counters = require "unbusy.counters"
 local core = require "unbusy.core"
 local region = require "unbusy.region"
+local turns = require "unbusy.turns"
 local wire = require "unbusy.loops.wire"
 
 local shared = {}
@@ -48,8 +50,8 @@ function shared.open(given)
   local marks, why, how = counters.new { region = r, name = "marks", counters = 4096 }
   if not marks then return nil, why, how end
   local self = setmetatable({ region = r, marks = marks, open = 0,
-    clients = setmetatable({}, { __mode = "k" }), first = 1, last = 0, count = 0, since = {} },
-    shared)
+    clients = setmetatable({}, { __mode = "k" }), waiting = {} }, shared)
+  for p = 1, #turns.names do self.waiting[p] = { first = 1, last = 0, count = 0, since = {} } end
   of_region[r] = self
   return self
 end
@@ -92,36 +94,55 @@ local function region_in(self)
   return core.is_region(self.region) and self.region
 end
 
-local function publish(self)
-  local r = region_in(self)
-  if r then r:waiting(self.count, self.since[self.first]) end
+local function publish(self, priority)
+  local r, waiting = region_in(self), self.waiting[priority]
+  if r then r:waiting(waiting.count, waiting.since[waiting.first], priority) end
 end
 
 --- A call begins to wait.
 ---@param loop table the loop in which it does
----@return integer handle for `leave`
-function shared:enter(loop)
+---@param priority integer see `unbusy.turns`
+---@return table handle for `leave`
+function shared:enter(loop, priority)
   if loop.attend then loop.attend() end
-  self.last = self.last + 1
-  self.since[self.last] = core.now()
-  self.count = self.count + 1
-  publish(self)
-  return self.last
+  local waiting = self.waiting[priority]
+  waiting.last = waiting.last + 1
+  waiting.since[waiting.last] = core.now()
+  waiting.count = waiting.count + 1
+  publish(self, priority)
+  return { priority = priority, number = waiting.last }
 end
 
 --- It waits no longer.
 function shared:leave(handle)
-  if not self.since[handle] then return end
-  self.since[handle] = nil
-  self.count = self.count - 1
-  while self.first <= self.last and not self.since[self.first] do self.first = self.first + 1 end
-  publish(self)
+  local waiting = self.waiting[handle.priority]
+  local since = waiting.since
+  if not since[handle.number] then return end
+  since[handle.number] = nil
+  waiting.count = waiting.count - 1
+  while waiting.first <= waiting.last and not since[waiting.first] do
+    waiting.first = waiting.first + 1
+  end
+  publish(self, handle.priority)
 end
 
---- Does a call of another process wait longer than ours do?
-function shared:elder()
+--- Is it the turn of another process's call, before ours that wait?
+function shared:yields()
   local r = region_in(self)
-  return r and r:elder(self.since[self.first] or core.now())
+  return r and r:yields()
+end
+
+--- Whose turn it is, as `unbusy.turns` has it: one account for all processes.
+function shared:next(mask)
+  local r = region_in(self)
+  if r then return r:next(mask) end
+  return mask % 2 == 1 and 1 or mask % 4 >= 2 and 2 or 3
+end
+
+--- One of this priority has had a turn.
+function shared:take(priority)
+  local r = region_in(self)
+  if r then r:take(priority) end
 end
 
 --- A place or a permit is free: another process may want it.

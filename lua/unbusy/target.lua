@@ -10,7 +10,6 @@
 local breaker = require "unbusy.breaker"
 local codes = require "unbusy.codes"
 local ejection = require "unbusy.routing.ejection"
-local limiter = require "unbusy.limiter"
 local providers = require "unbusy.providers"
 local secrets = require "unbusy.secrets"
 
@@ -20,39 +19,8 @@ local target = { balancer = false, index = false, troubled = false, peers = {} }
 target.__index = target
 target.__name = "unbusy.target"
 
-local MODELS = 64 -- limiters an account may have; models beyond them share one
-
 --- Seconds for which a refused key, or an account without credit, is left alone.
 target.SET_ASIDE = 300
-
---- The limiters of one account, by model.
----@param name string
----@param given table|false options of `unbusy.limiter`
----@param client table { clock = of the limiters, window = seconds that a breaker looks back,
---- common = see `unbusy.shared`, or nil }
-function target.account(name, given, client)
-  return { name = name, options = given, clock = client.clock, window = client.window,
-    common = client.common, limiters = {}, count = 0, targets = {}, broke_until = 0 }
-end
-
--- A limiter, in the region where there is one and it has room.
-local function new_limiter(account, model)
-  local o, common = { clock = account.clock }, account.common
-  for name, value in pairs(account.options) do o[name] = value end
-  return common and limiter.new(common:part(o, account.name .. "\0" .. model)) or limiter.new(o)
-end
-
-local function account_limiter(account, model)
-  if not account.options then return nil end
-  local found = account.limiters[model]
-  if found then return found end
-  if account.count >= MODELS then model = "" end
-  if not account.limiters[model] then
-    account.limiters[model] = new_limiter(account, model)
-    account.count = account.count + 1
-  end
-  return account.limiters[model]
-end
 
 -- How it goes on with a message that was begun: as it is told, or as its provider does there.
 local function prefix_of(given, provider)
@@ -73,7 +41,7 @@ end
 
 --- Makes a target.
 ---@param given table its checked options, with `keys` filled in
----@param account table see `target.account`
+---@param account table see `unbusy.account`
 ---@param shared table of the client: { breaker = options|false, on_open =, now =, changed =,
 --- released =, common = see `unbusy.shared`, or nil }
 ---@return table? self, string? message, string? code nil when the region has no room
@@ -120,9 +88,15 @@ function target:model(asked)
   return models[asked] or models["*"] or asked
 end
 
+--- What limits the calls of this target for a model: those of its account's other targets, too.
+---@return table scope see `unbusy.account`
+function target:scope(model)
+  return self.account:scope(model or "")
+end
+
 --- The limiter of this target's account for a model; nil where limiters are off.
 function target:limiter(model)
-  return account_limiter(self.account, model or "")
+  return self.account:scope(model or "").limiter
 end
 
 -- {== Keys ================================================================
@@ -181,15 +155,13 @@ end
 local place = { queued_for = false }
 place.__index = place
 
--- The account's limits stand still while none of its targets answers, and come back with the first.
-local function freeze_or_restore(account)
+-- Tell the account whether any of its targets answers.
+local function note_account(account)
   local answers = false
   for _, t in ipairs(account.targets) do
     answers = answers or (account.common and t.breaker:state() or t.state) == "closed"
   end
-  for _, l in pairs(account.limiters) do
-    if answers then l:restore() else l:freeze(account.window) end
-  end
+  account:note(answers)
 end
 
 -- A breaker that has just opened, where too many would be out with it: it begins to count anew.
@@ -208,7 +180,7 @@ local function note_state(self, by_us)
   local old, new = self.state, self.breaker:state()
   if old == new or is_kept_in(self, old, new) then return end
   self.state = new
-  freeze_or_restore(self.account)
+  note_account(self.account)
   self.changed(self, old, new, by_us or not self.common)
 end
 
@@ -271,6 +243,9 @@ end
 --- The answer has begun, `seconds` after the request was sent.
 function place:started(seconds)
   self:begins(seconds)
+  if self.limiter_ticket and self.scope.by_start then
+    self.scope.limiter:started(self.limiter_ticket, seconds)
+  end
   report_breaker(self, "ok", seconds)
   local ticket, t = self.balance_ticket, self.target
   if ticket then t.balancer:started(ticket, seconds, t.now()) end
@@ -309,9 +284,20 @@ function place:finish(code, verdict)
     t.balancer:report(self.balance_ticket, of_balance[word.breaker], self.started_after, t.now())
   end
   if self.limiter_ticket then
-    t:limiter(self.model):report(self.limiter_ticket, word.limiter, self.started_after)
+    self.scope.limiter:report(self.limiter_ticket, word.limiter, self.started_after)
   end
+  if self.taken then self.scope.rates:spent(self.taken, nil, word.limiter == "fail") end
   t.released()
+end
+
+--- The server's answer has these headers.
+function place:told(headers)
+  self.target.account:told(self.scope, headers, self.taken)
+end
+
+--- The answer says what it took.
+function place:spent(usage)
+  if self.taken then self.scope.rates:spent(self.taken, usage) end
 end
 
 --- Given back without a verdict: the call was cancelled, or ended in an error of the caller's.
@@ -330,11 +316,37 @@ local function pass_breaker(self)
   return ticket, detail
 end
 
+-- A breaker's ticket, or false where there is none; or nil and the seconds until one may be had.
+local function ask_breaker(self)
+  if not self.breaker then return false end
+  local ticket, detail = pass_breaker(self)
+  if not ticket then return nil, detail and detail.retry_after end
+  -- It may be open no more, by its own clock or by another process, which may be gone since.
+  if self.common or self.state ~= "closed" then note_state(self) end
+  return ticket
+end
+
+-- What the account's limits for the model give: a limiter's ticket and what was taken of the limits
+-- per minute, each perhaps nil. Or false, why not, and the seconds until there may be room.
+local function ask_account(scope, call)
+  local l, r, ticket = scope.limiter, scope.rates, nil
+  if l then
+    ticket = l:allow()
+    if not ticket then return false, "the account's limit is reached", l:retry_after() end
+  end
+  if not r then return ticket end
+  local taken, wait = r:take(call)
+  if taken then return ticket, taken end
+  if ticket then l:report(ticket, "neutral") end
+  return false, "the account's limit per minute is reached", wait
+end
+
 --- Asks the gates for a place.
 ---@param model string? the model as this target calls it
 ---@param now number
+---@param call table
 ---@return table? place, string? code, string? message, number? retry_after
-function target:admit(model, now)
+function target:admit(model, now, call)
   if self.common and now >= self.heeded_until then heed_marks(self, now) end
   local key = self:key(now)
   if not key then return nil, "auth", "every key was refused" end
@@ -342,31 +354,28 @@ function target:admit(model, now)
   if self.rest_until > now then
     return nil, "open", "resting as the server asked", self.rest_until - now
   end
-  local breaker_ticket, limiter_ticket
-  if self.breaker then
-    local detail
-    breaker_ticket, detail = pass_breaker(self)
-    if not breaker_ticket then
-      return nil, "open", "the breaker is open", detail and detail.retry_after
-    end
-    -- It may be open no more, by its own clock or by another process, which may be gone since.
-    if self.common or self.state ~= "closed" then note_state(self) end
-  end
-  local l = self:limiter(model)
-  if l then
-    limiter_ticket = l:allow()
-    if not limiter_ticket then
-      if breaker_ticket then self.breaker:report(breaker_ticket, "neutral") end
-      return nil, "full", "the account's limit is reached", l:retry_after()
-    end
+  local breaker_ticket, wait = ask_breaker(self)
+  if breaker_ticket == nil then return nil, "open", "the breaker is open", wait end
+  local scope = self:scope(model)
+  local limiter_ticket, taken, seconds = ask_account(scope, call)
+  if limiter_ticket == false then
+    if breaker_ticket then self.breaker:report(breaker_ticket, "neutral") end
+    return nil, "full", taken, seconds
   end
   self.tries = self.tries + 1
   local balancer = self.balancer
   return setmetatable({
-    target = self, model = model, key = key, breaker_ticket = breaker_ticket,
-    limiter_ticket = limiter_ticket,
+    target = self, model = model, scope = scope, key = key,
+    breaker_ticket = breaker_ticket or nil, limiter_ticket = limiter_ticket, taken = taken,
     balance_ticket = balancer and balancer:begin(self.index, self.now()) or nil,
   }, place)
+end
+
+-- Have the account's limits for a model room for one more?
+local function has_room(self, model)
+  local scope = self:scope(model)
+  local l, r = scope.limiter, scope.rates
+  return (not l or l:retry_after() == 0) and (not r or r:is_free())
 end
 
 --- Would a call be let in now? Takes nothing.
@@ -374,14 +383,12 @@ function target:is_free(model, now)
   if not self:key(now) or self.rest_until > now then return false end
   if self.account.broke_until > now then return false end
   if self.breaker and self.breaker:state() ~= "closed" then return false end
-  local l = self:limiter(model)
-  return not l or l:retry_after() == 0
+  return has_room(self, model)
 end
 
---- Is its account's limit for a model reached? Takes nothing.
+--- Is a limit of its account for a model reached? Takes nothing.
 function target:is_full(model)
-  local l = self:limiter(model)
-  return l ~= nil and l:retry_after() ~= 0
+  return not has_room(self, model)
 end
 
 local shut = { open = true, forced_open = true }
@@ -421,15 +428,11 @@ end
 
 --- What an operator wants to know, free of secrets.
 function target:status()
-  local limits = {}
-  for model, l in pairs(self.account.limiters) do
-    limits[model] = { limit = l:limit(), in_flight = l:in_flight() }
-  end
   return {
     name = self.name, account = self.account_name, pool = self.pool, reserve = self.reserve,
     provider = self.provider.name,
     state = self.breaker and self.breaker:state() or "closed", tries = self.tries,
-    breaker = self.breaker and self.breaker:stats(), limits = limits,
+    breaker = self.breaker and self.breaker:stats(), limits = self.account:status(),
     queue = { calls = self.queue_calls, seconds = self.queue_seconds, last = self.queue_last },
   }
 end

@@ -119,7 +119,8 @@ local function check(m, p)
   if m.detail.tries > p.attempts + 4 then fail(m, m.detail.tries .. " tries") end
   if m.code == "cancelled" and not m.cancel then fail(m, "cancelled") end
   if m.code == "closed" and not p.closes then fail(m, "closed") end
-  if p.trouble == 0 and not expected[m.code] then fail(m, m.code) end
+  local told = m.code == "full" and m.deadline -- that it would wait in vain
+  if p.trouble == 0 and not (expected[m.code] or told) then fail(m, m.code) end
 end
 
 local function round(seed, p)

@@ -67,6 +67,7 @@ local strangers = {
 
 local function ask(method, self) local a, c = method(self, 1) return a, c end
 local function tell_ok(method, self) local a = method(self, 1, "ok", 0.5, 1) return a end
+local function start(method, self) local a = method(self, 1, 0.5, 1) return a end
 local function begin(method, self) return method(self) end
 local function finish(method, self) local a = method(self, "ok") return a end
 local function feed(method, self) local a, c = method(self, "data: x\n\n") return a, c end
@@ -85,7 +86,7 @@ local function choose(method, self) local a = method(self, nil, nil, true, 1) re
 
 for _, case in ipairs { { choose, bal, "choose" }, { tell_ok, bal, "report" },
   { ask, b, "allow" }, { tell_ok, b, "report" }, { ask, l, "allow" },
-  { tell_ok, l, "report" }, { feed, p, "feed" }, { begin, g, "begin" },
+  { tell_ok, l, "report" }, { start, l, "started" }, { feed, p, "feed" }, { begin, g, "begin" },
   { finish, g, "finish" } } do
   local use, self, method = case[1], case[2], case[2][case[3]]
   try(use, method, nil)
@@ -140,6 +141,26 @@ for _, make in ipairs { function() return breaker_at_0 { seed = 1 } end,
   try(report_in_turn, make, first * 65536, "ok", nil, 2)
   try(report_in_turn, make, first * 65536, "ok", 0.1, nan)
 end
+
+local function start_in_turn(...)
+  local o = limiter_at_0(50)
+  for _ = 1, HOT do
+    local ticket = o:allow(2)
+    o:started(ticket, 0.1, 2)
+    o:report(ticket, "ok", 0.1, 2)
+  end
+  o:allow(2)
+  local ok, got = pcall(o.started, o, ...)
+  return ok, got, o:stats(3)
+end
+
+for _, ticket in ipairs { first * 65536, tostring(first * 65536), 1, 0, -1, 1.5, nan, "x", {} } do
+  for _, seconds in ipairs { 0.1, -1, nan, "0.5", "x", {}, 1 / 0 } do
+    try(start_in_turn, ticket, seconds, 2)
+  end
+end
+try(start_in_turn, first * 65536, nil, 2)
+try(start_in_turn, first * 65536, 0.1, nan)
 
 for _, word in ipairs { "ok", "fail", "OK", "", "neutral", 1, {}, false } do
   g:begin()

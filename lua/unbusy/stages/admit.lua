@@ -14,6 +14,7 @@ end
 
 -- What was answered, and for how much, is counted for its pool.
 local function finish(router, reply, place)
+  if place.taken then place:spent(reply.usage) end
   place:finish(reply.how)
   if not reply.how then router.spill:answered(place.target.pool, reply.cost) end
 end

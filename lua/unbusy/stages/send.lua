@@ -163,6 +163,7 @@ local function await_head(call, try, x, clock)
     return failed(call, try, b or "no answer", a or "upstream", of_end(c))
   end
   try.status, try.headers, try.phase = a, b, nil
+  call.place:told(b)
   if echoes ~= false then try.echoes = true end -- some loops do not know
   return true
 end

@@ -1,0 +1,148 @@
+--- The limits per minute of one account and model: what a call takes of them, before and after.
+--
+-- They are there where the options say a limit, or once an answer's headers have
+-- (`unbusy.rate_headers`). Before a call is sent, its tokens are foreseen:
+--
+--     a quarter of the bytes of its texts (1000 tokens for an inline file, `data:…`)
+--     + max_tokens (or max_completion_tokens, max_output_tokens), times n; where it says none,
+--       what the answers took lately
+--
+-- Afterwards the answer's `usage` says what it was, and the difference is mended. A refused call
+-- took none.
+local rate = require "unbusy.rate"
+local rate_headers = require "unbusy.rate_headers"
+
+local rates = {}
+rates.__index = rates
+
+local BYTES = 4            -- of a token
+local INLINE = 1000        -- tokens of an inline file
+local FIRST = 256          -- tokens of an answer, before one is known
+local SMOOTHING = 8        -- an answer's weight is 1/8
+local MOST_VALUES = 100000 -- of a request that are looked at
+
+-- {== Foreseeing ==========================================================
+
+-- The bytes of all texts in a value.
+local function bytes_of(value, seen)
+  if type(value) == "string" then
+    return value:sub(1, 5) == "data:" and INLINE * BYTES or #value
+  elseif type(value) ~= "table" then
+    return 0
+  end
+  local sum = 0
+  for _, inner in next, value do
+    seen.values = seen.values + 1
+    if seen.values > MOST_VALUES then return sum end
+    sum = sum + bytes_of(inner, seen)
+  end
+  return sum
+end
+
+local function whole(n)
+  return type(n) == "number" and n >= 1 and n <= rate.MOST and n or nil
+end
+
+local function answer_of(self, request)
+  local most = whole(request.max_tokens) or whole(request.max_completion_tokens)
+    or whole(request.max_output_tokens)
+  return (most or self.usual) * math.min(whole(request.n) or 1, 128)
+end
+
+-- The tokens that a call is thought to take.
+local function foresee(self, call)
+  local request = call.request
+  if type(request) ~= "table" then return type(request) == "string" and #request / BYTES or 0 end
+  local sum = bytes_of(request, { values = 0 }) / BYTES
+  if call.kind ~= "embed" then sum = sum + answer_of(self, request) end
+  return math.min(math.ceil(sum), rate.MOST)
+end
+
+-- }========================================================================
+
+--- Those of an account and model.
+---@param account table { name =, limits = { requests_per_minute =, tokens_per_minute = } or nil,
+--- clock =, common = }
+---@param model string
+function rates.new(account, model)
+  local limits, common = account.limits or {}, account.common
+  local o = { clock = account.clock, requests = limits.requests_per_minute,
+    tokens = limits.tokens_per_minute }
+  local part = common and rate.new(common:part(o, account.name .. "\0" .. model)) or rate.new(o)
+  return setmetatable({ part = part, counts_tokens = o.tokens ~= nil, usual = FIRST }, rates)
+end
+
+--- The tokens of a call, as `take` wants them; 0 where nobody counts them.
+---@return number
+function rates:foreseen(call)
+  if not self.counts_tokens then return 0 end
+  if not call.foreseen then call.foreseen = foresee(self, call) end
+  return call.foreseen
+end
+
+--- Room for a call: what it took, for `told` and `spent`; or nil and the seconds until there is.
+---@return table? taken, number? retry_after
+function rates:take(call)
+  local tokens = self:foreseen(call)
+  local requests, mark, _, detail = self.part:take(tokens)
+  if not requests then return nil, detail and detail.retry_after end
+  return { requests = requests, tokens = mark, foreseen = tokens }
+end
+
+--- Is there room for a small call now?
+---@return boolean
+function rates:is_free()
+  return self.part:retry_after(0) == 0
+end
+
+local function tell(self, kind, said, mark)
+  if not said then return end
+  if kind == "tokens" and said.limit then self.counts_tokens = true end
+  self.part:tell(kind, said.limit, said.left, said.reset, said.window, mark)
+end
+
+--- Has an answer said anything of limits?
+rates.are_in = rate_headers.has
+
+--- An answer's headers; `taken` is nil for a call that began before there was anything to take.
+---@param headers table
+---@param taken table?
+function rates:told(headers, taken)
+  local requests, tokens = rate_headers.read(headers)
+  tell(self, "requests", requests, taken and taken.requests)
+  tell(self, "tokens", tokens, taken and taken.tokens)
+end
+
+local function count(n)
+  return type(n) == "number" and n > 0 and math.min(n, rate.MOST) or 0
+end
+
+--- The call is over. `usage` is the answer's; `refused`: it was not let in.
+---@param taken table
+---@param usage table?
+---@param refused boolean?
+function rates:spent(taken, usage, refused)
+  if taken.over or taken.foreseen == 0 then return end
+  taken.over = true
+  if refused then return self.part:correct(taken.foreseen, 0) end
+  if type(usage) ~= "table" then return end
+  local answer = count(usage.completion_tokens)
+  local sum = count(usage.total_tokens)
+  if sum == 0 then sum = count(usage.prompt_tokens) + answer end
+  if sum == 0 then return end
+  if answer > 0 then self.usual = self.usual + (answer - self.usual) / SMOOTHING end
+  self.part:correct(taken.foreseen, sum)
+end
+
+--- For an operator: { requests = { left =, most = }, tokens =, refused = }.
+---@return table
+function rates:status()
+  local out = { refused = self.part:stats().refused }
+  for _, kind in ipairs { "requests", "tokens" } do
+    local left, most = self.part:left(kind)
+    if left then out[kind] = { left = left, most = most } end
+  end
+  return out
+end
+
+return rates
