@@ -112,7 +112,7 @@ end
 local function build_routes(self, o)
   self.pools = pools.of(self.targets)
   for _, t in ipairs(self.targets) do
-    t.peers = t.reserve and self.pools.by_name[t.pool] or self.pools.ordinary
+    t.groups = { self.pools.by_name[t.pool], not t.reserve and self.pools.ordinary or nil }
   end
   local message, code
   self.router, message, code = router.new(self, o)

@@ -15,7 +15,7 @@ local secrets = require "unbusy.secrets"
 
 -- `balancer` and `index` only where calls are measured for it (see `unbusy.routing.router`).
 -- `troubled`: its account or a key of its was refused, and perhaps still is.
-local target = { balancer = false, index = false, troubled = false, peers = {} }
+local target = { balancer = false, index = false, troubled = false, groups = {} }
 target.__index = target
 target.__name = "unbusy.target"
 

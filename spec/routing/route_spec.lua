@@ -196,6 +196,16 @@ describe("of several targets that fail in part", function()
     assert.same({ open = 2 }, states(w))
   end)
 
+  it("no more than half of a pool are out either", function()
+    local w = world.new { script = { a = flaky(3), b = flaky(3), c = { good("", 0.01) },
+      d = { good("", 0.01) }, e = { good("", 0.01) } },
+      targets = { a = { pool = "p" }, b = { pool = "p" } },
+      options = { retry = { attempts = 1 } } }
+    for _ = 1, 100 do w:chat { pool = "p" } end
+    assert.equal(1, states(w).open)
+    assert.is_true(#w:seen "kept" > 0)
+  end)
+
   it("a reserve counts with its own pool", function()
     local w = world.new { script = { a = flaky(3), b = flaky(3), c = flaky(3) },
       targets = { b = { pool = "r", reserve = true }, c = { pool = "r", reserve = true } },

@@ -5,7 +5,8 @@
 -- are wrong: nobody would be asked, though half of the calls would be answered. So a breaker that
 -- is about to open stays closed, and begins to count anew, where
 --
--- - more than half of the targets of its calls would be out (of one target: the one), and
+-- - more than half of the targets that a call may ask would be out (of one target: the one), be it
+--   a call that names the target's pool or one that names none, and
 -- - its target has answered some of the calls in the breaker's window.
 --
 -- A target that answers nothing may be out beyond that, and all of them at once: to keep it in
@@ -15,16 +16,23 @@ local ejection = {}
 
 local out = { open = true, forced_open = true }
 
---- May it stay out, with the breaker that has just opened?
----@param target table with `peers`: the targets that its calls may go to, itself among them
----@return boolean
-function ejection.allows(target)
-  local peers, count = target.peers, 0
-  for _, t in ipairs(peers) do
+-- Are no more of these out than may be?
+local function is_within(targets)
+  local count = 0
+  for _, t in ipairs(targets) do
     if t.breaker and out[t.breaker:state()] then count = count + 1 end
   end
-  if count <= math.max(1, math.floor(#peers / 2)) then return true end
-  return target.breaker:stats().successes == 0
+  return count <= math.max(1, math.floor(#targets / 2))
+end
+
+--- May it stay out, with the breaker that has just opened?
+---@param target table with `groups`: lists of targets that a call may go to, itself among them
+---@return boolean
+function ejection.allows(target)
+  for _, targets in ipairs(target.groups) do
+    if not is_within(targets) then return target.breaker:stats().successes == 0 end
+  end
+  return true
 end
 
 return ejection
