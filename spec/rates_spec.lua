@@ -81,6 +81,26 @@ describe("limits per minute", function()
       assert.near(20 * 150 / 150 - 5, at[20], 1.5)
     end)
 
+    it("are mended by a stream's usage at its end, and not by a stream that is left", function()
+      local w = with_limits({ tokens_per_minute = 10000 }, { a = function()
+        return world.streamed {
+          { 0, world.chunk { content = "x" } }, { 0, world.chunk({}, "stop") },
+          { 0, 'data: {"choices":[],"usage":{"prompt_tokens":100,"completion_tokens":50}}\n\n' },
+          { 0, world.DONE } }
+      end })
+      local function left()
+        return w.client:status().targets[1].limits[""].per_minute.tokens.left
+      end
+      local request = { max_tokens = 494, messages = world.question.messages }
+      local stream = w.client:stream(request)
+      assert.near(500, left(), 20)
+      assert(stream:reply())
+      assert.near(850, left(), 20)
+      assert(w.client:stream(request)):close()
+      assert.near(350, left(), 50)
+      w:assert_clean()
+    end)
+
     it("count a refused call's tokens not at all", function()
       local w = with_limits({ tokens_per_minute = 10000 }, { a = function(_, n)
         return n <= 3 and status(503, nil, "", 0.01) or good("x", 0.1)

@@ -19,6 +19,7 @@ function account.new(name, given, client, limits)
   if limits and not (limits.requests_per_minute or limits.tokens_per_minute) then limits = nil end
   return setmetatable({ name = name, options = given, clock = client.clock,
     window = client.window, common = client.common, limits = limits, scopes = {}, count = 0,
+    by_start = given and given.kind == "gradient", -- its limiters want to know of first tokens
     targets = {}, broke_until = 0 }, account)
 end
 
@@ -30,7 +31,7 @@ local function new_limiter(self, model)
   return common and limiter.new(common:part(o, self.name .. "\0" .. model)) or limiter.new(o)
 end
 
---- The scope of a model ("" where none was asked for): { limiter =, rates =, by_start = }.
+--- The scope of a model ("" where none was asked for): { limiter =, rates = }, either perhaps nil.
 ---@param model string
 ---@return table
 function account:scope(model)
@@ -40,7 +41,6 @@ function account:scope(model)
   found = self.scopes[model]
   if not found then
     found = { model = model, limiter = new_limiter(self, model),
-      by_start = self.options and self.options.kind == "gradient", -- it wants to know of starts
       rates = self.limits and rates.new(self, model) or nil }
     self.scopes[model] = found
     self.count = self.count + 1
@@ -48,12 +48,11 @@ function account:scope(model)
   return found
 end
 
---- An answer's headers, where they say something of limits per minute.
+--- An answer's headers, which say something of limits per minute.
 ---@param scope table
 ---@param headers table
 ---@param taken table? see `unbusy.rates`
 function account:told(scope, headers, taken)
-  if not rates.are_in(headers) then return end
   scope.rates = scope.rates or rates.new(self, scope.model)
   scope.rates:told(headers, taken)
 end

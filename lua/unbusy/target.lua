@@ -11,6 +11,7 @@ local breaker = require "unbusy.breaker"
 local codes = require "unbusy.codes"
 local ejection = require "unbusy.routing.ejection"
 local providers = require "unbusy.providers"
+local rates = require "unbusy.rates"
 local secrets = require "unbusy.secrets"
 
 -- `balancer` and `index` only where calls are measured for it (see `unbusy.routing.router`).
@@ -152,7 +153,7 @@ end
 
 -- {== Places ==============================================================
 
-local place = { queued_for = false }
+local place = { queued_for = false, balance_ticket = false, taken = false }
 place.__index = place
 
 -- Tell the account whether any of its targets answers.
@@ -243,8 +244,8 @@ end
 --- The answer has begun, `seconds` after the request was sent.
 function place:started(seconds)
   self:begins(seconds)
-  if self.limiter_ticket and self.scope.by_start then
-    self.scope.limiter:started(self.limiter_ticket, seconds)
+  if self.limiter_ticket and self.target.account.by_start then
+    self.target:limiter(self.model):started(self.limiter_ticket, seconds)
   end
   report_breaker(self, "ok", seconds)
   local ticket, t = self.balance_ticket, self.target
@@ -284,20 +285,22 @@ function place:finish(code, verdict)
     t.balancer:report(self.balance_ticket, of_balance[word.breaker], self.started_after, t.now())
   end
   if self.limiter_ticket then
-    self.scope.limiter:report(self.limiter_ticket, word.limiter, self.started_after)
+    t:limiter(self.model):report(self.limiter_ticket, word.limiter, self.started_after)
   end
-  if self.taken then self.scope.rates:spent(self.taken, nil, word.limiter == "fail") end
+  if self.taken then t:scope(self.model).rates:spent(self.taken, nil, word.limiter == "fail") end
   t.released()
 end
 
 --- The server's answer has these headers.
 function place:told(headers)
-  self.target.account:told(self.scope, headers, self.taken)
+  if rates.are_in(headers) then
+    self.target.account:told(self.target:scope(self.model), headers, self.taken)
+  end
 end
 
 --- The answer says what it took.
 function place:spent(usage)
-  if self.taken then self.scope.rates:spent(self.taken, usage) end
+  if self.taken then self.target:scope(self.model).rates:spent(self.taken, usage) end
 end
 
 --- Given back without a verdict: the call was cancelled, or ended in an error of the caller's.
@@ -363,12 +366,14 @@ function target:admit(model, now, call)
     return nil, "full", taken, seconds
   end
   self.tries = self.tries + 1
-  local balancer = self.balancer
-  return setmetatable({
-    target = self, model = model, scope = scope, key = key,
-    breaker_ticket = breaker_ticket or nil, limiter_ticket = limiter_ticket, taken = taken,
-    balance_ticket = balancer and balancer:begin(self.index, self.now()) or nil,
+  local given = setmetatable({ -- five fields: room for eight, which a good try fills
+    target = self, model = model, key = key,
+    breaker_ticket = breaker_ticket or nil, limiter_ticket = limiter_ticket,
   }, place)
+  if taken then given.taken = taken end
+  local balancer = self.balancer
+  if balancer then given.balance_ticket = balancer:begin(self.index, self.now()) end
+  return given
 end
 
 -- Have the account's limits for a model room for one more?
