@@ -252,7 +252,8 @@ function run.meet(trace, what, options, o)
   local record = self.record
   record.name, record.ups, record.took = what.name, {}, self.now()
   for i, up in ipairs(self.ups) do record.ups[i] = counts_of(up) end
-  record.policies = self.client:status().policy
+  local status = self.client:status()
+  record.policies, record.hedge = status.policy, status.hedge
   self.client:close()
   return record
 end
