@@ -50,6 +50,27 @@ describe("the text of a report", function()
     assert.matches("naive: upstream 160, failed 80 %(busy 80%)", lines)
   end)
 
+  it("tells of second tries beside slow ones, and of queues that were left", function()
+    local t = trace.new "some.csv"
+    for _, line in ipairs {
+      { target = "a", capacity = 50, latency = { kind = "bimodal", mean = 1, slow = 20, p = 0.05 },
+        queue = 100, queue_sign = "keepalive" }, { target = "a", at = 60, capacity = 1 },
+      { target = "b", latency = 1 } } do
+      assert.is_nil(trace.declare(t, line))
+    end
+    for i = 0, 479 do trace.add(t, i / 4, 1, 1, false, 0) end
+    local r = assert(simulate.compare(t, { { name = "none" },
+      { name = "interactive", policy = "interactive" } }, { stream = 1 }))
+    local data = json.decode(report.json(r)).clients
+    local none, some = data[1].second_tries, data[2].second_tries
+    assert.same({ begun = 0, won = 0, lost = 0, failed = 0, switched = 0 }, none)
+    assert.is_true(some.begun > 2 and some.won > 2 and some.switched > 2)
+    local lines = table.concat(text.lines(r, "utf8"), "\n")
+    assert.matches(("\n  interactive: [^\n]*\n    beside slow tries: %d, of which %d answered; "
+      .. "queues left: %d\n"):format(some.begun, some.won, some.switched), lines)
+    assert.is_nil(lines:match "none: [^\n]*\n    beside")
+  end)
+
   it("tells of several seeds", function()
     local r = assert(simulate.compare(outage "a", { { name = "none" } }, { seeds = 3 }))
     local lines = table.concat(text.lines(r, "utf8"), "\n")

@@ -91,6 +91,41 @@ describe("a hedge", function()
     w:assert_clean()
   end)
 
+  it("is a span of its own in the caller's trace", function()
+    local w = new { a = { good("slow", 60) }, b = { good("quick", 0.5) } }
+    local reply = w:chat { trace = true }
+    local spans = reply.trace.spans
+    assert.is_true(#spans == 2 and spans[1] ~= spans[2])
+    for i, entry in ipairs(w.log) do
+      local lines = table.concat(entry.request.headers, "\n")
+      assert.is_truthy(lines:find(("traceparent: 00-%s-%s-01"):format(reply.trace.id, spans[i]), 1,
+        true))
+    end
+    w:assert_clean()
+  end)
+
+  it("is one for each of several that are asked as one, and so for all of them", function()
+    local function embeddings(after)
+      return { status = 200, after = after, body = '{"data":[{"index":0,"embedding":[0.5]},'
+        .. '{"index":1,"embedding":[1.5]}],"usage":{"prompt_tokens":2,"total_tokens":2}}' }
+    end
+    local w = new({ a = { embeddings(60) }, b = { embeddings(1) } }, nil,
+      { options = { batch = "embeddings" } })
+    local found = {}
+    w.loop.run(function()
+      for i = 1, 2 do
+        w.loop.spawn(function()
+          local reply = assert(w.client:embed { input = "text " .. i })
+          found[i] = reply.body.data[1].embedding[1]
+          assert.same({ "batch", 2, "b" }, { reply.source, reply.tries, reply.target })
+        end)
+      end
+    end)
+    assert.same({ 0.5, 1.5 }, found)
+    assert.equal(2, #w.log)
+    w:assert_clean()
+  end)
+
   it("is not begun where the first answers in time", function()
     local w = new { a = { good("first", 0.9) }, b = { good "second" } }
     local reply = w:chat()

@@ -166,6 +166,28 @@ end, function(w)
   return reply, message, code
 end))
 
+scenario("two tries beside each other", in_a_world(function(world)
+  return { a = { world.good("slow", 5) }, b = { world.good("hello", 1) } }
+end, function(w)
+  local reply, message, code = w:chat()
+  if reply then check(reply.text == "hello" or reply.text == "slow", "another answer") end
+  return reply, message, code
+end, { hedge = { after = 1, most = 1 }, retry = false }))
+
+scenario("a server's queue that is left", in_a_world(function(world)
+  local steps = {}
+  for i = 1, 5 do steps[i] = { 1, world.KEEP_ALIVE } end
+  for _, step in ipairs(world.words({ "slow" }).steps) do steps[#steps + 1] = step end
+  return { a = { world.streamed(steps) }, b = { world.words { "hello" } } }
+end, function(w)
+  local stream, message, code = w:stream()
+  if not stream then return nil, message, code end
+  local reply
+  reply, message, code = stream:reply()
+  if reply then check(reply.text == "hello" or reply.text == "slow", "another answer") end
+  return reply, message, code
+end, { policy = { queued = function() return "switch" end }, retry = false }))
+
 scenario("one client, call after call", function()
   local world = require "spec.support.world"
   local w = world.new { script = { a = { world.good "hello" } } }

@@ -99,6 +99,11 @@ local function spread_of(c)
   return out
 end
 
+local function second_tries_of(c)
+  local h = c.record.hedge
+  return { begun = h.begun, won = h.won, lost = h.lost, failed = h.failed, switched = h.switched }
+end
+
 local function client(self, c)
   return { name = c.name, kind = c.kind, calls = c.calls, answered = c.answered,
     availability = number(c.availability),
@@ -107,7 +112,8 @@ local function client(self, c)
     upstream_calls = c.upstream_calls, calls_each = number(c.calls_each), refused = c.refused,
     faulted = c.faulted, cost = number(c.cost), cost_per_1000 = number(c.cost_per_1000),
     recovery = number(c.recovery), policy_faults = c.policy_faults, last_fault = c.last_fault,
-    escalate = c.escalate, targets = targets_of(c), spread = spread_of(c),
+    escalate = c.escalate, second_tries = second_tries_of(c), targets = targets_of(c),
+    spread = spread_of(c),
     over_time = over_time(self, c) }
 end
 

@@ -259,7 +259,7 @@ function run.meet(trace, what, options, o)
   record.name, record.ups, record.took = what.name, {}, self.now()
   for i, up in ipairs(self.ups) do record.ups[i] = counts_of(up) end
   local status = self.client:status()
-  record.policies, record.escalate = status.policy, status.escalate
+  record.policies, record.escalate, record.hedge = status.policy, status.escalate, status.hedge
   self.client:close()
   return record
 end

@@ -214,6 +214,14 @@ local function list_of(counts)
   return table.concat(out, ", ")
 end
 
+-- Tries beside slow ones, and queues that were left; nil where there were none.
+local function second_tries(c)
+  local h = c.record.hedge
+  if h.begun + h.switched == 0 then return nil end
+  return ("    beside slow tries: %d, of which %d answered; queues left: %d"):format(h.begun, h.won,
+    h.switched)
+end
+
 local function sources(c, style)
   local failures = next(c.failures) and (" (%s)"):format(list_of(c.failures)) or ""
   return ("  %s: %s%s"):format(chart.cut(c.name, MOST_NAME, style), list_of(c.sources), failures)
@@ -279,6 +287,7 @@ function text.lines(report, style)
   for _, c in ipairs(report.clients) do
     out[#out + 1] = sources(c, style)
     out[#out + 1] = weak(c, style)
+    out[#out + 1] = second_tries(c)
     out[#out + 1] = faults(c, style)
   end
   return out
