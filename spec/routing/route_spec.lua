@@ -339,3 +339,22 @@ describe("route.balance", function()
     end
   end)
 end)
+
+describe("a client of one target", function()
+  it("has nothing to choose, whatever it is told", function()
+    for _, route in ipairs { {}, { balance = "p2c" }, { sticky = "prefix", start = 1 } } do
+      local w = world.new { script = { a = { status(500), good("", 3) } },
+        targets = { a = { weight = 0, pool = "p" } },
+        options = { route = route, retry = { base = 0.1 }, pools = { p = { spill = { start = 1,
+          queue = 1 } } }, breaker = { consecutive = 1, open_for = 1 } } }
+      assert.equal("a", w:chat().target)
+      assert.equal("a", w:chat().target)
+      local s = w.client:status()
+      assert.is_false(s.targets[1].away)
+      assert.is_nil(s.targets[1].start)
+      assert.equal(2, s.pools.p.answers)
+      assert.equal(0, #w:seen "spill")
+      w:assert_clean()
+    end
+  end)
+end)
