@@ -266,6 +266,16 @@ describe("route.balance", function()
     assert.is_true(look().a > 30)
   end)
 
+  it("p2c probes none that rests", function()
+    local w = world.new { script = { a = { good("", 0.1) }, b = { good("", 0.1) },
+      c = { good("", 0.1) } }, options = { route = { balance = "p2c" }, seed = 3 } }
+    open(w, "a", "open", 1)
+    target(w, "a"):rest(60, w:now())
+    w.loop.run(function() w.loop.sleep(1.1) end)
+    chats(w, 20)
+    assert.is_nil(w.sent.a)
+  end)
+
   it("p2c hears of a server's queue while calls still stand in it", function()
     local waits = {}
     for i = 1, 5 do waits[i] = { 1, world.KEEP_ALIVE } end

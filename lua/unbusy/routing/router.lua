@@ -233,9 +233,11 @@ local function look(level, now)
 end
 
 -- One whose breaker lets a probe out. By load it would hardly ever be asked.
-local function due_probe(level)
+local function due_probe(level, now)
   for _, t in ipairs(level.targets) do
-    if t.state == "half_open" and t.breaker:retry_after() == 0 then return t end
+    if t.state == "half_open" and not t:is_away(now) and t.breaker:retry_after() == 0 then
+      return t
+    end
   end
 end
 
@@ -261,7 +263,7 @@ end
 local function first_of(self, call, level, key, now, late)
   local out, count, first, ramps = look(level, now)
   if count == 0 then return nil end
-  local probe = self.balance == "p2c" and count > 1 and due_probe(level)
+  local probe = self.balance == "p2c" and not key and count > 1 and due_probe(level, now)
   if probe then return probe end
   if is_plain(self, level, count, key, ramps, late) then return first end
   if key then
