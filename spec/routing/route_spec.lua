@@ -266,6 +266,16 @@ describe("route.balance", function()
     assert.is_true(look().a > 30)
   end)
 
+  it("p2c probes none that rests", function()
+    local w = world.new { script = { a = { good("", 0.1) }, b = { good("", 0.1) },
+      c = { good("", 0.1) } }, options = { route = { balance = "p2c" }, seed = 3 } }
+    open(w, "a", "open", 1)
+    target(w, "a"):rest(60, w:now())
+    w.loop.run(function() w.loop.sleep(1.1) end)
+    chats(w, 20)
+    assert.is_nil(w.sent.a)
+  end)
+
   it("p2c hears of a server's queue while calls still stand in it", function()
     local waits = {}
     for i = 1, 5 do waits[i] = { 1, world.KEEP_ALIVE } end
@@ -336,6 +346,25 @@ describe("route.balance", function()
         route = route })
       assert.is_false(ok)
       assert.is_truthy(text:find("unbusy: " .. message, 1, true), text)
+    end
+  end)
+end)
+
+describe("a client of one target", function()
+  it("has nothing to choose, whatever it is told", function()
+    for _, route in ipairs { {}, { balance = "p2c" }, { sticky = "prefix", start = 1 } } do
+      local w = world.new { script = { a = { status(500), good("", 3) } },
+        targets = { a = { weight = 0, pool = "p" } },
+        options = { route = route, retry = { base = 0.1 }, pools = { p = { spill = { start = 1,
+          queue = 1 } } }, breaker = { consecutive = 1, open_for = 1 } } }
+      assert.equal("a", w:chat().target)
+      assert.equal("a", w:chat().target)
+      local s = w.client:status()
+      assert.is_false(s.targets[1].away)
+      assert.is_nil(s.targets[1].start)
+      assert.equal(2, s.pools.p.answers)
+      assert.equal(0, #w:seen "spill")
+      w:assert_clean()
     end
   end)
 end)

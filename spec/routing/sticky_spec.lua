@@ -147,6 +147,19 @@ describe("sticky routing by prefix", function()
     for i = 1, N do assert.equal(home[i], ask(w, said("q" .. i))) end
   end)
 
+  it("sends no other conversation to a target that may be probed", function()
+    local w = new { route = { sticky = "prefix", balance = "p2c" }, limiter = false }
+    local home = {}
+    for i = 1, 40 do home[i] = ask(w, said("q" .. i)) end
+    target(w, "b").breaker:force("open", 1)
+    target(w, "b"):admit(nil, w:now()) -- which finds that
+    w.loop.run(function() w.loop.sleep(1.1) end)
+    for i = 1, 40 do
+      if home[i] ~= "b" then assert.equal(home[i], ask(w, said("q" .. i))) end
+    end
+    assert.equal("half_open", target(w, "b").breaker:state())
+  end)
+
   it("follows the weights", function()
     local w = new(options, { a = { weight = 5 }, d = { weight = 0 } })
     local N = 700

@@ -87,7 +87,7 @@ describe("the clock of a try", function()
     assert.equal("total", detail.phase)
   end)
 
-  it("bounds every try, as the source's mesh does: two retries, 500 ms each", function()
+  it("bounds every try, as a mesh does: two retries, 500 ms each", function()
     local w = world.new { script = { a = { good("", 5) }, b = { good("", 5) } },
       targets = { a = { weight = 90 }, b = { weight = 10 } },
       options = { clocks = { try = 0.5 }, budget = false, retry = { attempts = 3, kind = "full",

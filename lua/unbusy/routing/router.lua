@@ -57,6 +57,11 @@ local function balancer_options(self, o)
     hold = hold_of(self), slots = self.measures and SLOTS or 1 }
 end
 
+-- Each call that is let in at a target is told to the balancer.
+local function be_measured(self)
+  for i, t in ipairs(self.targets) do t.balancer, t.index = self.balancer, i end
+end
+
 -- What tells these targets from others of the same names, in a region.
 local function tag_of(common, targets)
   local from = {}
@@ -74,19 +79,19 @@ function router.new(client, o)
   local self = setmetatable({ client = client, targets = targets, sets = {}, place = {},
     balance = o.route.balance or any_weight(targets) and "weighted" or "order",
     sticky = o.route.sticky, start = o.route.start }, router)
-  self.measures = self.balance == "p2c"
+  self.measures = self.balance == "p2c" and #targets > 1
   local common = client.common
   local tag = common and tag_of(common, targets)
   self.spill = spill.new(o.pools, client.pools.names,
     function(event) client:spill_changed(event) end, common, tag)
-  local options = balancer_options(self, o)
-  if common then options = common:part(options, tag) end
-  local made, message, code = balancer.new(options)
-  self.balancer = made
-  if not self.balancer then return nil, message, code end
-  for i, t in ipairs(targets) do
-    self.place[t] = i
-    if self.measures then t.balancer, t.index = self.balancer, i end
+  for i, t in ipairs(targets) do self.place[t] = i end
+  if #targets > 1 then -- of one there is nothing to choose
+    local options = balancer_options(self, o)
+    if common then options = common:part(options, tag) end
+    local message, code
+    self.balancer, message, code = balancer.new(options)
+    if not self.balancer then return nil, message, code end
+    if self.measures then be_measured(self) end
   end
   self.spills, self.waits_at_home = self.spill.ordered, false
   for _, pool in pairs(self.spill.by_name) do
@@ -228,9 +233,11 @@ local function look(level, now)
 end
 
 -- One whose breaker lets a probe out. By load it would hardly ever be asked.
-local function due_probe(level)
+local function due_probe(level, now)
   for _, t in ipairs(level.targets) do
-    if t.state == "half_open" and t.breaker:retry_after() == 0 then return t end
+    if t.state == "half_open" and not t:is_away(now) and t.breaker:retry_after() == 0 then
+      return t
+    end
   end
 end
 
@@ -256,7 +263,7 @@ end
 local function first_of(self, call, level, key, now, late)
   local out, count, first, ramps = look(level, now)
   if count == 0 then return nil end
-  local probe = self.balance == "p2c" and count > 1 and due_probe(level)
+  local probe = self.balance == "p2c" and not key and count > 1 and due_probe(level, now)
   if probe then return probe end
   if is_plain(self, level, count, key, ramps, late) then return first end
   if key then
@@ -409,17 +416,17 @@ function router:state_changed(target, from, to, by_us)
   if to ~= "closed" or from == "closed" then return end
   local now = self.client.now()
   target.ramps_until = now + RAMP
-  if by_us then self.balancer:back(self.place[target], now) end
+  if by_us and self.balancer then self.balancer:back(self.place[target], now) end
 end
 
 --- Adds to what is told of each target what the balancer knows of it.
 ---@param list table[] of `target:status`, in the order of the targets
 function router:add_status(list)
   local now = self.client.now()
-  local stats = self.balancer:stats(now)
+  local stats = self.balancer and self.balancer:stats(now) or {}
   for i, t in ipairs(self.targets) do
     local told, s = list[i], stats[t.name]
-    told.away, told.share = t:is_away(now), s.share
+    told.away, told.share = t:is_away(now), s and s.share
     if self.measures then told.pending, told.start, told.room = s.pending, s.cost, s.room end
   end
 end
