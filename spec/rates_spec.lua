@@ -81,6 +81,16 @@ describe("limits per minute", function()
       assert.near(20 * 150 / 150 - 5, at[20], 1.5)
     end)
 
+    it("do not count a bound that no answer comes near", function()
+      local w = with_limits({ tokens_per_minute = 10000 },
+        { a = { answer_with({}, { prompt_tokens = 1, completion_tokens = 10 }) } })
+      local request = { max_tokens = 900, messages = world.question.messages }
+      burst(w, 1, nil, request)
+      local before = w:now()
+      local at = burst(w, 20, nil, request) -- 42 each: 4 x 10 and the question
+      assert.near(0.1, at[20] - before, 1e-6)
+    end)
+
     it("are mended by a stream's usage at its end, and not by a stream that is left", function()
       local w = with_limits({ tokens_per_minute = 10000 }, { a = function()
         return world.streamed {
@@ -97,7 +107,7 @@ describe("limits per minute", function()
       assert(stream:reply())
       assert.near(850, left(), 20)
       assert(w.client:stream(request)):close()
-      assert.near(350, left(), 50)
+      assert.near(660, left(), 40) -- four times the last answer, and the question
       w:assert_clean()
     end)
 

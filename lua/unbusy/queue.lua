@@ -350,8 +350,9 @@ end
 -- them would take so many seconds.
 local function share_in_time(self, priority, seconds, now)
   local list, all, count = self.line[priority], self.line.counts[priority], 0
+  local each = seconds / all
   for i = 1, all do
-    if count * seconds <= patience_of(self, list[i], now) * all then count = count + 1 end
+    if now + count * each <= list[i].useful_until then count = count + 1 end
   end
   return count / all
 end
@@ -359,9 +360,10 @@ end
 -- Would it wait in vain, as it looks? Then the failure. One that comes back to its turn is not at
 -- the end of the line, of which alone is known how long it takes.
 local function foretold(self, waiter, now)
+  waiter.patience = patience_of(self, waiter, now)
+  waiter.useful_until = now + waiter.patience
   if not self.line:is_last(waiter) then return nil end
   local seconds, _, hope = forecast.wait(self.future, waiter.gates, waiter.priority, now)
-  waiter.patience = patience_of(self, waiter, now)
   if not seconds or hope <= waiter.patience then return nil end
   -- Those before it whose own time will be up are not in its way.
   if hope * share_in_time(self, waiter.priority, hope, now) <= waiter.patience then return nil end
@@ -449,7 +451,7 @@ local function new_waiter(self, call, gates, now)
   local limit = math.min(call.deadline, now + (call.patience or self.max_wait))
   return { priority = turns.number[call.options.priority or "normal"], order = call.order,
     gates = gates, call = call, loop = call.loop, deadline = call.deadline, fresh = true,
-    limit = limit, patience = limit - now }
+    limit = limit, patience = limit - now, useful_until = limit }
 end
 
 -- Where nobody waits, nobody is overtaken: a place at once; or nil, and the gates that refused.

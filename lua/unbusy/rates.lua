@@ -4,8 +4,8 @@
 -- (`unbusy.rate_headers`). Before a call is sent, its tokens are foreseen:
 --
 --     a quarter of the bytes of its texts (1000 tokens for an inline file, `data:…`)
---     + max_tokens (or max_completion_tokens, max_output_tokens), times n; where it says none,
---       what the answers took lately
+--     + max_tokens (or max_completion_tokens, max_output_tokens), but no more than four times what
+--       the answers took lately, which stands there too where it says none; times n
 --
 -- Afterwards the answer's `usage` says what it was, and the difference is mended. A refused call
 -- took none.
@@ -19,6 +19,7 @@ local BYTES = 4            -- of a token
 local INLINE = 1000        -- tokens of an inline file
 local FIRST = 256          -- tokens of an answer, before one is known
 local SMOOTHING = 8        -- an answer's weight is 1/8
+local AT_MOST = 4          -- times what is usual: a bound that is never reached would hold up many
 local MOST_VALUES = 100000 -- of a request that are looked at
 
 -- {== Foreseeing ==========================================================
@@ -46,7 +47,12 @@ end
 local function answer_of(self, request)
   local most = whole(request.max_tokens) or whole(request.max_completion_tokens)
     or whole(request.max_output_tokens)
-  return (most or self.usual) * math.min(whole(request.n) or 1, 128)
+  if not most then
+    most = self.usual or FIRST
+  elseif self.usual then
+    most = math.min(most, AT_MOST * self.usual)
+  end
+  return most * math.min(whole(request.n) or 1, 128)
 end
 
 -- The tokens that a call is thought to take.
@@ -69,7 +75,7 @@ function rates.new(account, model)
   local o = { clock = account.clock, requests = limits.requests_per_minute,
     tokens = limits.tokens_per_minute }
   local part = common and rate.new(common:part(o, account.name .. "\0" .. model)) or rate.new(o)
-  return setmetatable({ part = part, counts_tokens = o.tokens ~= nil, usual = FIRST }, rates)
+  return setmetatable({ part = part, counts_tokens = o.tokens ~= nil, usual = nil }, rates)
 end
 
 --- The tokens of a call, as `take` wants them; 0 where nobody counts them.
@@ -130,7 +136,10 @@ function rates:spent(taken, usage, refused)
   local sum = count(usage.total_tokens)
   if sum == 0 then sum = count(usage.prompt_tokens) + answer end
   if sum == 0 then return end
-  if answer > 0 then self.usual = self.usual + (answer - self.usual) / SMOOTHING end
+  if answer > 0 then
+    local usual = self.usual or answer
+    self.usual = usual + (answer - usual) / SMOOTHING
+  end
   self.part:correct(taken.foreseen, sum)
 end
 
