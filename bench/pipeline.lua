@@ -39,11 +39,16 @@ local answer = { body = { id = "x", choices = { {} } }, text = "hello", finish =
   model = "m",
   usage = { prompt_tokens = 3, completion_tokens = 5, total_tokens = 8, cached_tokens = 0 } }
 
-local function new_client(options)
-  options.targets = { { name = "a", url = "http://127.0.0.1:1", key = "k" } }
+local function new_client(options, count)
+  options.targets = {}
+  for i = 1, count or 1 do
+    options.targets[i] = { name = "a" .. i, url = "http://127.0.0.1:1", key = "k", priority = i }
+  end
   local client = unbusy.new(options)
-  client.targets[1].provider = setmetatable({ read = function() return answer end },
-    { __index = client.targets[1].provider })
+  for _, target in ipairs(client.targets) do
+    target.provider = setmetatable({ read = function() return answer end },
+      { __index = target.provider })
+  end
   return client
 end
 
@@ -86,6 +91,9 @@ local contestants = {
     retry = false, breaker = false, limiter = false, budget = false }) },
   { name = "with a cache, every question new", run = new_questions(new_client { cache = true }) },
   { name = "with a cache, the same question", run = chats(new_client { cache = true }) },
+  { name = "two targets", run = chats(new_client({}, 2)) },
+  { name = "two targets, hedge = { after = 1 }",
+    run = chats(new_client({ hedge = { after = 1 } }, 2)) },
 }
 
 json.encode = function() return "{}" end

@@ -252,6 +252,14 @@ function place:started(seconds)
   if ticket then t.balancer:started(ticket, seconds, t.now()) end
 end
 
+--- Another try of the same call has answered, `seconds` after this one was sent and before it had
+--- begun. That is nothing against the target, but its answers take so long at least: a balancer
+--- that goes by their time (the place has its ticket then) would else see the quick ones alone.
+function place:outrun(seconds)
+  local ticket, t = self.balance_ticket, self.target
+  if ticket and not self.started_after then t.balancer:waits(ticket, seconds, t.now()) end
+end
+
 -- What is reported where it is not the code's own meaning (see `unbusy.codes`).
 local verdicts = {
   ok = { limiter = "ok", breaker = "ok" },

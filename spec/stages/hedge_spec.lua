@@ -91,6 +91,30 @@ describe("a hedge", function()
     w:assert_clean()
   end)
 
+  it("tells whoever balances how long the one that is called off has not answered", function()
+    for _, streams in ipairs { false, true } do
+      local w = new { a = { good("slow", 60) }, b = { streams and stream_after(0.5)
+        or good("quick", 0.5) } }
+      local waited = {}
+      local function nothing() end
+      local balancer = { begin = function() return 7 end, started = nothing, report = nothing,
+        waits = function(_, ticket, seconds) waited[#waited + 1] = { ticket, seconds } end }
+      local t = w.client.targets[1]
+      local admit = t.admit
+      function t.admit(...)
+        t.balancer = balancer
+        local place = admit(...)
+        place.balance_ticket = 7
+        return place
+      end
+      if streams then drain(assert(w:stream())) else w:chat() end
+      assert.equal(1, #waited)
+      assert.equal(7, waited[1][1])
+      assert.near(streams and 1.6 or 1.5, waited[1][2], 1e-9)
+      w:assert_clean()
+    end
+  end)
+
   it("is a span of its own in the caller's trace", function()
     local w = new { a = { good("slow", 60) }, b = { good("quick", 0.5) } }
     local reply = w:chat { trace = true }

@@ -47,6 +47,7 @@ end
 -- Why a try failed, whatever its server seems to say; and what the policy makes of that.
 local function judged(call, try, message, code, detail)
   if call.stopped or call.lost then
+    if not call.stopped then call.place:outrun(call.loop.now() - try.began) end
     message, code = call:reason()
     return message, code, {}
   elseif try.given_up then
