@@ -41,6 +41,20 @@ function so_far.new(kind, request, pieces, price)
   return self
 end
 
+local function copy(t)
+  local out = {}
+  for k, v in next, t do out[k] = v end
+  return out
+end
+
+--- The same, to be added to where another try beside this one may go on with it, too.
+---@return table
+function so_far:copy()
+  local out = setmetatable(copy(self), so_far)
+  out.parts, out.refused = copy(self.parts), copy(self.refused)
+  return out
+end
+
 --- A continuation has broken off, too: `given` of it was given on.
 ---@param pieces table of the continuation
 ---@param given string
