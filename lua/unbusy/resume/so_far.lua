@@ -59,10 +59,11 @@ end
 ---@param pieces table of the continuation
 ---@param given string
 ---@param price table?
+---@param finish string? that was given on, too
 ---@return boolean good false where it was not text and nothing else
-function so_far:add(pieces, given, price)
+function so_far:add(pieces, given, price, finish)
   if not self:add_refused(pieces, price) then return given == "" end
-  self.finish = pieces.assembler:so_far().finish
+  self.finish = finish
   set_text(self, self.text .. given)
   return true
 end

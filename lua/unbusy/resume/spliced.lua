@@ -27,7 +27,7 @@ local function all_said(call, target, pieces)
     local part = pieces.assembler and pieces.assembler:so_far()
     local rest = part and joined(said, target, part.text, false)
     said = said:copy()
-    if not rest or not said:add(pieces, rest, target.price) then return nil end
+    if not rest or not said:add(pieces, rest, target.price, part.finish) then return nil end
     said.count = said.count + (rest ~= "" and 1 or 0)
     return said
   end
