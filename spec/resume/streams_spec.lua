@@ -261,6 +261,21 @@ describe("going on with a stream", function()
     finish(w)
   end)
 
+  it("that finds no place leaves the cut, and why", function()
+    local w = build { servers = { a = { cuts = { DONE } } },
+      options = { breaker = { min_calls = 1, on_open = "fail", open_for = 50 } } }
+    local _, message, code, detail = drain(assert(w.client:stream(question())))
+    assert.same({ "cut", 1, "open" }, { code, detail.tries, detail.continuation.code })
+    assert.matches("not continued: .*the breaker is open", message)
+    finish(w)
+    w = build { servers = { a = { cuts = { DONE } } }, options = { queue = { max_wait = 2 },
+      breaker = { min_calls = 1, open_for = 50 } } }
+    _, message, code, detail = drain(assert(w.client:stream(question())))
+    assert.same({ "cut", 1, "open" }, { code, detail.tries, detail.continuation.code })
+    assert.matches("not continued: .*the breaker is open", message)
+    finish(w)
+  end)
+
   it("is tried again where it is busy first", function()
     local busy = { status = 503, body = "" }
     local w = build { servers = { a = { cuts = { DONE }, fails = { [2] = busy } } } }

@@ -200,8 +200,9 @@ local function take_chunk(a, chunk, event)
   take_head(a, chunk)
   for _, given in ipairs(table_of(chunk.choices) or {}) do
     if type(given) == "table" then
+      local finish = given.finish_reason -- first: what fails is not taken in
+      if answers.unfinished[finish] then return fail_finish(finish) end
       local choice, started, delta = take_choice(a, given)
-      if answers.unfinished[choice.finish] then return fail_finish(choice.finish) end
       if started then piece.started, a.started = true, true end
       if choice.index == 0 then show(piece, a, given, delta) end
     end
@@ -268,10 +269,9 @@ function methods:so_far()
   if not choice or next(self.choices, next(self.choices)) ~= nil or not is_text(choice) then
     return nil
   end
-  local head, parts, finish = self.head, choice.parts, choice.finish
-  if answers.unfinished[finish] then finish = nil end
+  local head, parts = self.head, choice.parts
   return { text = all_of(parts[self.kind == "chat" and "content" or "text"]),
-    reasoning = all_of(parts.reasoning_content or parts.reasoning), finish = finish,
+    reasoning = all_of(parts.reasoning_content or parts.reasoning), finish = choice.finish,
     head = { id = head.id, created = head.created, model = head.model }, usage = self.usage }
 end
 

@@ -32,19 +32,26 @@ end
 
 --- The chunk with another head, and another usage perhaps.
 ---@param data string
----@param head table
 ---@param edits table of `chunks.edits`
 ---@param usage table?
----@return string
-function chunks.moved(data, head, edits, usage)
+---@return string? nil where its bytes cannot simply be changed
+function chunks.moved(data, edits, usage)
   if usage then
     local own = { usage = json.encode(usage) }
     for name, value in next, edits do own[name] = value end
     edits = own
   end
-  return json_fields.splice(data, edits)
-    or rewritten(data, head, function(body) body.usage = usage or body.usage end)
+  return (json_fields.splice(data, edits))
 end
+
+-- A string as JSON, whatever its bytes are: a server that tears characters in two sends halves.
+local function quoted(text)
+  return '"' .. text:gsub('[%z\1-\31\\"]', function(c)
+    return ("\\u%04x"):format(c:byte())
+  end) .. '"'
+end
+
+local MARK = "unbusy-resume-text"
 
 local function set_text(kind, choice, text)
   if kind == "complete" then
@@ -63,14 +70,23 @@ end
 ---@param head table
 ---@param text string
 ---@param usage table?
----@return string
+---@return string? nil for what is no JSON
 function chunks.saying(kind, data, head, text, usage)
-  return rewritten(data, head, function(body)
-    for _, choice in ipairs(answers.table_of(body.choices) or {}) do
-      if type(choice) == "table" then set_text(kind, choice, text) end
-    end
-    body.usage = usage or body.usage
-  end)
+  local function said(words)
+    return rewritten(data, head, function(body)
+      for _, choice in ipairs(answers.table_of(body.choices) or {}) do
+        local is_first = type(choice) == "table" and (json.whole(choice.index) or 0) == 0
+        if is_first then set_text(kind, choice, words) end
+      end
+      body.usage = usage or body.usage
+    end)
+  end
+  local out = said(text)
+  if out then return out end
+  out = said(MARK)
+  return out and out:gsub('"' .. MARK:gsub("%-", "%%-") .. '"', function()
+    return quoted(text)
+  end, 1) or nil
 end
 
 local objects = { chat = "chat.completion.chunk", complete = "text_completion" }

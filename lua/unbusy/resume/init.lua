@@ -150,28 +150,28 @@ local function take_over(self, inner)
   return pieces.new(self.said, left, target, function() count(self, target, way) end)
 end
 
--- Why the failure was not followed by another try: what the retries say behind its text.
+-- Why the failure was not followed by another try: what the retries say behind its text, or
+-- another message; nil where there is none.
 local function reason_of(failure, message)
-  return message:sub(1, #failure.text) == failure.text and message:sub(#failure.text + 1):match
-    "^ %((.*)%)$" or nil
+  local length = #failure.text
+  if message:sub(1, length) ~= failure.text then return message end
+  return message:sub(length + 1):match "^ %((.*)%)$"
 end
 
 -- Asks for the rest, by the way of every second try.
 local function ask(self, failure)
   local call = self.call
-  local tries = call:tries_made()
   call.so_far = self.said
   call.failed = { message = failure.text, code = failure.code, detail = failure.detail }
   local inner, message, code, detail = self.next(call)
   call.so_far = false
   if inner then return take_over(self, inner) end
   if call.stopped then return nil, message, code, detail end
-  if call:tries_made() > tries then
-    self.cut.detail.continuation = { message = message, code = code }
-    return give_up(self, message)
-  end
   local reason = reason_of(failure, message)
-  if failure.detail.refused then return give_up(self, message) end
+  if reason == message or failure.detail.refused then -- it is of the continuation
+    self.cut.detail.continuation = { message = message, code = code }
+    reason = message
+  end
   return give_up(self, reason)
 end
 

@@ -48,19 +48,15 @@ local function note_usage(self, piece)
   return usage or nil
 end
 
--- The piece as it is, but for its head.
-local function moved(self, piece)
-  piece.data = chunks.moved(piece.data, self.so_far.head, self.edits, note_usage(self, piece))
-  return piece
-end
-
--- The piece with that text, or an empty one where there is nothing left in it.
-local function saying(self, piece, text)
-  if text == "" and not piece.finish and not piece.usage then return nothing() end
-  piece.data = chunks.saying(self.so_far.kind, piece.data, self.so_far.head, text,
-    note_usage(self, piece))
+-- The piece with that text, or an empty one where there is nothing left in it; nil where that
+-- cannot be said. Where nothing else is to be different, its bytes stay as they are.
+local function saying(self, piece, text, is_same)
+  if not is_same and text == "" and not piece.finish and not piece.usage then return nothing() end
+  local said, usage = self.so_far, note_usage(self, piece)
+  piece.data = is_same and chunks.moved(piece.data, self.edits, usage)
+    or chunks.saying(said.kind, piece.data, said.head, text, usage)
   piece.text, piece.reasoning = text ~= "" and text or nil, nil
-  return piece
+  return piece.data and piece
 end
 
 -- The text of a piece that may be given on; nil and why it may not.
@@ -83,7 +79,7 @@ end
 -- A stop sequence spans the seam: the answer ends there.
 local function stop(self)
   self.inner:close()
-  self.so_far:add(self.inner, "", self.price)
+  self.so_far:add_refused(self.inner, self.price)
   self.over = pieces.of_ending(self.so_far, "stop")
   return self.over:read(0)
 end
@@ -102,9 +98,11 @@ local function take(self, piece)
   if not text then return refuse(why) end
   if not was_open and self.seam.is_open then self.joined() end
   if self.seam.stopped then return stop(self) end
+  local said = saying(self, piece, text, was_open and is_plain(piece))
+  if not said then return nil, "stream: an event that cannot be passed on", "upstream", {} end
   if text ~= "" then self.given[#self.given + 1] = text end
-  if was_open and is_plain(piece) then return moved(self, piece) end
-  return saying(self, piece, text)
+  self.finish = piece.finish or self.finish
+  return said
 end
 
 -- }========================================================================
@@ -138,7 +136,7 @@ function pieces:note_cut(refused)
     self.so_far:add_refused(self.inner, self.price)
     return self.given[1] == nil
   end
-  return self.so_far:add(self.inner, table.concat(self.given), self.price)
+  return self.so_far:add(self.inner, table.concat(self.given), self.price, self.finish)
 end
 
 --- From now on it is read in another loop.

@@ -41,14 +41,29 @@ function so_far.new(kind, request, pieces, price)
   return self
 end
 
+local function copy(t)
+  local out = {}
+  for k, v in next, t do out[k] = v end
+  return out
+end
+
+--- The same, to be added to where another try beside this one may go on with it, too.
+---@return table
+function so_far:copy()
+  local out = setmetatable(copy(self), so_far)
+  out.parts, out.refused = copy(self.parts), copy(self.refused)
+  return out
+end
+
 --- A continuation has broken off, too: `given` of it was given on.
 ---@param pieces table of the continuation
 ---@param given string
 ---@param price table?
+---@param finish string? that was given on, too
 ---@return boolean good false where it was not text and nothing else
-function so_far:add(pieces, given, price)
+function so_far:add(pieces, given, price, finish)
   if not self:add_refused(pieces, price) then return given == "" end
-  self.finish = pieces.assembler:so_far().finish
+  self.finish = finish
   set_text(self, self.text .. given)
   return true
 end

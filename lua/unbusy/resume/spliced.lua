@@ -26,7 +26,8 @@ local function all_said(call, target, pieces)
   if said and question.way(said, target) then
     local part = pieces.assembler and pieces.assembler:so_far()
     local rest = part and joined(said, target, part.text, false)
-    if not rest or not said:add(pieces, rest, target.price) then return nil end
+    said = said:copy()
+    if not rest or not said:add(pieces, rest, target.price, part.finish) then return nil end
     said.count = said.count + (rest ~= "" and 1 or 0)
     return said
   end
