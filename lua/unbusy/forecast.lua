@@ -60,13 +60,21 @@ local function note(meter, now, places, waits)
   meter.since, meter.at = waits and now or nil, now
 end
 
--- When callers begin to wait for the gate: how much it has let in a second while nobody did.
+-- Calls a second that the limit lets in (Little's law); nil where that is not known.
+local function capacity_of(gate)
+  local l = gate.scope.limiter
+  local stats = l and l:stats()
+  return stats and stats.round_trip > 0 and stats.limit / stats.round_trip or nil
+end
+
+-- When callers begin to wait for the gate: how much it could let in a second while nobody did. That
+-- it has let in less may be since nobody asked for more.
 local function note_calm(gate, now, refuses)
   local tries = gate.target.tries
   if refuses and gate.calm_since then
-    local seconds = now - gate.calm_since
-    local rate = (tries - gate.calm_tries) / seconds
-    if seconds >= CALM and (rate >= gate.calm or now >= gate.hope_until) then
+    local seconds, capacity = now - gate.calm_since, capacity_of(gate)
+    local rate = capacity and math.max((tries - gate.calm_tries) / seconds, capacity)
+    if rate and seconds >= CALM and (rate >= gate.calm or now >= gate.hope_until) then
       gate.calm, gate.hope_until = rate, now + HOPE
     end
     gate.calm_since = nil
