@@ -308,8 +308,8 @@ local function await_start(call, try, pieces)
   return true
 end
 
--- The rest of an answer that is wanted whole. Where a stream that is held back breaks off, nothing
--- of it is gone on with: the next one may be given as it comes, and the caller has no beginning yet.
+-- The rest of an answer that is wanted whole. Where a stream that is held back breaks off, it is
+-- not gone on with: the next one may be given as it comes, and the caller has no beginning yet.
 local function read_rest(call, try, pieces)
   local clock = tokens.new(call, end_of(call, try))
   while true do
