@@ -302,7 +302,7 @@ end
 --- The server's answer has these headers.
 function place:told(headers)
   if rates.are_in(headers) then
-    self.target.account:told(self.target:scope(self.model), headers, self.taken)
+    self.target.account:told(self.target:scope(self.model), headers, self.taken or nil)
   end
 end
 

@@ -78,11 +78,12 @@ function resume.watch(call, inner, next)
   return outer
 end
 
--- The last try of that target.
+-- The last try of that target: its failure is the one that is told, whatever was tried beside it.
 local function note_in_try(call, target, failure)
   for i = #call.tries, 1, -1 do
     local try = call.tries[i]
     if try.target == target then
+      call.told = try
       try.code, try.message = failure.code, failure.text
       try.seconds = call.loop.now() - try.began
       return
@@ -158,10 +159,10 @@ local function reason_of(failure, message)
   return message:sub(length + 1):match "^ %((.*)%)$"
 end
 
--- Asks for the rest, by the way of every second try.
+-- Asks for the rest, by the way of every second try. Nothing of it is held back any more.
 local function ask(self, failure)
   local call = self.call
-  call.so_far = self.said
+  call.so_far, call.holds = self.said, false
   call.failed = { message = failure.text, code = failure.code, detail = failure.detail }
   local inner, message, code, detail = self.next(call)
   call.so_far = false

@@ -308,13 +308,14 @@ local function await_start(call, try, pieces)
   return true
 end
 
--- The rest of an answer that the caller wants whole.
+-- The rest of an answer that is wanted whole. Where a stream that is held back breaks off, it is
+-- not gone on with: the next one may be given as it comes, and the caller has no beginning yet.
 local function read_rest(call, try, pieces)
   local clock = tokens.new(call, end_of(call, try))
   while true do
     local piece, message, code, detail = clock:read(pieces)
     if code then
-      spliced.note_cut(call, pieces)
+      if not call.streaming then spliced.note_cut(call, pieces) end
       return failed(call, try, message, code, detail)
     end
     if not piece then return pieces:answer() end
