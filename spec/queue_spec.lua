@@ -138,6 +138,12 @@ describe("the waiting line", function()
       assert.is_true(w.client:status().queue.shed >= 750)
     end)
 
+    it("turns nobody away where that is not wanted", function()
+      local ends, w = crowd(20, 10, 30, { queue = { shed = false } })
+      for _, e in ipairs(ends) do assert.is_true(e.reply ~= nil or e.took >= 9.9) end
+      assert.equal(0, w.client:status().queue.shed)
+    end)
+
     it("tells when there would be room, and it is true", function()
       local w = new(fixed(10, { clocks = { total = 1000 }, queue = { max_wait = 1000 } }))
       local code, message, detail, again

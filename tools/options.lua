@@ -114,7 +114,7 @@ function tables.options()
       slow_after slow_rate consecutive open_for]]),
     titled("`limiter = { … }`", client.limiter.fields, "kind initial min max"),
     titled("`budget = { … }`", client.budget.fields, "ratio floor tokens"),
-    titled("`queue = { … }`", client.queue.fields, "size max_wait"),
+    titled("`queue = { … }`", client.queue.fields, "size max_wait shed"),
     titled("`hedge = { … }`", client.hedge.fields, "after most samples price"),
     titled("`escalate = { … }`", client.escalate.fields, "from to"),
     titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),

@@ -168,7 +168,8 @@ function client.new(given)
   if not ok then return nil, message, code end
   self.permits = build_permits(self, o.budget)
   self.queue = queue.new({ size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
-    waits = not (o.breaker and o.breaker.on_open == "fail") }, self.now())
+    waits = not (o.breaker and o.breaker.on_open == "fail"), foresees = o.queue.shed },
+    self.now())
   self.batches, self.hedges = batches.new(self, o.batch), hedges.new(o.hedge)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end

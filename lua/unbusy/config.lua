@@ -126,6 +126,8 @@ config.client = {
     size = { type = "whole", default = 1000, min = 0, max = 1e6, doc = "calls that may wait" },
     max_wait = { type = "number", default = 30, min = 0, max = 1e6, unit = "s",
       doc = "longest wait for a place" },
+    shed = { type = "boolean", default = true,
+      doc = "who would wait in vain, as it looks, is turned away at once" },
   } },
   hedge = { type = "table|boolean", optional = true, fields = hedges.schema,
     doc = "a second try beside a slow one, elsewhere (docs/hedging.md); off by default, `false` "

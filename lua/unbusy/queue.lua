@@ -17,14 +17,14 @@ local turns = require "unbusy.turns"
 local queue = {}
 queue.__index = queue
 
----@param given table { size =, max_wait = seconds, waits = boolean, common = see `unbusy.shared`,
---- or nil }
+---@param given table { size =, max_wait = seconds, waits = boolean, foresees = boolean,
+--- common = see `unbusy.shared`, or nil }
 ---@param now number
 function queue.new(given, now)
   local common = given.common
   return setmetatable({
-    size = given.size, max_wait = given.max_wait, waits = given.waits, common = common,
-    line = line.new(common or turns.new()), count = 0, -- of those in line
+    size = given.size, max_wait = given.max_wait, waits = given.waits, foresees = given.foresees,
+    common = common, line = line.new(common or turns.new()), count = 0, -- of those in line
     gates = {}, wanted = 0,                            -- gates that somebody waits for
     passes = 0, refused = 0, look_at = math.huge, watched = {},
     future = forecast.new(now), shed = 0,
@@ -362,7 +362,7 @@ end
 local function foretold(self, waiter, now)
   waiter.patience = patience_of(self, waiter, now)
   waiter.useful_until = now + waiter.patience
-  if not self.line:is_last(waiter) then return nil end
+  if not self.foresees or not self.line:is_last(waiter) then return nil end
   local seconds, _, hope = forecast.wait(self.future, waiter.gates, waiter.priority, now)
   if not seconds or hope <= waiter.patience then return nil end
   -- Those before it whose own time will be up are not in its way.
