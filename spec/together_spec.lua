@@ -25,7 +25,7 @@ local function check_answer(one, a)
     assert(text == together.FALLBACK and a.failure, "no fallback of ours")
   elseif text == together.weak(one.n) then
     assert(a.source ~= "cache" and a.source ~= "stale", "a weak answer was kept")
-    assert(a.weak or one.judged == false or a.resumed, "a weak answer is not marked")
+    assert(a.weak or one.judged == false, "a weak answer is not marked")
   else
     assert(text == together.answer(one.n), ("question %d: %s"):format(one.n, tostring(text)))
   end
@@ -154,6 +154,7 @@ local function spawn_all(r, w, seen)
   for i = 1, CALLS do
     local one, starts = new_call(r, i), r:float() * 12
     seen[i] = one
+    if one.kind == "complete" then starts = math.floor(starts) end -- some together
     local task = w.loop.spawn(function()
       local ok, raised = pcall(run, r, w, one, starts)
       if ok then return end
@@ -228,6 +229,53 @@ local function check_counts(w)
   return s
 end
 
+-- Every try is a call's first one, its free move, or paid for; or what a weak answer, or an item of
+-- a batch that was asked again, has led to.
+local function check_extra(w, s, permits)
+  local tries = select(2, tries_seen(w))
+  local most = 2 * CALLS + permits + s.escalate.asked + (s.batch.lone or 0) + (s.batch.split or 0)
+  assert(tries <= most, ("%d tries, of at most %d"):format(tries, most))
+end
+
+-- Counts the permits that are given from now on.
+local function counted_permits(w)
+  local permits, count = w.client.permits, { n = 0 }
+  for _, name in ipairs { "take", "take_now" } do
+    local take = permits[name]
+    permits[name] = function(...)
+      local permit = take(...)
+      if permit then count.n = count.n + 1 end
+      return permit
+    end
+  end
+  return count
+end
+
+local met = {} -- what has happened at all, in all rounds
+
+local rounds = 0
+
+local function note(name, n)
+  met[name] = (met[name] or 0) + n
+end
+
+local function note_all(w, s, seen)
+  rounds = rounds + 1
+  for _, name in ipairs { "won", "lost", "failed", "switched" } do note(name, s.hedge[name]) end
+  note("resumed", s.resumed)
+  note("replaced", s.escalate.replaced)
+  note("members", s.batch.members)
+  for _, pool in pairs(s.pools) do note("sent_on", pool.sent_on) end
+  for _, e in ipairs(w.events) do note("event " .. e.type, 1) end
+  for _, one in ipairs(seen) do
+    local a = one.answer
+    note(a and a.source or one.code or "killed", 1)
+    if a and a.resumed and a.resumed > 0 and a.hedged then note("resumed and hedged", 1) end
+    if a and a.escalated and a.hedged then note("escalated and hedged", 1) end
+    if a and a.escalated and a.resumed and a.resumed > 0 then note("escalated and resumed", 1) end
+  end
+end
+
 local function settle(w)
   w.loop.run(function() w.loop.sleep(3000) end) -- servers that hang see that all have gone
   regions.collect() -- what was dropped
@@ -242,10 +290,13 @@ local function round(r, more, closes)
       w.client:close()
     end)
   end
+  local permits = counted_permits(w)
   w.loop.run(spawn_all, r, w, seen)
   settle(w)
   check_calls(w, seen)
-  check_counts(w)
+  local s = check_counts(w)
+  check_extra(w, s, permits.n)
+  note_all(w, s, seen)
   w:assert_clean()
   w.client:close()
 end
@@ -274,4 +325,13 @@ describe("everything at once", function()
       assert(ok, message)
     end)
   end
+
+  it("has come to all that was to be mixed", function()
+    if rounds < 20 then return end -- not all were run
+    for _, name in ipairs { "won", "lost", "failed", "resumed", "replaced", "sent_on", "members",
+      "upstream", "cache", "fallback", "timeout", "cancelled", "closed", "killed",
+      "event keep_alive", "event queued", "event weak", "event cut" } do
+      assert.is_true((met[name] or 0) > 0, name)
+    end
+  end)
 end)
