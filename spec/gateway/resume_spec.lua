@@ -5,7 +5,7 @@ local json = require "unbusy.json"
 
 local CONFIG = [[return {
   targets = { { name = "main", url = "${url}/v1", key = "k", prefix = "flag" } },
-  retry = { attempts = 4, base = 0.01, jitter = 0 }, resume = "prefix", ${more}
+  retry = { attempts = ${attempts}, base = 0.01, jitter = 0 }, resume = "prefix", ${more}
 }]]
 
 local STREAM = '{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'
@@ -14,9 +14,9 @@ local TEXT = "哈哈 \"ha ha ha ha\"\\n\n\n  天气/é 😀\t ha ha ha\n"
 describe("a stream of the gateway that breaks off upstream", function()
   local up, g
 
-  local function start(more, workers)
+  local function start(more, workers, attempts)
     g = gateways.start { config = CONFIG, workers = workers,
-      values = { url = up.url, more = more or "" } }
+      values = { url = up.url, more = more or "", attempts = tostring(attempts or 4) } }
   end
 
   local function programme(script, more)
@@ -117,7 +117,7 @@ describe("a stream of the gateway that breaks off upstream", function()
 
   it("is whole among many, with several workers and one budget", function()
     start("budget = { floor = 1000, tokens = 100000 }, breaker = false, "
-      .. "limiter = { initial = 200, max = 200 }", 3)
+      .. "limiter = { initial = 200, max = 200 }", 3, 30)
     programme({}, { faults = { { share = 0.5, answer = { preset = "cut_stream", after = 9 } } },
       token_interval = 0.002 })
     local command = g:command("/v1/chat/completions", { body = STREAM })

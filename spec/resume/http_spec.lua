@@ -106,7 +106,7 @@ describe("over HTTP", function()
   end)
 
   it("goes on in tasks, and in coroutines of somebody else", function()
-    local client = client_of "prompt"
+    local client = client_of("prompt", { retry = { base = 0.001, jitter = 0, attempts = 50 } })
     up:programme { reset = true, answer = ANSWER, faults = { { share = 0.4,
       answer = { preset = "cut_stream", after = 6 } } } }
     local texts = {}

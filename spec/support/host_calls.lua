@@ -82,7 +82,8 @@ end
 -- Streams that break off.
 local function describe_resumed(h, up, it)
   it("goes on with streams that break off, wherever they were opened", function()
-    local o = { resume = "prompt", retry = { base = 0.01 }, budget = false, breaker = false }
+    local o = { resume = "prompt", retry = { base = 0.01, attempts = 50 }, budget = false,
+      breaker = false }
     local client, texts, resumed = h.new(o), {}, 0
     o.loop, o.targets = "tasks", { { name = "a", url = up().url } }
     local plain = unbusy.new(o)
