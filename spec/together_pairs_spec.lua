@@ -1,4 +1,5 @@
 -- What is built for one thing, where it meets what is built for another.
+local call = require "unbusy.call"
 local guard = require "spec.support.leak_guard"
 local resumed = require "spec.support.resumed"
 local world = require "spec.support.world"
@@ -227,5 +228,30 @@ describe("conversations that stay at their target", function()
     assert.is_false(w.client:status().pools.private.spills)
     w:assert_clean()
     w.client:close()
+  end)
+end)
+
+describe("a lane beside a call", function()
+  local ALONE = { "lost", "moving", "permit", "race", "switch" } -- besides what it is given
+
+  it("is about all that the call is about, and holds nothing of what the call holds", function()
+    local c, given = { tries = {}, held = {}, place = {}, exchange = {}, counted = true }, {}
+    setmetatable(c, call)
+    for name, value in pairs(call) do
+      if value == false or value == 0 then c[name] = { name } end
+    end
+    local lane = c:fork(given, {})
+    local differs = {}
+    for name, value in pairs(c) do
+      if call[name] ~= nil and rawget(lane, name) ~= value then differs[#differs + 1] = name end
+    end
+    table.sort(differs)
+    assert.same({ "at_once", "lane_of", "lost", "moving", "permit", "race", "switch" }, differs)
+    for _, name in ipairs(ALONE) do
+      assert.is_true(name == "race" and lane.race == given or not lane[name], name)
+    end
+    assert.same({ true, given }, { lane.at_once, lane.lane_of })
+    assert.equal(c.tries, lane.tries)
+    assert.same({ nil, nil, nil, nil }, { lane.held, lane.place, lane.exchange, lane.counted })
   end)
 end)

@@ -212,7 +212,8 @@ end
 
 -- What a lane has for itself.
 local own = { place = true, exchange = true, held = true, owner = true, candidates = true,
-  counted = true, permit = true, race = true, moving = true, switch = true, lost = true }
+  counted = true, permit = true, race = true, moving = true, switch = true, lost = true,
+  lane_of = true, at_once = true }
 
 --- A lane beside the call, for a second try at the same time. It shares the tries, the deadline and
 --- all that the call is about; place, exchange and what it holds are its own. It waits in no line.
