@@ -4,7 +4,8 @@
 #               whoever tests it; side by side (alone: unit_lua54, unit_luajit, nginx)
 #   sanitize    specs against a core built with ASan and UBSan, but for those of nginx and a few
 #               others; side by side (alone: sanitize_lua54, sanitize_luajit)
-#   specs       unit and sanitize_lua54, all side by side
+#   specs       every spec once on each Lua: plain on LuaJIT, on Lua 5.4 under the sanitizers where
+#               they are (the others alone: rest_lua54), and nginx; all side by side
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
@@ -163,7 +164,16 @@ sanitize_lua54() { sanitize_on lua5.4; }
 sanitize_luajit() { sanitize_on luajit; }
 sanitize() { side_by_side sanitize_lua54 sanitize_luajit; }
 
-specs() { side_by_side unit_lua54 unit_luajit nginx sanitize_lua54; }
+# What the sanitizers leave out.
+rest_lua54() {
+  sanitized=$(mktemp)
+  sanitized_specs lua5.4 >"$sanitized"
+  echo "== the other specs on lua5.4"
+  in_batches lua5.4 build/lua5.4 $(other_specs | grep -v -x -F -f "$sanitized")
+  rm -f "$sanitized"
+}
+
+specs() { side_by_side rest_lua54 unit_luajit nginx sanitize_lua54; }
 
 clang_build() {
   echo "== clang"
@@ -323,7 +333,7 @@ soak() {
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|specs|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
+    unit|unit_lua54|unit_luajit|rest_lua54|specs|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
