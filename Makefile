@@ -61,7 +61,7 @@ demo:
 	@$(MAKE) -s lua5.4
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; exec lua5.4 examples/demo/demo.lua
 
-TESTS = check clang specs oom_quick rock third
+TESTS = check quick
 LONG_TESTS = unit_lua54 sanitize_luajit oom collector valgrind fuzz soak
 
 test:

@@ -4,8 +4,9 @@
 #               whoever tests it; side by side (alone: unit_lua54, unit_luajit, nginx)
 #   sanitize    specs against a core built with ASan and UBSan, but for those of nginx and a few
 #               others; side by side (alone: sanitize_lua54, sanitize_luajit)
-#   specs       every spec once on each Lua: plain on LuaJIT, on Lua 5.4 under the sanitizers where
-#               they are (the others alone: rest_lua54), and nginx; all side by side
+#   quick       all that `make test` runs but for check: every spec once on each Lua (plain on LuaJIT,
+#               on Lua 5.4 under the sanitizers where they are; the others alone: rest_lua54), nginx,
+#               clang, oom_quick, rock and third, four at a time
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
@@ -90,14 +91,19 @@ other_specs() {
     grep -v -e /gateway/ -e /nginx/ -e /serve -e /docs_openresty_spec | sort
 }
 
-# Suites at the same time, each in a shell of its own; what they print comes suite by suite.
-side_by_side() { # SUITE…
+# Suites at the same time, each in a shell of its own, or several of them in one, one after the
+# other; what they print comes shell by shell.
+side_by_side() { # "SUITE…"…
   printed=$(mktemp -d)
-  for suite; do sh tools/test.sh "$suite" >"$printed/$suite" 2>&1 & done
+  n=0
+  for suites; do
+    n=$((n + 1))
+    sh tools/test.sh $suites >"$printed/$n" 2>&1 &
+  done
   wait
-  for suite; do
-    sed '$d' "$printed/$suite"
-    add_counts "$(tail -1 "$printed/$suite")"
+  for n in $(seq $#); do
+    sed '$d' "$printed/$n"
+    add_counts "$(tail -1 "$printed/$n")"
   done
   rm -rf "$printed"
 }
@@ -173,7 +179,9 @@ rest_lua54() {
   rm -f "$sanitized"
 }
 
-specs() { side_by_side rest_lua54 unit_luajit nginx sanitize_lua54; }
+quick() {
+  side_by_side unit_luajit sanitize_lua54 nginx "rest_lua54 clang oom_quick rock third"
+}
 
 clang_build() {
   echo "== clang"
@@ -333,7 +341,7 @@ soak() {
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|rest_lua54|specs|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
+    unit|unit_lua54|unit_luajit|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
