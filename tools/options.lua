@@ -12,7 +12,7 @@ local retry_after = require "unbusy.retry_after"
 local routing = require "unbusy.routing.options"
 local sse = require "unbusy.sse"
 local topk = require "unbusy.topk"
-local warm = require "unbusy.warm"
+local warm = require "unbusy.caching.warm"
 
 local tables = {}
 

@@ -5,6 +5,7 @@ local batches = require "unbusy.batching.batches"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
+local levels = require "unbusy.caching.levels"
 local call = require "unbusy.call"
 local canceller = require "unbusy.canceller"
 local codes = require "unbusy.codes"
@@ -29,7 +30,7 @@ local shared = require "unbusy.shared"
 local stream = require "unbusy.stream"
 local target = require "unbusy.target"
 local trace = require "unbusy.trace"
-local warm = require "unbusy.warm"
+local warm = require "unbusy.caching.warm"
 
 local client = {}
 client.__index = client
@@ -119,6 +120,17 @@ local function build_routes(self, o)
   return self.router, message, code
 end
 
+-- Where answers are kept, if they are.
+local function build_cache(self, o, clock)
+  local near, message, code = build_part(self, cache, "cache", o.cache, clock)
+  if code then return nil, message, code end
+  if near then
+    self.cache, self.caching = levels.new(near), o.cache
+    self.sources = sources_of(self.targets)
+  end
+  return true
+end
+
 -- What needs memory, or room in the region: true, or nil and a failure.
 local function build_parts(self, o)
   local clock = self.now ~= monotonic and self.now or nil -- theirs is the clock of all parts anyway
@@ -129,10 +141,7 @@ local function build_parts(self, o)
   if code then return nil, message, code end
   _, message, code = build_routes(self, o)
   if code then return nil, message, code end
-  self.cache, message, code = build_part(self, cache, "cache", o.cache, clock)
-  if code then return nil, message, code end
-  if self.cache then self.sources = sources_of(self.targets) end
-  return true
+  return build_cache(self, o, clock)
 end
 
 -- Loads the policies; raises at the line of the caller of `client.new` what is wrong with one.
@@ -155,7 +164,6 @@ function client.new(given)
     retry = build_retry(o.retry, o.seed), on_event = o.on_event, event_faults = 0,
     escalate = o.escalate, resume = o.resume, resumed = 0, upstream_stream = o.upstream_stream,
     calls = {},
-    cache_temperature = o.cache and o.cache.temperature or nil,
   }, client)
   build_policies(self, o)
   local ok, message, code
@@ -403,7 +411,8 @@ end
 --- Asks questions ahead of time, so that their answers are in the cache. A question is a text, or a
 --- request as of `chat`. What is still fresh is not asked again.
 ---@param questions table list
----@param given table? see `unbusy.warm`: model, at_once, deadline (s, each), priority, refresh
+---@param given table? see `unbusy.caching.warm`: model, at_once, deadline (s, each), priority,
+--- refresh
 ---@return table result { asked =, fresh =, failures = { { index =, message =, code = }, … } }
 function client:warm(questions, given)
   return warm.all(self, questions, given)

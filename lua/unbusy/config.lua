@@ -3,7 +3,7 @@ local backoff = require "unbusy.backoff"
 local batch_rules = require "unbusy.batching.rules"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
-local cache = require "unbusy.cache"
+local caching_options = require "unbusy.caching.options"
 local gateway_options = require "unbusy.gateway.options"
 local core = require "unbusy.core"
 local escalation = require "unbusy.escalation.options"
@@ -133,10 +133,7 @@ config.client = {
     doc = "a second try beside a slow one, elsewhere (docs/hedging.md); off by default, `false` "
       .. "also where a policy wants it" },
   cache = { type = "table|boolean", default = false, doc = "of answers; off by default",
-    fields = like(cache.schema, {
-      temperature = { type = "number", default = 1, min = 0, max = 100,
-        doc = "requests with more are not cached" },
-    }) },
+    fields = caching_options.schema },
   batch = { type = "string|table|boolean", default = false,
     doc = "what is asked as one: a rule, `{ rule =, max =, window = }`, or a list of these" },
   clocks = { type = "table", fields = config.clocks, doc = "limits of time" },

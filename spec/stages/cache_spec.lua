@@ -1,6 +1,6 @@
 local core = require "unbusy.core"
 local json = require "unbusy.json"
-local stored = require "unbusy.stored"
+local stored = require "unbusy.caching.stored"
 local unbusy = require "unbusy"
 local world = require "spec.support.world"
 

@@ -3,14 +3,14 @@
 -- A fresh answer is given at once; nothing is sent. When the call fails for reasons that are not
 -- the caller's, the last good answer is given though its time is over, and says so (`reply.source`
 -- is "stale", `reply.failure` what went wrong), unless the fallback says when that is due. Only
--- whole answers are kept: see `unbusy.stored`.
+-- whole answers are kept: see `unbusy.caching.stored`.
 --
 -- A policy may say for how long an answer is kept, if at all (`cache`, where the call itself says
 -- nothing), and which requests are the same question (`normalise`).
 local codes = require "unbusy.codes"
-local last_good = require "unbusy.last_good"
+local last_good = require "unbusy.caching.last_good"
 local plain = require "unbusy.policy.plain"
-local stored = require "unbusy.stored"
+local stored = require "unbusy.caching.stored"
 
 local kinds = { chat = true, complete = true, embed = true }
 
@@ -30,7 +30,7 @@ local function takes_part(call)
     local let = let_by_policy(call)
     if let ~= nil then return let end
   end
-  return own ~= false and stored.may_ask(call.kind, call.request, call.client.cache_temperature)
+  return own ~= false and stored.may_ask(call.kind, call.request, call.client.caching.temperature)
 end
 
 -- The key of what the policy makes of the request, beside which the call keeps its own; or that,
@@ -48,7 +48,7 @@ end
 local function put(cache, call, key, answer)
   local ttl, value = call.keep_for or call.options.cache, stored.pack(call.kind, answer)
   if value and stored.key(call) == (call.own_key or key) then
-    cache:set(key, value, type(ttl) == "number" and ttl or nil)
+    cache:set(key, value, { ttl = type(ttl) == "number" and ttl or nil })
   end
 end
 
@@ -72,7 +72,7 @@ return function(next, client)
     if call.policy then key = normal_key(call, key) end
     if not key then return next(call) end -- no JSON: whoever encodes it says why
     if call.options.cache ~= "refresh" then
-      local value, state, age = cache:get(key)
+      local value, state, age = cache:get(call, key)
       local known = state == "fresh" and last_good.recall(call, value, "cache", age)
       if known then return known end
     end

@@ -11,7 +11,7 @@ local again = require "unbusy.fallback.again"
 local codes = require "unbusy.codes"
 local json = require "unbusy.json"
 local language = require "unbusy.fallback.language"
-local last_good = require "unbusy.last_good"
+local last_good = require "unbusy.caching.last_good"
 local reply = require "unbusy.reply"
 local template = require "unbusy.fallback.template"
 

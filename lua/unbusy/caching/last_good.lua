@@ -1,6 +1,6 @@
 --- The last good answer to a question, out of the cache.
 local reply = require "unbusy.reply"
-local stored = require "unbusy.stored"
+local stored = require "unbusy.caching.stored"
 
 local last_good = {}
 
@@ -29,14 +29,14 @@ end
 --- The last good answer in place of a call that has failed; nil when there is none, or it may not
 --- stand in.
 ---@param call table
----@param key userdata|false its question's, see `unbusy.stored`
+---@param key userdata|false its question's, see `unbusy.caching.stored`
 ---@param failure table { message =, code =, detail = }
 ---@param most number? seconds that it may be old
 ---@return table? reply
 function last_good.stand_in(call, key, failure, most)
   local client = call.client
   if client.closed or not key then return nil end
-  local value, _, age = client.cache:get(key)
+  local value, _, age = client.cache:get(call, key)
   if not value or not is_young(call, age, most) then return nil end
   failure.detail = call:detail(failure.detail)
   return last_good.recall(call, value, "stale", age, failure)
