@@ -10,6 +10,7 @@ local call = require "unbusy.call"
 local canceller = require "unbusy.canceller"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
+local flights = require "unbusy.caching.flights"
 local flow = require "unbusy.flow"
 local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
@@ -127,6 +128,7 @@ local function build_cache(self, o, clock)
   if near then
     self.cache, self.caching = levels.new(near), o.cache
     self.sources = sources_of(self.targets)
+    self.flights = flights.new(self, o.cache.coalesce)
   end
   return true
 end
@@ -490,6 +492,7 @@ function client:status()
     budget = self.budget and self.budget:stats(),
     cache = self.cache and not self.closed and self.cache:stats() or nil,
     pools = self.router.spill:status(self.now()),
+    coalesce = self.flights and self.flights:stats(),
     batch = self.batches:stats(), hedge = self.hedges:stats(self.now()),
     resumed = self.resumed, policy = self.policies:status(),
     escalate = self.escalation and self.escalation:status(),

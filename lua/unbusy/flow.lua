@@ -8,7 +8,7 @@
 local flow = {}
 
 --- The stages of every call, outermost first.
-flow.order = { "fallback", "cache", "escalate", "batch", "resume", "retry", "hedge", "route",
+flow.order = { "fallback", "cache", "coalesce", "escalate", "batch", "resume", "retry", "hedge", "route",
   "admit", "send" }
 
 --- Chains stages into one function of the call.

@@ -19,4 +19,7 @@ caching_options.schema = of_part()
 caching_options.schema.temperature = { type = "number", default = 1, min = 0, max = 100,
   doc = "requests with more are not cached" }
 
+caching_options.schema.coalesce = { type = "boolean", default = true,
+  doc = "calls that ask the same at the same time share one (docs/single_flight.md)" }
+
 return caching_options

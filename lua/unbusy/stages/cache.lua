@@ -67,6 +67,7 @@ return function(next, client)
   local cache = client.cache
   if not cache then return next end
   return function(call)
+    call.key = false -- of what was asked before
     if not takes_part(call) then return next(call) end
     local key = stored.key(call)
     if call.policy then key = normal_key(call, key) end
@@ -76,9 +77,10 @@ return function(next, client)
       local known = state == "fresh" and last_good.recall(call, value, "cache", age)
       if known then return known end
     end
+    call.key = key
     local answer, message, code, detail = next(call)
     if answer then
-      keep(cache, call, key, answer)
+      if not answer.kept then keep(cache, call, key, answer) end
       return answer
     end
     if call.stale_later then
