@@ -12,10 +12,10 @@
 -- up and theirs is not, or its host has ended it, they begin anew, and so one of them asks for all.
 local calls = require "unbusy.call"
 local json = require "unbusy.json"
+local keeping = require "unbusy.caching.keeping"
 local plain = require "unbusy.policy.plain"
 local reply = require "unbusy.reply"
 local scheduler = require "unbusy.loops.scheduler"
-local stored = require "unbusy.caching.stored"
 local turns = require "unbusy.turns"
 
 local flight = {}
@@ -210,10 +210,10 @@ end
 local function new_call(call, options)
   local c = calls.new(call.client, call.kind, call.request, options,
     call.streaming and { streaming = true } or nil)
-  c.model, c.policy, c.order, c.merged = call.model, call.policy, call.order, true
-  c.again, c.past, c.moved, c.moving = call.again, call.past, call.moved, call.moving
+  c.policy, c.order, c.merged = call.policy, call.order, true
+  c.past, c.moved, c.moving = call.past, call.moved, call.moving
   c.extra, c.trace, c.shown = call.extra, call.trace, call.shown
-  c.keep_for, c.own_key = call.keep_for, call.own_key
+  keeping.adopt(c, call)
   if call.failed then
     c.failed, c.tries, call.failed = call.failed, copy(call.tries), false
   end
@@ -246,14 +246,6 @@ local function perform(self, c)
   return answer, message, code, detail
 end
 
--- Puts the answer under the key of those who asked.
-local function put(self, c, answer)
-  local ttl, value = c.keep_for or c.options.cache, stored.pack(c.kind, answer)
-  if value and stored.key(c) == (c.own_key or self.key) then
-    c.client.cache:set(self.key, value, { ttl = type(ttl) == "number" and ttl or nil })
-  end
-end
-
 -- }========================================================================
 
 -- {== What comes of it ====================================================
@@ -264,7 +256,7 @@ local function end_it(self)
 end
 
 local function answered(self, c, whole)
-  pcall(put, self, c, whole) -- what cannot be kept takes no good answer away
+  keeping.watch(c, whole) -- before anybody is told, and for all
   whole.kept = true
   end_it(self)
   local list = present(self)

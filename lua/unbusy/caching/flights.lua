@@ -12,6 +12,7 @@ flights.__index = flights
 local ROUNDS = 8  -- flights that a call joins, one after the other; then it goes alone
 local MOST = 8    -- flights of one key that differ otherwise; who would be another goes alone
 local PAUSE = 5   -- seconds after a failure in which the same is not asked again in the background
+local MOST_BEHIND = 16 -- asked in the background at a time
 local RESTING = 1000 -- questions of which that is known
 
 --- The flights of a client.
@@ -20,7 +21,7 @@ local RESTING = 1000 -- questions of which that is known
 function flights.new(client, on)
   return setmetatable({ client = client, on = on, process = core.process(),
     open = setmetatable({}, { __mode = "k" }), -- loop -> hash of a key -> list of flights
-    resting = {}, rest_count = 0,
+    resting = {}, rest_count = 0, behind = 0,
     counts = { flights = 0, joined = 0, again = 0, refreshed = 0, refused = 0 } }, flights)
 end
 
@@ -174,40 +175,23 @@ local function rests(self, id, now)
   return false
 end
 
-local function nothing() end
-
-local FREE = { give = nothing, close = nothing }
-
--- A permit, where there is a budget; nil where it has none to spare.
-local function pay(self, call)
-  local permits = self.client.permits
-  if not permits then return FREE end
-  return permits:take_now(call, "retry")
-end
-
 local function refuse(self)
   self:count("refused", 1)
   return false
 end
 
--- The flight's call holds what was paid for it.
-local function set_out(self, f, permit, id)
-  local c = f.call
-  c:hold(permit)
-  function f.on_end(good)
-    permit.give(good)
+-- It ends, however that comes about.
+local function on_end(self, f, id)
+  return function(good)
+    self.behind = self.behind - 1
     self:count("refreshed", 1)
     if not good then rest(self, id, f.loop.now()) end
   end
-  if f:begin() then return true end
-  c:release(permit)
-  permit.give(true)
-  return refuse(self)
 end
 
---- Asks once more in the background what the call has asked, so that the answer under the key is a
---- fresh one: by nobody's time, behind all others in line, paid from the budget of second tries,
---- and not where somebody asks for it already, or it has failed just now.
+--- Asks once more in the background what the call has asked, so that the answer under its key is a
+--- fresh one: behind all others in line, as long as the client's own clocks let it, and not where
+--- somebody asks for it already, or it has failed just now.
 ---@param call table
 ---@param key userdata its question's, in the cache
 ---@param next function the rest of the call's way, below the cache
@@ -219,16 +203,18 @@ function flights:refresh(call, key, next)
   for i = 1, #list do
     if list[i].key == key then return false end
   end
-  if rests(self, id, loop.now()) then return refuse(self) end
-  local f = flight.new(self, call, key, next, "batch")
-  local permit = pay(self, f.call)
-  if not permit then
+  if self.behind >= MOST_BEHIND or rests(self, id, loop.now()) then
     if not list[1] then list.place[id] = nil end
-    return refuse(self)
+    self:count("refused", 1)
+    return false
   end
+  local f = flight.new(self, call, key, next, "batch")
+  f.call.request, f.on_end = flight.copied(call.request), on_end(self, f, id)
+  self.behind = self.behind + 1
   add_to(list, f)
-  f.call.request = flight.copied(call.request)
-  return set_out(self, f, permit, id)
+  if f:begin() then return true end
+  f.on_end(false)
+  return false
 end
 
 -- }========================================================================
