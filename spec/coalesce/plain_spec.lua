@@ -11,7 +11,8 @@ describe("calls that ask the same at the same time", function()
   guard.watch(before_each, after_each)
 
   it("are one upstream call, and each has its own whole answer", function()
-    local w = coalesced.world({ good("hello", 2) }, nil, { a = { price = { input = 1, output = 1 } } })
+    local w = coalesced.world({ good("hello", 2) }, nil,
+      { a = { price = { input = 1, output = 1 } } })
     local out = ask(w, 1000)
     assert.equal("coalesced: 999, upstream: 1", told(out))
     assert.equal(1, #w.log)
@@ -89,7 +90,8 @@ describe("calls that ask the same at the same time", function()
   end)
 
   it("fail together where all tries have failed", function()
-    local w = coalesced.world({ status(500, nil, nil, 1) }, { retry = { attempts = 2, base = 0.1 } })
+    local w = coalesced.world({ status(500, nil, nil, 1) },
+      { retry = { attempts = 2, base = 0.1 } })
     local out = ask(w, 4)
     assert.equal("upstream: 4", told(out))
     assert.equal(2, #w.log)

@@ -20,8 +20,8 @@ function coalesced.request(text, more)
 end
 
 --- Makes all calls at once, in tasks of their own. Each is { text =, given = options, more = fields
---- of the request, after = seconds to wait before, kind =, read = function(stream) }; a number makes
---- so many that are the same. Gives for each { reply, message, code, detail, at }.
+--- of the request, after = seconds to wait before, kind =, read = function(stream) }; a number
+--- makes so many that are the same. Gives for each { reply, message, code, detail, at }.
 function coalesced.ask(w, list)
   if type(list) == "number" then
     local n = list

@@ -208,8 +208,7 @@ end
 -- The call that is made in place of this one. Its order is that one's, so that its events are, and
 -- its turn in the line.
 local function new_call(call, options)
-  local c = calls.new(call.client, call.kind, call.request, options,
-    call.streaming and { streaming = true } or nil)
+  local c = calls.new(call.client, call.kind, call.request, options)
   c.policy, c.order, c.merged = call.policy, call.order, true
   c.past, c.moved, c.moving = call.past, call.moved, call.moving
   c.extra, c.trace, c.shown = call.extra, call.trace, call.shown
@@ -250,15 +249,18 @@ end
 
 -- {== What comes of it ====================================================
 
-local function end_it(self)
+-- It has an end, good or bad; the first one counts.
+local function end_it(self, good)
+  if self.done then return end
   self.done = true
   unlist(self)
+  if self.on_end then self.on_end(good) end
 end
 
 local function answered(self, c, whole)
   keeping.watch(c, whole) -- before anybody is told, and for all
   whole.kept = true
-  end_it(self)
+  end_it(self, true)
   local list = present(self)
   local bytes = list[2] and (whole.raw or json.encode(whole.body))
   for i = #list, 1, -1 do -- the first one's is the reply itself: the others' are made before
@@ -270,11 +272,11 @@ end
 --- Its host has ended it without a word: its members go on without it.
 function flight:close()
   if self.done then return end
-  end_it(self)
+  end_it(self, false)
   for _, m in ipairs(present(self)) do m:settle { again = true } end
 end
 
-local LONGER = 1 -- seconds that a deadline must be later for a place in line to be worth another ask
+local LONGER = 1 -- seconds that a deadline must be later for it to be worth standing in line again
 
 -- Was it only the flight's own time that was up, and not this member's?
 local function has_more_time(self, m, c, code, detail, now)
@@ -285,7 +287,7 @@ local function has_more_time(self, m, c, code, detail, now)
 end
 
 local function failed(self, c, message, code, detail)
-  end_it(self)
+  end_it(self, false)
   local now = self.loop.now()
   for _, m in ipairs(present(self)) do
     if has_more_time(self, m, c, code, detail, now) then
@@ -301,7 +303,6 @@ local function ask(self)
   local c = self.call
   self.begun = true
   local answer, message, code, detail = perform(self, c)
-  if self.on_end then self.on_end(answer ~= nil) end
   if answer then return answered(self, c, answer) end
   return failed(self, c, message, code, detail or {})
 end
@@ -314,7 +315,7 @@ local function run(self)
     self:close()
     error(raised, 0)
   end
-  end_it(self)
+  end_it(self, false)
   for _, m in ipairs(present(self)) do settle(self, m, { raised = raised }) end
 end
 
@@ -348,8 +349,7 @@ function flight:begin()
   local loop = self.loop
   local ok, begun = pcall(loop.nursery or loop.spawn, function() run(self) end)
   if ok and begun then return true end
-  self.done = true
-  unlist(self)
+  end_it(self, false)
   return false
 end
 

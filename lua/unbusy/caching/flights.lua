@@ -212,9 +212,7 @@ function flights:refresh(call, key, next)
   f.call.request, f.on_end = flight.copied(call.request), on_end(self, f, id)
   self.behind = self.behind + 1
   add_to(list, f)
-  if f:begin() then return true end
-  f.on_end(false)
-  return false
+  return f:begin()
 end
 
 -- }========================================================================
