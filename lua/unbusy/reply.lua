@@ -4,7 +4,8 @@
 -- `reasoning`, `tool_calls`, `body` (decoded), `raw` (its bytes, where it came whole), `status`,
 -- `headers`, `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an
 -- answer out of the cache), `failure` (of a stale answer and of whatever stands in: what went
--- wrong), `fallback` (what stands in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }),
+-- wrong), `fallback` (what stands in: { kind = "text", "reply", "stale", "model" or "pool",
+-- model =, pool = }),
 -- `weak` (why it is a poor answer, see `unbusy.stages.escalate`), `escalated` (of one that came in
 -- place of a weak one: { reason =, target =, usage =, cost = of that }, which `usage` and `cost`
 -- include), `batch` (of an answer that came with others: `size`, and which of them it was:
