@@ -118,6 +118,9 @@ function tables.options()
     titled("`hedge = { … }`", client.hedge.fields, "after most samples price"),
     titled("`escalate = { … }`", client.escalate.fields, "from to"),
     titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),
+    titled("`cache.top = { … }`", client.cache.fields.top.fields, "show half_life counters"),
+    titled("`cache.warm = { … }`", client.cache.fields.warm.fields, [[questions file model top
+      before every keep]]),
     titled("`batch = { … }`", batch_rules.schema, "rule max window"),
     titled("`gateway = { … }`, of `unbusy.gateway`", client.gateway.fields, [[keys body ping forward
       controls pass trace]]),

@@ -60,20 +60,29 @@ local function keep(cache, call, key, answer)
   end)
 end
 
+-- Is the call there to ask before the answer's time is over?
+local function is_to_be_renewed(call, age)
+  local ahead = call.ahead
+  return ahead and age > (call.keep_for or call.client.caching.ttl) - ahead.before
+end
+
 ---@param next function the rest of the call's way
 ---@param client table
 ---@return fun(call: table): table?, string?, string?, table?
 return function(next, client)
-  local cache = client.cache
+  local cache, hot, warmer = client.cache, client.hot, client.warmer
   if not cache then return next end
   return function(call)
     if not takes_part(call) then return next(call) end
     local key = stored.key(call)
     if call.policy then key = normal_key(call, key) end
     if not key then return next(call) end -- no JSON: whoever encodes it says why
+    if hot then hot:count(call, key) end
+    if warmer then warmer:look(call.loop, call.started) end
     if call.options.cache ~= "refresh" then
       local value, state, age = cache:get(call, key)
-      local known = state == "fresh" and last_good.recall(call, value, "cache", age)
+      local known = state == "fresh" and not is_to_be_renewed(call, age)
+        and last_good.recall(call, value, "cache", age)
       if known then return known end
     end
     local answer, message, code, detail = next(call)
