@@ -117,7 +117,9 @@ function tables.options()
     titled("`queue = { … }`", client.queue.fields, "size max_wait shed"),
     titled("`hedge = { … }`", client.hedge.fields, "after most samples price"),
     titled("`escalate = { … }`", client.escalate.fields, "from to"),
-    titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),
+    titled("`cache = { … }`", client.cache.fields, [[entries bytes ttl stale temperature
+      jitter revalidate replay per]]),
+    titled("`cache.per = { … }`", client.cache.fields.per.fields),
     titled("`cache.top = { … }`", client.cache.fields.top.fields, "show half_life counters"),
     titled("`cache.warm = { … }`", client.cache.fields.warm.fields, [[questions file model top
       before every keep]]),

@@ -127,7 +127,7 @@ local function build_warming(self, o, clock)
   self.warming = warm.new_state()
   local message, code
   if o.top then
-    self.hot, message, code = hot.new(o.top, self.sources, self.common, clock)
+    self.hot, message, code = hot.new(o.top, o.per ~= nil, self.sources, self.common, clock)
     if code then return nil, message, code end
   end
   if not o.warm then return true end
@@ -141,6 +141,7 @@ local function build_cache(self, o, clock)
   if code then return nil, message, code end
   if near then
     self.cache, self.caching = levels.new(near), o.cache
+    self.caching.chance = chance_of(o.seed)
     self.sources = sources_of(self.targets)
     return build_warming(self, o.cache, clock)
   end
@@ -264,6 +265,11 @@ local function call_options(self, given, what)
     local with, message = self.policies:with(o.policy)
     if not with then error(("%s: %s"):format(what, message), CALLER) end
     o.policy = with
+  end
+  if o.tenant or o.cache_tags or o.only_cached then
+    local message = config.cache_fault(o)
+    if not self.cache and o.only_cached then message = "only_cached: the client has no cache" end
+    if message then error(("%s: %s"):format(what, message), CALLER) end
   end
   if o.clocks then
     o.given_clocks, o.clocks = o.clocks, merged_clocks(self, o.clocks)

@@ -98,6 +98,17 @@ describe("hot questions", function()
     os.remove(path)
   end)
 
+  it("are not kept where answers are kept apart by who asks", function()
+    local w = counting { cache = { per = "user", top = { show = true } } }
+    ask(w, "q", 3, { user = "u1" })
+    ask(w, "q", 2, { user = "u2" })
+    ask(w, "q", 2) -- who does not say who it is takes no part
+    local top = w.client:top(20, { show = true })
+    assert.same({ 3, 2 }, { top[1].count, top[2].count })
+    assert.is_nil(top[1].question)
+    assert.same({ asked = 0, fresh = 0, failures = {} }, w.client:warm(20))
+  end)
+
   it("are what the policy takes for one question", function()
     local w = counting { cache = { top = { show = true } }, policy = {
       normalise = function(r)

@@ -41,7 +41,7 @@ describe("client:warm", function()
     it("from a file of lines, of requests, or of both", function()
       local path = write('\239\187\191one\r\n\n# not this\n  two  \n{"messages":[{"role":"user",'
         .. '"content":"three"}],"model":"own"}\n{"question":"four"}\n'
-        .. '{"custom_id":"x","method":"POST","body":{"messages":[{"role":"user","content":"five"}]}}'
+        .. '{"custom_id":"x","body":{"messages":[{"role":"user","content":"five"}]}}'
         .. '\n{"hash":"0","request":{"prompt":"six"}}\n{"input":"seven"}')
       local w = warmed { function() end }
       w.script.a = function(r)
@@ -284,7 +284,7 @@ describe("client:warm", function()
   end)
 
   it("asks again what is fresh for not much longer", function()
-    local w = warmed({ good "old", good "new" }, { cache = { ttl = 100 } })
+    local w = warmed({ good "old", good "new" }, { cache = { ttl = 100, jitter = 0 } })
     w.loop.run(function()
       w.client:warm { "q" }
       w.loop.sleep(50)
@@ -297,7 +297,7 @@ describe("client:warm", function()
   end)
 
   it("tells how far it is", function()
-    local w = warmed({ good "x", status(400), good "x" }, { cache = { ttl = 100 } })
+    local w = warmed({ good "x", status(400), good "x" }, { cache = { ttl = 100, jitter = 0 } })
     local seen = {}
     w.client:warm({ "one", "two", "three" }, { at_once = 1, on_progress = function(p)
       seen[#seen + 1] = ("%d/%d %d %d %d"):format(p.done, p.all, p.asked, p.fresh, p.failed)

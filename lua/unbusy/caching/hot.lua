@@ -10,7 +10,7 @@
 -- The request itself is kept only of those that are listed and came more than once, beside their
 -- counter, so that it can be asked again ahead of time; when another question takes the counter
 -- over, it is wiped out. It is shown only where the option `show` allows it; else a hash stands for
--- it. Who asked is not kept.
+-- it. Who asked is not kept: where answers are kept apart (`per`), no request is.
 local headers = require "unbusy.headers"
 local json = require "unbusy.json"
 local options = require "unbusy.options"
@@ -53,14 +53,15 @@ end
 
 --- Makes the list; nil and a failure without the memory, or the room in the region.
 ---@param given table|boolean the option `top`
+---@param apart boolean? are answers kept apart by who asks?
 ---@param where string tells the client's list from those of clients of other servers
 ---@param common table? see `unbusy.shared`
 ---@param clock function?
 ---@return table? self, string? message, string? code
-function hot.new(given, where, common, clock)
+function hot.new(given, apart, where, common, clock)
   local o = hot.options(given)
-  local part = { counters = o.counters, half_life = o.half_life, note_bytes = o.question_bytes,
-    key_bytes = 1, clock = clock }
+  local part = { counters = o.counters, half_life = o.half_life, key_bytes = 1, clock = clock,
+    note_bytes = apart and 0 or o.question_bytes }
   local list, message, code = topk.new(common and common:part(part, "questions " .. where) or part)
   if not list then return nil, message, code end
   return setmetatable({ list = list, shows = o.show, half_life = o.half_life }, hot)
