@@ -126,6 +126,7 @@ function tables.options()
     titled("`batch = { … }`", batch_rules.schema, "rule max window"),
     titled("`gateway = { … }`, of `unbusy.gateway`", client.gateway.fields, [[keys body ping forward
       controls pass trace]]),
+    titled("`gateway.status = { … }`", client.gateway.fields.status.fields),
     titled("`gateway.batch = { … }`", client.gateway.fields.batch.fields, "requests at_once"),
     titled("`gateway.keys = { { … }, … }`", client.gateway.fields.keys.each.fields,
       "key name calls tokens"),
