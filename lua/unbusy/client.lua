@@ -144,7 +144,7 @@ local function build_cache(self, o, clock)
     self.cache, self.caching = levels.new(near), o.cache
     self.caching.chance = chance_of(o.seed)
     self.sources = sources_of(self.targets)
-    self.flights = flights.new(self, o.cache.coalesce)
+    self.flights = flights.new(self, o.cache.coalesce, clock)
     return build_warming(self, o.cache, clock)
   end
   return true
@@ -528,6 +528,7 @@ end
 function client:look_again()
   if self.queue.count > 0 then self.queue:serve(self.now()) end
   if self.permits then self.permits:serve() end
+  if self.flights then self.flights:look_again() end
 end
 
 --- A call of ours has ended.

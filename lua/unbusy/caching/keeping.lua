@@ -50,7 +50,8 @@ local function put(call, key, answer, record)
   local ttl = ttl_of(call)
   local value = stored.pack(call, answer, ttl, record and record:bytes())
   if value and stored.key(call) == (call.own_key or key) then
-    call.client.cache:set(key, value, { ttl = ttl, tags = tags_of(call, answer) })
+    answer.stored = call.client.cache:set(key, value,
+      { ttl = ttl, tags = tags_of(call, answer) }) ~= nil
   end
 end
 
