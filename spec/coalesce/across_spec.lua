@@ -271,21 +271,22 @@ describe("processes that ask the same", function()
 
   it("hand over when the one who asks gives up", function()
     local c = new_client(held(function() return 200, body "hello" end))
-    local leader = fork(function()
-      local canceller, code = unbusy.canceller(), nil
-      unbusy.run(function()
-        unbusy.spawn(function() code = select(3, c:chat(question, { cancel = canceller })) end)
+    local leader = fork(function(say)
+      local canceller = unbusy.canceller()
+      unbusy.run(function() -- until its server is told to answer
+        unbusy.spawn(function() say(select(3, c:chat(question, { cancel = canceller }))) end)
         followers(c, 1)
         canceller:cancel()
       end)
-      return code
+      return "ended"
     end)
     begun()
     local other = fork(function() return told(c:chat(question)) end)
-    assert.equal("cancelled", finish(leader))
+    leader:said "cancelled"
     wait_for(function() return count:get "asked" == 2 end, "who takes over")
     count:add "go"
     assert.equal("upstream hello -", finish(other))
+    assert.equal("ended", finish(leader))
   end)
 
   it("do not wait behind the less urgent, nor where they want a new answer", function()
