@@ -132,7 +132,7 @@ describe("a herd", function()
         local s = ask_states(states)
         return s.members == 1 and s.pid
       end, "who it is")
-      local n, other = 1, nil
+      local n, other = 1
       repeat -- until some of them are at the other worker
         n = n + 20
         crowd(20, out, "chat")
