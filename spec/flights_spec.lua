@@ -114,6 +114,9 @@ describe("flights of a region", function()
       return ("%s %s %s"):format(part, f:look(theirs), (f:claim(key, 1, 100)))
     end)))
     assert.is_false(f:finish(ticket + 1, "kept"))
+    assert.is_true(f:followed(ticket))
+    assert.is_true(r:drain()) -- who follows says so
+    assert.is_false(f:followed(select(2, f:claim(other, 2, 100))))
     local child = fork(function(say)
       assert(r:wake_fd())
       local _, theirs = f:claim(key, 3, 100)
@@ -124,7 +127,8 @@ describe("flights of a region", function()
     child:said "follows"
     f:finish(ticket, "apart")
     assert.equal("apart", finish(child))
-    assert.is_false(r:drain())
+    assert.is_true(r:drain()) -- of the second one
+    assert.is_false(f:followed(ticket))
   end)
 
   it("are finished by nobody else", function()

@@ -72,6 +72,8 @@ static int flights_claim (lua_State *L) {
     return pushlost(L);
   claim = ub_flights_claim(f, hash, priority, now + most, now);
   ub_leave(&self);
+  if (claim.part == UB_FLIGHT_FOLLOW && self.shared != NULL)
+    ub_region_tell(ub_shared_region(self.shared), claim.process);
   lua_pushstring(L, parts[claim.part]);
   if (claim.part == UB_FLIGHT_ALONE)
     return 1;
@@ -108,6 +110,20 @@ static int flights_look (lua_State *L) {
   if (state == UB_FLIGHT_LED && is_orphan(&self, ticket, process))
     state = UB_FLIGHT_FAILED;
   lua_pushstring(L, states[state]);
+  return 1;
+}
+
+/* f:followed(ticket) -> does another process follow this one? */
+static int flights_followed (lua_State *L) {
+  ub_self self = checkflights(L);
+  uint64_t ticket = ub_checkticket(L, 2);
+  int followed;
+  ub_flights *f = ub_enter(&self);
+  if (f == NULL)
+    return pushlost(L);
+  followed = ub_flights_followed(f, ticket);
+  ub_leave(&self);
+  lua_pushboolean(L, followed);
   return 1;
 }
 
@@ -153,8 +169,8 @@ static int flights_stats (lua_State *L) {
 
 void ub_open_flights (lua_State *L) {
   static const luaL_Reg methods[] = {
-    {"claim", flights_claim}, {"look", flights_look}, {"finish", flights_finish},
-    {"stats", flights_stats}, {NULL, NULL}
+    {"claim", flights_claim}, {"look", flights_look}, {"followed", flights_followed},
+    {"finish", flights_finish}, {"stats", flights_stats}, {NULL, NULL}
   };
   ub_newtype(L, TYPE, methods, NULL);
   ub_newshared(L, SHARED, &ub_flights_part, methods);

@@ -112,7 +112,8 @@ static ub_flight_claim follow (ub_flights *f, entry *e, uint32_t priority) {
   note(f, e);
   ub_set_add(&e->followers, f->process);
   f->followed++;
-  return (ub_flight_claim){.part = UB_FLIGHT_FOLLOW, .ticket = ticket_of(f, e)};
+  return (ub_flight_claim){.part = UB_FLIGHT_FOLLOW, .ticket = ticket_of(f, e),
+                           .process = e->process};
 }
 
 ub_flight_claim ub_flights_claim (ub_flights *f, uint64_t hash, uint32_t priority,
@@ -149,6 +150,12 @@ ub_flight_state ub_flights_look (ub_flights *f, uint64_t ticket, int64_t now_us,
   if (e->state == UB_FLIGHT_LED && !is_led(e, moved_on(f, now_us)))
     return UB_FLIGHT_FAILED;
   return (ub_flight_state)e->state;
+}
+
+int ub_flights_followed (const ub_flights *f, uint64_t ticket) {
+  const entry *e = find(f, ticket);
+  return e != NULL && e->state == UB_FLIGHT_LED && e->process == f->process
+         && !ub_set_empty(&e->followers);
 }
 
 static void end (ub_flights *f, entry *e, ub_flight_state how) {

@@ -53,6 +53,7 @@ typedef struct ub_flights {
 typedef struct ub_flight_claim {
   ub_flight_part part;
   uint64_t ticket;  /* one's own, or the leader's; 0 when alone */
+  uint32_t process; /* who leads */
   int kept;         /* leads: but just now somebody else's answer was kept */
 } ub_flight_claim;
 
@@ -69,6 +70,9 @@ ub_flight_claim ub_flights_claim (ub_flights *f, uint64_t hash, uint32_t priorit
 /* What has become of a leader; and of one that leads, in '*process' who it is. */
 ub_flight_state ub_flights_look (ub_flights *f, uint64_t ticket, int64_t now_us,
                                  uint32_t *process);
+
+/* Does this process lead with that ticket, and another one follow? */
+int ub_flights_followed (const ub_flights *f, uint64_t ticket);
 
 /*
 ** A claim of this process ends: 1, and those that have followed; 0 when it was

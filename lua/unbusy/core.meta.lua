@@ -244,6 +244,10 @@ function flights:claim(key, priority, seconds, now) end
 function flights:look(ticket, now) end
 
 ---@param ticket integer
+---@return boolean
+function flights:followed(ticket) end
+
+---@param ticket integer
 ---@param outcome "kept"|"failed"|"apart"
 ---@param now number? seconds
 ---@return boolean was it under way?

@@ -28,7 +28,7 @@ flights.schema = {
   name = region.fields.name,
 }
 
-local class = clocked.class({ claim = 3, look = 1, finish = 2 }, { "stats" })
+local class = clocked.class({ claim = 3, look = 1, finish = 2 }, { "followed", "stats" })
 
 --- Makes a table of flights.
 --
@@ -40,6 +40,9 @@ local class = clocked.class({ claim = 3, look = 1, finish = 2 }, { "stats" })
 -- `f:look(ticket) -> "led"`: somebody asks. "kept": the answer is where it was to be put. "failed":
 -- or its process has died, or its time is up. "apart": its answer is of no use to others. "gone":
 -- it is long ago.
+--
+-- `f:followed(ticket) -> boolean`: does this process lead, and another one follow? Whoever begins
+-- to follow wakes the one who leads.
 --
 -- `f:finish(ticket, "kept" / "failed" / "apart") -> boolean`: one's own claim ends, and those who
 -- follow are woken. False where it was over.

@@ -32,7 +32,25 @@ claim.__index = claim
 function claim:finish(outcome)
   if self.over then return end
   self.over = true
-  self.part:finish(self.ticket, outcome)
+  self.claims.leading[self] = nil
+  self.claims.part:finish(self.ticket, outcome)
+end
+
+--- Runs `f()`, once, when another process follows: nobody there is to wait for a slow reader here.
+---@param f function
+function claim:on_followed(f)
+  self.followed = f
+  self.claims.leading[self] = true
+  self:look()
+end
+
+--- Does another process follow by now?
+function claim:look()
+  local f = self.followed
+  if not f or self.over or not self.claims.part:followed(self.ticket) then return end
+  self.followed = false
+  self.claims.leading[self] = nil
+  f()
 end
 
 --- Its call has ended early.
@@ -41,7 +59,8 @@ function claim:close()
 end
 
 local function hold(self, c, ticket)
-  local mine = setmetatable({ part = self.part, ticket = ticket, over = false }, claim)
+  local mine = setmetatable({ claims = self, ticket = ticket, over = false, followed = false },
+    claim)
   c.claim = mine
   c:hold(mine)
   return mine
@@ -151,12 +170,17 @@ end
 ---@param c table
 ---@param key userdata
 ---@param next function the rest of the call's way
+---@param alone boolean? it reads its stream by itself, and so leads nobody
 ---@return table? reply, string? message, string? code, table? detail
-function claims:ask(c, key, next)
+function claims:ask(c, key, next, alone)
   local began = c.loop.now()
   if c.options.cache == "refresh" or began < self.off_until then return next(c) end
   while true do
     local part, ticket, kept = claim_for(self, c, key)
+    if part == "lead" and alone and c.streaming then
+      self.part:finish(ticket, "failed")
+      return next(c)
+    end
     if part == "lead" then return lead(self, c, key, next, ticket, kept, began) end
     if part ~= "follow" then return next(c) end
     local state = follow(self, c, ticket)
@@ -186,6 +210,9 @@ end
 --- Another process has woken this one.
 function claims:look_again()
   for w in pairs(self.waiting) do w.event:set() end
+  local all = {}
+  for mine in pairs(self.leading) do all[#all + 1] = mine end
+  for _, mine in ipairs(all) do mine:look() end
 end
 
 --- Claims of all processes that led and that followed, leaders that died; and of this process those
@@ -204,7 +231,8 @@ function claims.new(common, cache, clock)
   local about = { cache.bytes, cache.entries, cache.ttl, cache.stale }
   local part = flights.new(common:part({ clock = clock }, shared.tag("flights", about)))
   if not part then return nil end
-  return setmetatable({ part = part, waiting = {}, missed = 0, found = 0, off_until = 0 }, claims)
+  return setmetatable({ part = part, waiting = {}, leading = {}, missed = 0, found = 0,
+    off_until = 0 }, claims)
 end
 
 return claims

@@ -294,11 +294,12 @@ local function refuse(_, c)
 end
 
 -- Before anybody is told, and for all: the answer is kept, and other processes hear of it.
-local function note(c, answer, code)
+local function note(self, c, answer, code)
   if answer and not answer.pieces then
     keeping.watch(c, answer)
     answer.kept = true
   end
+  self.claim = c.claim
   claims.conclude(c, answer, code)
 end
 
@@ -313,7 +314,7 @@ local function perform(self, c)
   local ok, answer, message, code, detail = pcall(good and go or refuse, self, c)
   if loop.own then loop.disown(mark) end
   c:release(self)
-  if ok then note(c, answer, code) end
+  if ok then note(self, c, answer, code) end
   if ok and answer and answer.pieces then return answer end
   c:finish()
   if not ok then error(answer, 0) end
@@ -373,10 +374,17 @@ local function ended_badly(self, c, failure)
   end
 end
 
--- A background flight's own reader, which wants the whole.
-local function read_on(self, c)
-  local m = { call = c, event = self.loop.event() }
+-- A reader that is the flight's own, and wants the whole.
+local function read_on(self)
+  local c = self.call
+  local m = { call = c, event = c.loop.event() }
   while not self.tape.over do self.tape:step(m, c.deadline) end
+end
+
+-- Other processes wait for the end: it is not to depend on how its readers here read.
+local function read_ahead(self)
+  local loop = self.call.loop
+  pcall(loop.nursery or loop.spawn, function() read_on(self) end)
 end
 
 -- The stream has begun: it belongs to its readers from now on, and to no task.
@@ -399,7 +407,8 @@ local function streams(self, c, answer)
       m.event:set()
     end
   end
-  if self.background then return read_on(self, c) end
+  if self.background then return read_on(self) end
+  if self.claim then self.claim:on_followed(function() read_ahead(self) end) end
 end
 
 --- Its host has ended it without a word: its members go on without it.
@@ -466,7 +475,7 @@ function flight.new(flights, call, key, way, priority)
   return setmetatable({ flights = flights, key = key, way = way, loop = call.loop,
     policy = call.policy, options = options, call = new_call(call, options), members = {},
     count = 0, since = call.started, deadline = priority and 0 or call.deadline,
-    tape = false, paid = false, limit = call.deadline, background = priority ~= nil,
+    tape = false, claim = false, paid = false, limit = call.deadline, background = priority ~= nil,
     on_end = false, begun = false, done = false, list = false, ended = call.loop.event() }, flight)
 end
 
@@ -484,6 +493,7 @@ function flight:begin()
   local ok, begun = pcall(loop.nursery or loop.spawn, function() run(self) end)
   if ok and begun then return true end
   end_it(self, false)
+  self.call:finish()
   return false
 end
 

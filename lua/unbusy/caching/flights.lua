@@ -141,15 +141,14 @@ end
 
 -- Nobody can join it in this process; others may ask the same.
 local function ask_alone(self, call, key, next)
-  local answer, message, code, detail = self.claims:ask(call, key, next)
-  if not call.claim then return answer, message, code, detail end
-  local ended = answer and answer.ended
-  if answer and not ended then claims.conclude(call, answer) end
-  if answer then
-    keeping.watch(call, answer)
-    answer.kept = true
+  local answer, message, code, detail = self.claims:ask(call, key, next, true)
+  if call.claim then
+    if answer then
+      keeping.watch(call, answer)
+      answer.kept = true
+    end
+    claims.conclude(call, answer, code)
   end
-  if not answer or ended then claims.conclude(call, answer, code) end
   return answer, message, code, detail
 end
 
