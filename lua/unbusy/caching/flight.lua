@@ -490,7 +490,7 @@ end
 ---@return boolean
 function flight:begin()
   local loop = self.loop
-  local ok, begun = pcall(loop.nursery or loop.spawn, function() run(self) end)
+  local ok, begun = pcall(loop.nursery or loop.nurse or loop.spawn, function() run(self) end)
   if ok and begun then return true end
   end_it(self, false)
   self.call:finish()

@@ -179,8 +179,8 @@ local function serve_tasks(task)
   end
 end
 
--- Coroutines for the next tasks of `run_one`, which calls outside of tasks are. A task that
--- somebody spawned gets one of its own: it may be known by it elsewhere.
+-- Coroutines for the next tasks of `run_one`, which calls outside of tasks are, and of `nurse`. A
+-- task that somebody spawned gets one of its own: it may be known by it elsewhere.
 local IDLE = 64 -- kept at most
 local idle = {}
 
@@ -233,6 +233,18 @@ function scheduler:spawn(f, ...)
   end
   if limit then task.cancelling, task.told, task.limit = true, 1, limit end
   return task
+end
+
+--- The same for our own work that belongs to no caller, and that nobody joins: in a coroutine that
+--- has been used before, where there is one.
+---@param f function
+---@return boolean true
+function scheduler:nurse(f)
+  local limit = inherited_limit(self)
+  local task = begin(self, kept_coroutine(), f, 0)
+  task.alone = true
+  if limit then task.cancelling, task.told, task.limit = true, 1, limit end
+  return true
 end
 
 -- What the ended task's function gave, or the error that it raised.

@@ -22,6 +22,7 @@ local function new_loop()
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end
   function loop.open(request, body) return wire.open(request, body, scheduler.event()) end
+  function loop.nurse(f) return s:nurse(f) end
   function loop.lonely() return s:is_lonely() end
   loop.scheduler, s.loop = s, loop
   return loop

@@ -109,6 +109,7 @@ function virtual.new(given)
   function loop.sleep(seconds) return s:sleep(seconds) end
   function loop.wait(events, deadline) return s:wait(events, deadline) end
   function loop.spawn(f, ...) return s:spawn(f, ...) end
+  function loop.nurse(f) return s:nurse(f) end
   function loop.lonely() return s:is_lonely() end
   local function is_inside()
     local task = scheduler.current()
