@@ -3,7 +3,9 @@
 -- The key is made in C from the whole request in a canonical form (`unbusy.cache`), without what
 -- cannot change the answer. The value:
 --
---     \1 target \n ttl in ms, length of the body \n body · pieces (see `unbusy.caching.recording`)
+--     \1 target \n ttl in ms, length of the body, of the pieces \n body · pieces
+--
+-- (`unbusy.caching.recording` has the pieces of a stream.)
 --
 -- No name of a target has a control character in it, so that other bytes are not taken for these.
 local answers = require "unbusy.providers.answers"
@@ -200,17 +202,18 @@ function stored.pack(call, reply, ttl, pieces)
     return nil
   end
   local text = reply.raw or json.encode(reply.body)
-  return text and ("\1%s\n%.0f %d\n"):format(reply.target, math.min(ttl * 1000, 1e15), #text)
-    .. text .. (pieces or "")
+  pieces = pieces or ""
+  return text and ("\1%s\n%.0f %d %d\n"):format(reply.target, math.min(ttl * 1000, 1e15), #text,
+    #pieces) .. text .. pieces
 end
 
 --- What `pack` has put together; nil for other bytes.
 ---@param value string
 ---@return string? target, string text the body, number ttl seconds, integer pieces where they begin
 function stored.unpack(value)
-  local target, ttl, length, start = value:match "^\1([^\n]*)\n(%d+) (%d+)\n()"
+  local target, ttl, length, pieces, start = value:match "^\1([^\n]*)\n(%d+) (%d+) (%d+)\n()"
   local stop = target and start + tonumber(length) - 1
-  if not stop or stop > #value then return nil end
+  if not stop or stop + tonumber(pieces) ~= #value then return nil end
   return target, value:sub(start, stop), tonumber(ttl) / 1000, stop + 1
 end
 

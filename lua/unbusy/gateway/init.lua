@@ -45,6 +45,16 @@ local function new_client(given, path, where, level)
   return made
 end
 
+-- What of the cache and of the gateway does not go together.
+local function cache_fault(client, o)
+  if client.caching and client.caching.per == "tenant" and not o.keys then
+    return "cache.per: tenants are told by their keys: gateway.keys expected"
+  end
+  if not client.cache and set_of(o.controls)["cache-control"] then
+    return "gateway.controls: 'cache-control' needs a cache"
+  end
+end
+
 --- Makes a gateway, in `init_by_lua`; raises, and so keeps nginx from starting, when something in
 --- the configuration is wrong.
 ---@param given table|string the client's options and `gateway`, or the path of a Lua file
@@ -55,6 +65,8 @@ function gateway.new(given)
   if path then given = config.load(path, 2) end
   local made = new_client(given, path, where, 2)
   local o = options.read(given.gateway, 2)
+  local wrong = cache_fault(made, o)
+  if wrong then error(where .. "unbusy: " .. wrong, 2) end
   local counts, message = quotas.new(o.keys, made.region)
   if not counts then error(("%sunbusy: gateway.keys: %s"):format(where, message), 2) end
   local self = setmetatable({ client = made, options = o, keys = keys.new(o.keys),
