@@ -145,7 +145,7 @@ end
 
 -- The form of it that says more than how long.
 local function cache_table(value)
-  local ttl, tags, wrong = value.ttl, nil, nil
+  local ttl, tags = value.ttl, nil
   if ttl == nil and value.tags == nil and value.tools == nil then
     return nil, "ttl, tags or tools expected, got none of them"
   elseif ttl ~= nil and not is_time(ttl) then
@@ -154,6 +154,7 @@ local function cache_table(value)
     return wants("tools: true or false", value.tools)
   end
   if value.tags ~= nil then
+    local wrong
     tags, wrong = copied_tags(value.tags)
     if not tags then return nil, wrong end
   end
