@@ -129,7 +129,8 @@ describe("the gateway's cache", function()
   end)
 
   describe("is told by cache-control", function()
-    local ALLOWED = 'cache = { stale = 1000 }, gateway = { controls = { "cache", "cache-control" } }'
+    local ALLOWED = 'cache = { stale = 1000 }, '
+      .. 'gateway = { controls = { "cache", "cache-control" } }'
 
     local function said(directives, body)
       local answer = ask({ "cache-control: " .. directives }, body)
@@ -148,8 +149,8 @@ describe("the gateway's cache", function()
       assert.equal("upstream", said "no-cache")
       assert.equal("upstream", said "max-age=0")
       assert.equal("upstream", said "no-store, max-age=60")
-      for _, nothing in ipairs { "private", "max-age=x", "max-age", "max-age=-5", ",,", "=5", "stale",
-        "no-transform", "min-fresh=5", "max-age=5x", "no-cache=\"x\"" } do
+      for _, nothing in ipairs { "private", "max-age=x", "max-age", "max-age=-5", ",,", "=5",
+        "stale", "no-transform", "min-fresh=5", "max-age=5x", "no-cache=\"x\"" } do
         assert.equal("cache", said(nothing), nothing)
       end
       assert.equal("upstream", source { "cache-control: no-cache", "x-unbusy-cache: refresh" })
@@ -178,7 +179,8 @@ describe("the gateway's cache", function()
         up:programme { reset = true, script = { { preset = "busy_503" } } }
         assert.equal(503, said(none), none)
       end
-      for _, one in ipairs { "private", "max-age=500, stale-if-error=500", "no-cache, max-stale" } do
+      for _, one in ipairs { "private", "max-age=500, stale-if-error=500",
+        "no-cache, max-stale" } do
         up:programme { reset = true, script = { { preset = "busy_503" } } }
         answer = ask { "cache-control: " .. one }
         assert.same({ 200, "stale", "busy" },

@@ -3,7 +3,7 @@
 -- The key is made in C from the whole request in a canonical form (`unbusy.cache`), without what
 -- cannot change the answer. The value:
 --
---     \1 · ttl in ms, 15 digits · length of the body, 12 · of the pieces, 12 · target \n body pieces
+--     \1 · ttl in ms, 15 digits · bytes of the body, 12 · of the pieces, 12 · target \n body pieces
 --
 -- (`unbusy.caching.recording` has the pieces of a stream.) Places that are always the same: what
 -- LuaJIT cannot compile, a pattern for one, would cost each hit as much as all stages together.
