@@ -10,6 +10,7 @@ local call = require "unbusy.call"
 local canceller = require "unbusy.canceller"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
+local flights = require "unbusy.caching.flights"
 local flow = require "unbusy.flow"
 local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
@@ -143,6 +144,7 @@ local function build_cache(self, o, clock)
     self.cache, self.caching = levels.new(near), o.cache
     self.caching.chance = chance_of(o.seed)
     self.sources = sources_of(self.targets)
+    self.flights = flights.new(self, o.cache.coalesce)
     return build_warming(self, o.cache, clock)
   end
   return true
@@ -547,6 +549,7 @@ function client:status()
     top = self.hot and not self.closed and self.hot:status() or nil,
     warm = self.cache and warm.status(self.warming, self.warmer) or nil,
     pools = self.router.spill:status(self.now()),
+    coalesce = self.flights and self.flights:stats(),
     batch = self.batches:stats(), hedge = self.hedges:stats(self.now()),
     resumed = self.resumed, policy = self.policies:status(),
     escalate = self.escalation and self.escalation:status(),

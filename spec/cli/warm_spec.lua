@@ -3,7 +3,7 @@ local busyd = require "spec.support.busyd"
 local json = require "unbusy.json"
 local served = require "spec.support.served"
 
-local unpack = table.unpack or unpack -- luacheck: ignore 143
+local unpack = table.unpack or unpack -- luacheck: ignore
 local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
 
 local CONFIG = [[return {
@@ -159,8 +159,8 @@ describe("the tools of the cache", function()
       local path = config()
       local server = served.start(place, { path })
       local screen = place.dir .. "/screen"
-      local pid = served.output(("env TERM=xterm setsid script -qfec '%s bin/unbusy top --every 0.1 "
-        .. "--config %s' /dev/null </dev/null >%s 2>&1 & echo $!"):format(lua, path, screen))
+      local pid = served.output(("env TERM=xterm setsid script -qfec '%s bin/unbusy top --every "
+        .. "0.1 --config %s' /dev/null </dev/null >%s 2>&1 & echo $!"):format(lua, path, screen))
       served.wait(function()
         return select(2, served.read(screen):gsub("\27%[H\27%[J0%.0 questions lately", "")) >= 3
       end, "the third drawing")

@@ -239,7 +239,7 @@ describe("the cache stage", function()
       w.loop.run(function() w.loop.sleep(3) end)
       assert.equal("busy", select(3, w:chat()))
       local script = { status(503, nil, nil, 20), good "new" }
-      w = cached(script, { fallback = "sorry" })
+      w = cached(script, { fallback = "sorry", cache = { coalesce = false } })
       local first
       w.loop.run(function()
         w.loop.spawn(function() first = w:chat() end)

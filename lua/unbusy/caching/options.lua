@@ -50,6 +50,9 @@ function caching_options.fault(o)
   per.header = per.header:lower()
 end
 
+caching_options.schema.coalesce = { type = "boolean", default = true,
+  doc = "calls that ask the same at the same time share one (docs/single_flight.md)" }
+
 caching_options.schema.top = { type = "table|boolean", default = false, fields = hot.schema,
   doc = "counts which questions are asked most (docs/warm_up.md); off by default" }
 

@@ -132,7 +132,7 @@ return function(next, client)
     if call.options.only_cached or not stored.is_sound(call) then return without(call, next) end
     local answer, message, code, detail = next(call)
     if answer then
-      keeping.watch(call, answer)
+      if not answer.kept then keeping.watch(call, answer) end
       return answer
     end
     if not call.stale_later and codes[code].fallback then
