@@ -76,7 +76,7 @@ end
 local function is_peak(call)
   local policy = call.policy
   if not policy or not policy:decides "peak" then return false end
-  local decided, peak = policy:ask(call, "peak", nil)
+  local decided, peak = policy:ask(call, "peak", nil, call:shown_request())
   return decided and peak
 end
 
