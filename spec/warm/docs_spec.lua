@@ -53,7 +53,8 @@ describe("the examples of docs/warm_up.md", function()
     for _, block in ipairs(blocks) do
       if block.language == "lua" and not (block.comment or ""):find "^run " then
         others = others + 1
-        local o = assert((loadstring or load)("return {" .. block.text .. "}"))() -- luacheck: ignore
+        local text = "return {" .. block.text .. "}"
+        local o = assert((loadstring or load)(text))() -- luacheck: ignore
         o.targets = { { name = "a", url = "http://a.test" } }
         assert(unbusy.new(o)):close()
       end
