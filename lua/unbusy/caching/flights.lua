@@ -175,11 +175,6 @@ local function rests(self, id, now)
   return false
 end
 
-local function refuse(self)
-  self:count("refused", 1)
-  return false
-end
-
 -- It ends, however that comes about.
 local function on_end(self, f, id)
   return function(good)
