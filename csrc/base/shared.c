@@ -81,6 +81,11 @@ void ub_shared_leave (ub_shared *s) {
   ub_block_end(s->block);
 }
 
+void *ub_shared_peek (ub_shared *s, uint32_t *process) {
+  *process = ub_region_process(s->region);  /* a process just forked may have lost it */
+  return s->block == NULL ? NULL : s->machine;
+}
+
 int ub_shared_look (ub_shared *s, void *copy, size_t bytes) {
   ub_block *b;
   int i;

@@ -36,7 +36,8 @@ cache.schema = {
   name = region.fields.name,
 }
 
-local class = clocked.class({ get = 1, set = 3, delete = 1 }, { "clear", "stats", "close" })
+local class = clocked.class({ get = 1, set = 4, delete = 1, purge = 1, next = 1 },
+  { "clear", "stats", "close" })
 
 --- Makes a cache, or gives nil, message, "nomem".
 --
