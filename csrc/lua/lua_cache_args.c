@@ -134,6 +134,7 @@ int ub_pushnext (lua_State *L, ub_cache *(*cache)(lua_State *L)) {
   luaL_argcheck(L, from >= 0 && from <= UB_CACHE_MOST_ENTRIES + 1, 2,
                 "what 'next' gave expected");
   cursor = (uint32_t)from;
+  lua_settop(L, 3);  /* rooms go behind the arguments */
   for (; c != NULL; c = cache(L)) {
     ub_cache_found found;
     int how = ub_cache_next(c, &cursor, ub_cachenow(L, 3, c), room + 1, size, &found);

@@ -67,6 +67,7 @@ static int cache_get (lua_State *L) {
   char small[SMALL], *room = small;
   size_t size = SMALL;
   ub_cache_found found;
+  lua_settop(L, 3);  /* rooms go behind the arguments */
   for (;;) {
     if (!read_value(L, &key, room, size, &found))
       return pushlost(L);
