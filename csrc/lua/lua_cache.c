@@ -150,7 +150,7 @@ static int cache_get (lua_State *L) {
   return 3;
 }
 
-/* c:set(key, value, ttl, tags, now: or nil) -> true | nil, message, code */
+/* c:set(key, value; ttl, tags, now, age, or nil) -> true | nil, message, code */
 static int cache_set (lua_State *L) {
   ub_cache *c = checkcache(L);
   ub_cache_given g;

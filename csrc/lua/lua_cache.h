@@ -10,7 +10,7 @@
 
 #define UB_TAGS_BYTES  (UB_CACHE_MOST_TAGS * 256)
 
-/* What 'set' is given, at 2 and behind: key, value, ttl or nil, tags or nil, now or nil. */
+/* What 'set' is given, at 2 and behind: key, value; ttl, tags, now, age, or nil. */
 typedef struct ub_cache_given {
   ub_cache_key key;
   ub_cache_value value;

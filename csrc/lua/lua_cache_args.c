@@ -25,11 +25,11 @@ const char *ub_checktag (lua_State *L, int index, size_t *length) {
   return lua_tolstring(L, index, length);
 }
 
-/* Seconds that may be left out: -1 then. */
-static int64_t optttl (lua_State *L, int index) {
+/* Seconds that may be left out. */
+static int64_t optseconds (lua_State *L, int index, int64_t otherwise) {
   int64_t us;
   if (lua_isnoneornil(L, index))
-    return -1;
+    return otherwise;
   us = ub_checkus(L, index);
   luaL_argcheck(L, us >= 0, index, "seconds of at least 0 expected");
   return us;
@@ -61,10 +61,11 @@ void ub_checkgiven (lua_State *L, const ub_cache *c, int meta, ub_cache_given *g
   g->key = ub_checkkey(L, 2, meta);
   luaL_checktype(L, 3, LUA_TSTRING);
   g->value.bytes = lua_tolstring(L, 3, &g->value.length);
-  g->ttl_us = optttl(L, 4);
+  g->ttl_us = optseconds(L, 4, -1);
   g->value.tags = g->tags;
   g->value.tags_length = opttags(L, 5, g->tags);
   g->now_us = ub_cachenow(L, 6, c);
+  g->now_us -= optseconds(L, 7, 0);
 }
 
 /* }============================================================================ */

@@ -120,9 +120,21 @@ local function build_routes(self, o)
   return self.router, message, code
 end
 
+-- The cache in its file; where that cannot be had, in memory of this process, and why.
+local function build_lasting(self, given, clock)
+  local o = part_options(cache, given, clock)
+  local near, message, code = cache.new(o)
+  if near then return near end
+  self.cache_fault = { what = "fault", level = "file", code = code, message = message }
+  o.path = nil
+  return cache.new(o)
+end
+
 -- Where answers are kept, if they are.
 local function build_cache(self, o, clock)
-  local near, message, code = build_part(self, cache, "cache", o.cache, clock)
+  local near, message, code
+  if o.cache and o.cache.path then near, message, code = build_lasting(self, o.cache, clock)
+  else near, message, code = build_part(self, cache, "cache", o.cache, clock) end
   if code then return nil, message, code end
   if near then
     self.cache, self.caching = levels.new(near), o.cache
@@ -182,6 +194,7 @@ function client.new(given)
   self.batches, self.hedges = batches.new(self, o.batch), hedges.new(o.hedge)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
+  if self.cache_fault then self:report_cache(self.cache_fault) end
   return self
 end
 
@@ -466,6 +479,22 @@ function client:report_policy(event, c)
   tell(self, "policy", event)
 end
 
+--- A level of the cache has failed: the watcher is told.
+---@param fault table { what = "fault", level =, code =, message = }
+function client:report_cache(fault)
+  local event = {}
+  for name, value in pairs(fault) do event[name] = value end
+  tell(self, "cache", event)
+end
+
+-- Counts of the cache, and what its file has against it.
+local function cache_status(self)
+  if not self.cache or self.closed then return nil end
+  local out = self.cache:stats()
+  out.file_fault = self.cache_fault and self.cache_fault.message
+  return out
+end
+
 --- Loads the files of the policies anew, those of the client and its targets: all of them, or none
 --- where one of them cannot be loaded. What has changed is loaded without that, too, soon after.
 ---@return boolean? true, string? message, string? code "policy"
@@ -494,7 +523,7 @@ function client:status()
   return { targets = targets, active = active, waiting = self.queue.count,
     queue = self.queue:status(),
     budget = self.budget and self.budget:stats(),
-    cache = self.cache and not self.closed and self.cache:stats() or nil,
+    cache = cache_status(self),
     pools = self.router.spill:status(self.now()),
     batch = self.batches:stats(), hedge = self.hedges:stats(self.now()),
     resumed = self.resumed, policy = self.policies:status(),

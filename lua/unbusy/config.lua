@@ -418,7 +418,6 @@ local function try_part(part, given, level)
 end
 
 local MORE = 8 * 1024 * 1024 -- bytes of a region for all but a cache
-local BY_ENTRY = 700         -- bytes that an entry of a cache takes beside key and value
 
 -- A region that is to hold a cache is made large enough for it.
 local function fill_region(o, level)
@@ -428,8 +427,8 @@ local function fill_region(o, level)
   elseif type(r) == "table" then
     local message = region.wrong(r)
     if message then error("unbusy: region: " .. message, level + 1) end
-    if o.cache and not r.bytes then
-      r.bytes = o.cache.bytes + o.cache.entries * BY_ENTRY + MORE
+    if o.cache and not o.cache.path and not r.bytes then
+      r.bytes = core.cache_room(o.cache, "cache") + MORE
     end
   end
 end
