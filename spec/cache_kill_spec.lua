@@ -25,7 +25,9 @@ end
 
 -- Made before, since making them takes instructions too.
 local V, TAGS = {}, { "a", "b" }
-for _, length in ipairs { 600, 700, 1100, 2000, 3000, 3998, 4000 } do V[length] = ("v"):rep(length) end
+for _, length in ipairs { 600, 700, 1100, 2000, 3000, 3998, 4000 } do
+  V[length] = ("v"):rep(length)
+end
 
 local function set_keys(n)
   return function(c)
@@ -114,7 +116,8 @@ local function check_contents(case, c, before, after, told)
   local all, bytes, count = contents(c)
   for _, key in ipairs(KEYS) do
     local value = all[key]
-    if value ~= before[key] and value ~= after[key] and not (value == nil and key == case.loses) then
+    local lost = value == nil and key == case.loses
+    if value ~= before[key] and value ~= after[key] and not lost then
       error(("%s: '%s' is %s"):format(told, key, value and #value .. " bytes" or "missing"), 0)
     end
   end

@@ -111,7 +111,7 @@ describe("cache and a naive model", function()
         m.refused = m.refused + 1
         return nil
       end
-      local old, queue = find(key), nil
+      local old, queue = (find(key))
       if old then
         take(old)
         queue, e.hits = old.queue, old.hits
@@ -187,16 +187,16 @@ describe("cache and a naive model", function()
 
   -- Goes through all, and compares it with the model's.
   local function same_contents(c, m)
-    local all, cursor, key, value, about = m.all(), nil, nil, nil, nil
-    while true do
-      cursor, key, value, about = c:next(cursor)
-      if not cursor then break end
+    local all = m.all()
+    local cursor, key, value, about = c:next()
+    while cursor do
       local e = all[key]
       if not e or e.value ~= value or table.concat(e.tags, ",") ~= table.concat(about.tags, ",")
           or about.state ~= (m.now < e.stored + e.ttl and "fresh" or "stale") then
         return false
       end
       all[key] = nil
+      cursor, key, value, about = c:next(cursor)
     end
     return next(all) == nil
   end

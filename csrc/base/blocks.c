@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/region_inner.h"
+#include "base/region_peek.h"
 
 #define MOST_TYPES  16
 #define PATIENCE_US 5000  /* for a part's lock, while we hold the directory's */

@@ -67,9 +67,6 @@ void ub_part_type_add (const ub_part_type *type);
 ** a process, whichever Lua state asks. Closed as often as it was opened.
 */
 ub_region *ub_region_open (const ub_place *place, ub_fault *f);
-
-/* Bytes of a region that has just the room for one part with a name of this length. */
-uint64_t ub_region_room (const ub_part_type *type, const void *config, size_t length);
 void ub_region_close (ub_region *r);
 
 /* Regions open in this process. */
@@ -105,12 +102,6 @@ void ub_shared_close (ub_shared *s);
 */
 void *ub_shared_enter (ub_shared *s);
 void ub_shared_leave (ub_shared *s);
-
-/*
-** The machine, unlocked, for what it allows while others are at work; and this
-** process's slot. NULL as above.
-*/
-void *ub_shared_peek (ub_shared *s, uint32_t *process);
 
 /*
 ** Copy the machine's first 'bytes' as they are between two operations, at most

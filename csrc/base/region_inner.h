@@ -82,13 +82,10 @@ void ub_directory_unlock (ub_region *r);
 
 /* {== blocks.c, under the directory's lock ==================================== */
 
-/* The whole room as one free block; or: is what stands there sound? */
+/* The whole room as one free block; is what stands there sound? */
 void ub_blocks_init (ub_region *r);
 int ub_blocks_sound (ub_region *r);
-
-/* Bring back the parts that can be, in memory of an earlier boot; 0: no locks. */
-int ub_blocks_revive (ub_region *r);
-
+int ub_blocks_revive (ub_region *r);  /* what is of an earlier boot; 0: no locks */
 void ub_blocks_read (ub_region *r, ub_region_stats *stats);
 
 /* Give back, in every part, what slot 'process' holds. 0: one was busy. */

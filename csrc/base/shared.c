@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/region_inner.h"
+#include "base/region_peek.h"
 
 #define LOOKS  16  /* at a head that is being written, before its lock is taken */
 

@@ -4,6 +4,7 @@
 #ifndef UB_LUA_CACHE_H
 #define UB_LUA_CACHE_H
 
+#include "base/region_peek.h"
 #include "lua/lua_key.h"
 #include "lua/lua_shared.h"
 #include "parts/cache_read.h"

@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/hash.h"
-#include "parts/cache_inner.h"
+#include "parts/cache_parts.h"
 
 #define PURGE_STEPS 512  /* entries looked at in one go */
 

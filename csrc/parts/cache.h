@@ -7,28 +7,27 @@
 **   header | counts of reads | buckets | entries | ghosts | marks | chunks
 **                                 └─ chain ─►│ ─► key, value, tags (chunks.h)
 **
-** One block without pointers, laid out for memory that processes share. What
-** was never needed is never touched.
+** One block without pointers, for memory that processes share. What was never
+** needed is never touched.
 **
 ** - The limits are exact, on entries and on bytes of keys, values and tags.
 ** - A key is found by a seeded hash of 64 bits and then compared whole.
 ** - Who goes for room is decided by S3-FIFO (cache_queues.c).
-** - An entry that is gone is taken out by whoever comes across it, and counts
-**   as expired, not as evicted. Until then it takes its room.
+** - An entry that is gone is taken out by whoever comes across it (and counts as
+**   expired), and takes its room until then.
 ** - Time may slip back: an age is never below 0. By wall time, what was stored
 **   in the future (by a second and more) is stale.
-** - One process changes the cache at a time, others may read meanwhile
-**   ('peek', 'next'): each entry has a sequence, odd while it is no entry. Who
-**   reads looks at it before and after, and takes what has changed for nothing.
-** - A writer may die at any instruction. An entry is whole by one store, and not
-**   whole any more by one; so the next to come builds all the rest anew out of
-**   those that are whole (cache_mend.c).
+** - One process changes it at a time, others may read meanwhile (cache_read.h): each
+**   entry has a sequence, odd while it is none, which they look at before and after.
+** - A writer may die at any instruction: an entry becomes whole by one store, and
+**   ends by one, and out of the whole ones all the rest is made anew (cache_mend.c).
 */
 #ifndef UB_CACHE_H
 #define UB_CACHE_H
 
 #include "base/region.h"
 
+#define UB_CACHE_END           UINT32_MAX         /* of 'ub_cache_purge' */
 #define UB_CACHE_MOST_ENTRIES  0x1000000          /* 2^24 */
 #define UB_CACHE_MOST_BYTES    INT64_C(0x10000000000)  /* 1 TiB */
 #define UB_CACHE_MOST_TAGS     16                 /* of an entry, of 255 bytes each */
@@ -49,16 +48,14 @@ typedef struct ub_cache_key {
   uint32_t space;
 } ub_cache_key;
 
-/* Tags stand one behind the other, each with its length in a byte before it. */
 typedef struct ub_cache_value {
   const char *bytes, *tags;
   size_t length;
-  uint32_t tags_length;
+  uint32_t tags_length;  /* each tag behind its length in a byte */
 } ub_cache_value;
 
-typedef enum ub_cache_state {
-  UB_CACHE_MISS, UB_CACHE_FRESH, UB_CACHE_STALE, UB_CACHE_UNSURE
-} ub_cache_state;
+typedef enum ub_cache_state { UB_CACHE_MISS, UB_CACHE_FRESH, UB_CACHE_STALE,
+                              UB_CACHE_UNSURE } ub_cache_state;
 
 /* What was found. */
 typedef struct ub_cache_found {
@@ -88,17 +85,14 @@ void ub_cache_init (ub_cache *c, const ub_cache_config *config);
 ub_cache_state ub_cache_find (ub_cache *c, const ub_cache_key *key, int64_t now_us,
                               ub_cache_found *found);
 
-/*
-** The value, when it lies in one piece; else NULL. It stays where it is until
-** entries come or go; 'ub_cache_use' tells whether they did.
-*/
+/* The value, when it lies in one piece (else NULL), until entries come or go;
+   'ub_cache_use' tells whether they did. */
 const char *ub_cache_whole (ub_cache *c, const ub_cache_found *found);
 
 /* Copy the value ('found->length' bytes). 1, or 0 when entries came or went. */
 int ub_cache_copy (ub_cache *c, const ub_cache_found *found, char *out);
 
-/* The value was handed out: count it, for the entry too. 1, or 0 when entries
-   came or went; then nothing is counted. */
+/* The value was handed out: count it. 1, or 0 when entries came or went. */
 int ub_cache_use (ub_cache *c, const ub_cache_found *found);
 
 /*
@@ -119,8 +113,6 @@ int ub_cache_delete (ub_cache *c, const ub_cache_key *key, int64_t now_us);
 */
 uint32_t ub_cache_purge (ub_cache *c, const char *tag, size_t length, uint32_t *cursor,
                          int64_t now_us);
-
-#define UB_CACHE_END  UINT32_MAX
 
 /* Forget all entries; counts go on. */
 void ub_cache_clear (ub_cache *c);

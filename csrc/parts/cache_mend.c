@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 #include "base/hash.h"
-#include "parts/cache_inner.h"
+#include "parts/cache_parts.h"
 
 /* {== Sums =================================================================== */
 

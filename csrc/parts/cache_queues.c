@@ -16,7 +16,7 @@
 ** what keeps it small on what is popular for long (bench/hits.lua has the figures:
 ** with one step for both, Zipf falls below LRU; without any, drifting traffic does).
 */
-#include "parts/cache_inner.h"
+#include "parts/cache_parts.h"
 
 #define ALL        65536          /* the room, in units of 'share' */
 #define LEAST      (ALL / 100)

@@ -10,7 +10,7 @@
 */
 #include <string.h>
 
-#include "parts/cache_inner.h"
+#include "parts/cache_parts.h"
 
 #define TRIES      8            /* before somebody asks for the lock */
 #define BIG        0x100000     /* bytes; of more the first one counts */
