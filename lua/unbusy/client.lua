@@ -10,10 +10,13 @@ local call = require "unbusy.call"
 local canceller = require "unbusy.canceller"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
+local flights = require "unbusy.caching.flights"
 local flow = require "unbusy.flow"
 local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
+local hot = require "unbusy.caching.hot"
 local hedges = require "unbusy.hedges"
+local lasting = require "unbusy.caching.lasting"
 local language = require "unbusy.fallback.language"
 local limiter = require "unbusy.limiter"
 local monotonic = require "unbusy.clock"
@@ -31,6 +34,7 @@ local stream = require "unbusy.stream"
 local target = require "unbusy.target"
 local trace = require "unbusy.trace"
 local warm = require "unbusy.caching.warm"
+local warmer = require "unbusy.caching.warmer"
 
 local client = {}
 client.__index = client
@@ -120,26 +124,35 @@ local function build_routes(self, o)
   return self.router, message, code
 end
 
--- The cache in its file; where that cannot be had, in memory of this process, and why.
-local function build_lasting(self, given, clock)
-  local o = part_options(cache, given, clock)
-  local near, message, code = cache.new(o)
-  if near then return near end
-  self.cache_fault = { what = "fault", level = "file", code = code, message = message }
-  o.path = nil
-  return cache.new(o)
+-- What is asked most, and ahead of time.
+local function build_warming(self, o, clock)
+  self.warming = warm.new_state()
+  local message, code
+  if o.top then
+    self.hot, message, code = hot.new(o.top, o.per ~= nil, self.sources, self.common, clock)
+    if code then return nil, message, code end
+  end
+  if not o.warm then return true end
+  self.warmer, message, code = warmer.new(self, o.warm)
+  return self.warmer, message, code
 end
 
 -- Where answers are kept, if they are.
 local function build_cache(self, o, clock)
   local near, message, code
-  if o.cache and o.cache.path then near, message, code = build_lasting(self, o.cache, clock)
-  else near, message, code = build_part(self, cache, "cache", o.cache, clock) end
+  if o.cache and o.cache.path then
+    near, message, code = lasting.open(part_options(cache, o.cache, clock))
+    self.cache_fault = near and message
+  else
+    near, message, code = build_part(self, cache, "cache", o.cache, clock)
+  end
   if code then return nil, message, code end
   if near then
     self.cache, self.caching = levels.new(near), o.cache
     self.caching.chance = chance_of(o.seed)
     self.sources = sources_of(self.targets)
+    self.flights = flights.new(self, o.cache.coalesce)
+    return build_warming(self, o.cache, clock)
   end
   return true
 end
@@ -194,7 +207,7 @@ function client.new(given)
   self.batches, self.hedges = batches.new(self, o.batch), hedges.new(o.hedge)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
-  if self.cache_fault then self:report_cache(self.cache_fault) end
+  if self.cache_fault then self:level_changed(self.cache_fault) end
   return self
 end
 
@@ -428,13 +441,38 @@ function client:pass(request, given)
 end
 
 --- Asks questions ahead of time, so that their answers are in the cache. A question is a text, or a
---- request as of `chat`. What is still fresh is not asked again.
----@param questions table list
----@param given table? see `unbusy.caching.warm`: model, at_once, deadline (s, each), priority,
---- refresh
----@return table result { asked =, fresh =, failures = { { index =, message =, code = }, … } }
+--- request as of `chat`, `complete` or `embed`. What is still fresh is not asked again, and nobody
+--- is asked who is busy.
+---@param questions table|string|number list; or the path of a file of them; or how many of those
+--- that are asked most
+---@param given table? see `unbusy.caching.warm`: model, at_once, deadline (s, each), patience,
+--- refresh, before, off_peak, on_progress, …
+---@return table? result { asked =, fresh =, failures = { { index =, message =, code = }, … } }
+---@return string? message, string? code of a file that cannot be read
 function client:warm(questions, given)
   return warm.all(self, questions, given)
+end
+
+local top_options = { show = { type = "boolean", default = false, doc = "the questions too" } }
+
+--- Which questions are asked most lately, the most frequent first, where the option `cache.top`
+--- counts them: `{ { hash =, count =, error =, kind =, model = }, … }`; with `show` also the
+--- `question` and the `request`, where the option allows it.
+---@param n integer? 20 by default
+---@param given table? { show = true }
+---@return table[]? list, string? message, string? code nil when the client is closed
+function client:top(n, given)
+  local o = options.check(top_options, given, "top")
+  n = n == nil and 20 or n
+  if type(n) ~= "number" or n < 1 or n ~= math.floor(n) or n - n ~= 0 then
+    error("top: a whole number above 0 expected", 2)
+  end
+  if not self.hot then error("top: nothing is counted: the option cache.top is off", 2) end
+  if o.show and not self.hot.shows then
+    error("top: the questions may not be shown: the option cache.top.show is off", 2)
+  end
+  if self.closed then return nil, "the client is closed", "closed" end
+  return self.hot:top(n, o.show)
 end
 
 --- Asks many requests, as few calls as the rules of `batch` make of them.
@@ -468,6 +506,20 @@ function client:spill_changed(event)
   tell(self, "spill", event)
 end
 
+--- A level of the cache is in trouble, or well again: the watcher is told.
+---@param event table { what = "fault"|"well", level =, code =, message = }
+function client:level_changed(event)
+  tell(self, "cache", event)
+end
+
+--- A job that asks ahead of time begins or ends: the watcher is told.
+---@param what "begin"|"end"
+---@param progress table
+function client:warms(what, progress)
+  tell(self, "warm", { what = what, all = progress.all, asked = progress.asked,
+    fresh = progress.fresh, failed = progress.failed })
+end
+
 --- A breaker of ours would have opened, had not too many been open: the watcher is told.
 function client:kept_in(t)
   tell(self, "kept", { target = t.name })
@@ -477,14 +529,6 @@ end
 function client:report_policy(event, c)
   if c then return c:emit("policy", event) end
   tell(self, "policy", event)
-end
-
---- A level of the cache has failed: the watcher is told.
----@param fault table { what = "fault", level =, code =, message = }
-function client:report_cache(fault)
-  local event = {}
-  for name, value in pairs(fault) do event[name] = value end
-  tell(self, "cache", event)
 end
 
 -- Counts of the cache, and what its file has against it.
@@ -524,7 +568,10 @@ function client:status()
     queue = self.queue:status(),
     budget = self.budget and self.budget:stats(),
     cache = cache_status(self),
+    top = self.hot and not self.closed and self.hot:status() or nil,
+    warm = self.cache and warm.status(self.warming, self.warmer) or nil,
     pools = self.router.spill:status(self.now()),
+    coalesce = self.flights and self.flights:stats(),
     batch = self.batches:stats(), hedge = self.hedges:stats(self.now()),
     resumed = self.resumed, policy = self.policies:status(),
     escalate = self.escalation and self.escalation:status(),
@@ -536,6 +583,8 @@ function client:close()
   if self.closed then return end
   self.closed = true
   if self.cache then self.cache:close() end
+  if self.hot then self.hot:close() end
+  if self.warmer then self.warmer:close() end
   call.abort_all(self.calls, "closed")
   if self.common then self.common:detach(self) end
 end

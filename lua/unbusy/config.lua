@@ -9,9 +9,11 @@ local core = require "unbusy.core"
 local escalation = require "unbusy.escalation.options"
 local fallback_options = require "unbusy.fallback.options"
 local hedges = require "unbusy.hedges"
+local hot = require "unbusy.caching.hot"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
 local pools = require "unbusy.pools"
+local questions = require "unbusy.caching.questions"
 local rate = require "unbusy.rate"
 local region = require "unbusy.region"
 local routing = require "unbusy.routing.options"
@@ -427,8 +429,9 @@ local function fill_region(o, level)
   elseif type(r) == "table" then
     local message = region.wrong(r)
     if message then error("unbusy: region: " .. message, level + 1) end
-    if o.cache and not o.cache.path and not r.bytes then
-      r.bytes = core.cache_room(o.cache, "cache") + MORE
+    if o.cache and not r.bytes then
+      local room = o.cache.path and 0 or core.cache_room(o.cache, "cache")
+      r.bytes = room + hot.room(o.cache.top) + MORE
     end
   end
 end
@@ -470,6 +473,13 @@ local function check_resume(o, level)
   if message then error("unbusy: " .. message, level + 1) end
 end
 
+local function check_warming(o, level)
+  local given = o.cache and o.cache.warm and o.cache.warm.questions
+  if not given then return end
+  local list, message = questions.of_list(given)
+  if not list then error("unbusy: cache.warm." .. message, level + 1) end
+end
+
 local function check_cache(o, level)
   local message = caching_options.fault(o.cache)
   if message then error("unbusy: " .. message, level + 1) end
@@ -509,6 +519,7 @@ function config.read(given)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
   check_resume(o, level)
+  check_warming(o, level)
   o.batch = read_batch(o.batch, level)
   o.pools = read_pools(o, level)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end
