@@ -16,6 +16,7 @@ local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
 local hot = require "unbusy.caching.hot"
 local hedges = require "unbusy.hedges"
+local lasting = require "unbusy.caching.lasting"
 local language = require "unbusy.fallback.language"
 local limiter = require "unbusy.limiter"
 local monotonic = require "unbusy.clock"
@@ -138,7 +139,13 @@ end
 
 -- Where answers are kept, if they are.
 local function build_cache(self, o, clock)
-  local near, message, code = build_part(self, cache, "cache", o.cache, clock)
+  local near, message, code
+  if o.cache and o.cache.path then
+    near, message, code = lasting.open(part_options(cache, o.cache, clock))
+    self.cache_fault = near and message
+  else
+    near, message, code = build_part(self, cache, "cache", o.cache, clock)
+  end
   if code then return nil, message, code end
   if near then
     self.cache, self.caching = levels.new(near), o.cache
@@ -200,6 +207,7 @@ function client.new(given)
   self.batches, self.hedges = batches.new(self, o.batch), hedges.new(o.hedge)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
+  if self.cache_fault then self:level_changed(self.cache_fault) end
   return self
 end
 
@@ -498,6 +506,12 @@ function client:spill_changed(event)
   tell(self, "spill", event)
 end
 
+--- A level of the cache is in trouble, or well again: the watcher is told.
+---@param event table { what = "fault"|"well", level =, code =, message = }
+function client:level_changed(event)
+  tell(self, "cache", event)
+end
+
 --- A job that asks ahead of time begins or ends: the watcher is told.
 ---@param what "begin"|"end"
 ---@param progress table
@@ -515,6 +529,14 @@ end
 function client:report_policy(event, c)
   if c then return c:emit("policy", event) end
   tell(self, "policy", event)
+end
+
+-- Counts of the cache, and what its file has against it.
+local function cache_status(self)
+  if not self.cache or self.closed then return nil end
+  local out = self.cache:stats()
+  out.file_fault = self.cache_fault and self.cache_fault.message
+  return out
 end
 
 --- Loads the files of the policies anew, those of the client and its targets: all of them, or none
@@ -545,7 +567,7 @@ function client:status()
   return { targets = targets, active = active, waiting = self.queue.count,
     queue = self.queue:status(),
     budget = self.budget and self.budget:stats(),
-    cache = self.cache and not self.closed and self.cache:stats() or nil,
+    cache = cache_status(self),
     top = self.hot and not self.closed and self.hot:status() or nil,
     warm = self.cache and warm.status(self.warming, self.warmer) or nil,
     pools = self.router.spill:status(self.now()),
