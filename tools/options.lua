@@ -118,6 +118,7 @@ function tables.options()
     titled("`hedge = { … }`", client.hedge.fields, "after most samples price"),
     titled("`escalate = { … }`", client.escalate.fields, "from to"),
     titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),
+    titled("`cache.redis = { … }`", client.cache.fields.redis.fields, "url user password database"),
     titled("`batch = { … }`", batch_rules.schema, "rule max window"),
     titled("`gateway = { … }`, of `unbusy.gateway`", client.gateway.fields, [[keys body ping forward
       controls pass trace]]),

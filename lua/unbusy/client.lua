@@ -25,6 +25,7 @@ local permits = require "unbusy.permits"
 local policies = require "unbusy.policy.stack"
 local pools = require "unbusy.pools"
 local queue = require "unbusy.queue"
+local redis = require "unbusy.caching.redis"
 local router = require "unbusy.routing.router"
 local shared = require "unbusy.shared"
 local stream = require "unbusy.stream"
@@ -120,12 +121,19 @@ local function build_routes(self, o)
   return self.router, message, code
 end
 
+-- A second level in a Redis server, if there is one; simulated time has none.
+local function build_far(self, o)
+  if not o.redis or self.loop and self.loop.name == "virtual" then return nil end
+  return redis.new(o.redis, { ttl = o.ttl, stale = o.stale,
+    tell = function(event) self:level_changed(event) end })
+end
+
 -- Where answers are kept, if they are.
 local function build_cache(self, o, clock)
   local near, message, code = build_part(self, cache, "cache", o.cache, clock)
   if code then return nil, message, code end
   if near then
-    self.cache, self.caching = levels.new(near), o.cache
+    self.cache, self.caching = levels.new(near, build_far(self, o.cache)), o.cache
     self.sources = sources_of(self.targets)
   end
   return true
@@ -447,6 +455,11 @@ end
 --- A pool of ours begins or ends to send calls on: the watcher is told.
 function client:spill_changed(event)
   tell(self, "spill", event)
+end
+
+--- A level of the cache is lost, or there again: the watcher is told.
+function client:level_changed(event)
+  tell(self, "level", event)
 end
 
 --- A breaker of ours would have opened, had not too many been open: the watcher is told.

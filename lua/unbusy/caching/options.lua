@@ -1,5 +1,6 @@
 --- What the client's option `cache` takes.
 local cache = require "unbusy.cache"
+local redis_options = require "unbusy.caching.redis_options"
 
 local caching_options = {}
 
@@ -18,5 +19,7 @@ caching_options.schema = of_part()
 
 caching_options.schema.temperature = { type = "number", default = 1, min = 0, max = 100,
   doc = "requests with more are not cached" }
+
+caching_options.schema.redis = redis_options.field
 
 return caching_options
