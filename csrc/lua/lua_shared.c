@@ -3,6 +3,8 @@
 */
 #include "lua/lua_shared.h"
 
+#include <stdio.h>
+
 #include "base/err.h"
 #include "base/hash.h"
 #include "lua/lua_region.h"
@@ -31,6 +33,17 @@ uint64_t ub_layout (const void *config, size_t bytes) {
   return ub_hash(config, bytes, 0);
 }
 
+/* There is no room for the part: how much it takes. */
+static int pushfull (lua_State *L, const ub_part_type *type, const void *config) {
+  char text[96];
+  snprintf(text, sizeof text, "region: no room for a %.8s of %llu bytes", type->kind,
+           (unsigned long long)type->size(config));
+  lua_pushnil(L);
+  lua_pushstring(L, text);
+  lua_pushstring(L, ub_err_word(UB_EFULL));
+  return 3;
+}
+
 int ub_pushshared (lua_State *L, const char *shared, const ub_part_type *type,
                    uint64_t layout, const void *config, size_t bytes, int64_t now_us) {
   ub_region *r = ub_checkregion(L, 3);
@@ -43,7 +56,9 @@ int ub_pushshared (lua_State *L, const char *shared, const ub_part_type *type,
   b->part = NULL;
   ub_settype(L, shared);
   b->part = ub_region_part(r, type, name, length, layout, config, bytes, now_us, &err);
-  return b->part != NULL ? 1 : ub_pushfail(L, err, "region");
+  if (b->part != NULL)
+    return 1;
+  return err == UB_EFULL ? pushfull(L, type, config) : ub_pushfail(L, err, "region");
 }
 
 static void close_box (box *b) {

@@ -3,6 +3,8 @@ local busyd = require "spec.support.busyd"
 local gateways = require "spec.support.gateways"
 local json = require "unbusy.json"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
 local CONFIG = [[return {
   targets = { { name = "main", url = "${url}/v1", key = "sk-up"${target} } },
   retry = { attempts = 2, base = 0.01 }, ${more}
@@ -187,7 +189,7 @@ describe("the gateway's batches", function()
       local function status(count, key)
         local list = {}
         for i = 1, count do list[i] = "p" .. i end
-        local body, answer = ask(prompts(unpack(list)), -- luacheck: ignore 113
+        local body, answer = ask(prompts(unpack(list)),
           { headers = { "authorization: Bearer " .. (key or "k") } })
         return answer.status, body.error and body.error.code, answer.headers["retry-after"]
       end
