@@ -117,7 +117,9 @@ function tables.options()
     titled("`queue = { … }`", client.queue.fields, "size max_wait shed"),
     titled("`hedge = { … }`", client.hedge.fields, "after most samples price"),
     titled("`escalate = { … }`", client.escalate.fields, "from to"),
-    titled("`cache = { … }`", client.cache.fields, "entries bytes ttl stale temperature"),
+    titled("`cache = { … }`", client.cache.fields, [[entries bytes ttl stale temperature
+      jitter revalidate replay per]]),
+    titled("`cache.per = { … }`", client.cache.fields.per.fields),
     titled("`cache.redis = { … }`", client.cache.fields.redis.fields, "url user password database"),
     titled("`batch = { … }`", batch_rules.schema, "rule max window"),
     titled("`gateway = { … }`, of `unbusy.gateway`", client.gateway.fields, [[keys body ping forward

@@ -72,7 +72,20 @@ static int json_once (lua_State *L) {
   return 1;
 }
 
+/* core.json_members(text) -> of all objects in it | nil: no JSON object */
+static int json_members (lua_State *L) {
+  ub_json_object object;
+  size_t length;
+  const char *text = luaL_checklstring(L, 1, &length);
+  if (ub_json_fields(text, length, NULL, 0, &object) != UB_OK)
+    return 0;
+  ub_pushwhole(L, (int64_t)object.all);
+  return 1;
+}
+
 void ub_open_json_fields (lua_State *L) {
+  lua_pushcfunction(L, json_members);
+  lua_setfield(L, -2, "json_members");
   lua_pushcfunction(L, json_once);
   lua_setfield(L, -2, "json_once");
   lua_pushcfunction(L, json_fields);

@@ -13,6 +13,7 @@
 typedef struct scan {
   const char *at, *end;
   int depth;
+  size_t names;  /* that have been read */
   uint64_t objects[UB_JSON_DEPTH / 64];  /* a bit a level: 1 for an object */
 } scan;
 
@@ -280,6 +281,7 @@ static int name_and_colon (scan *s) {
   if (!string(s))
     return 0;
   blanks(s);
+  s->names++;
   return character(s, ':');
 }
 
@@ -341,6 +343,7 @@ static int read_member (scan *s, member *m) {
   if (!string(s))
     return 0;
   m->name_end = s->at;
+  s->names++;
   blanks(s);
   if (!character(s, ':'))
     return 0;
@@ -406,6 +409,7 @@ int ub_json_fields (const char *text, size_t length, ub_json_field *fields, size
   if (!read_members(&s, text, fields, count, object) || !character(&s, '}'))
     return UB_EINVALID;
   blanks(&s);
+  object->all = s.names;
   return s.at == s.end ? UB_OK : UB_EINVALID;
 }
 

@@ -31,6 +31,7 @@ typedef struct ub_json_field {
 
 typedef struct ub_json_object {
   size_t members;
+  size_t all;              /* with those of the objects in it */
   size_t end;              /* of the last member, or of the "{" */
 } ub_json_object;
 

@@ -10,7 +10,7 @@ local trace = require "unbusy.trace"
 -- Of most calls: not in each of them.
 local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
   merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
-  stale_key = false, keep_for = false, own_key = false, moving = false, spills = false,
+  key = false, keeps = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
   told = false, escalated = false, holds = false, so_far = false,
   foreseen = false }

@@ -134,6 +134,7 @@ local function build_cache(self, o, clock)
   if code then return nil, message, code end
   if near then
     self.cache, self.caching = levels.new(near, build_far(self, o.cache)), o.cache
+    self.caching.chance = chance_of(o.seed)
     self.sources = sources_of(self.targets)
   end
   return true
@@ -256,6 +257,11 @@ local function call_options(self, given, what)
     local with, message = self.policies:with(o.policy)
     if not with then error(("%s: %s"):format(what, message), CALLER) end
     o.policy = with
+  end
+  if o.tenant or o.cache_tags or o.only_cached then
+    local message = config.cache_fault(o)
+    if not self.cache and o.only_cached then message = "only_cached: the client has no cache" end
+    if message then error(("%s: %s"):format(what, message), CALLER) end
   end
   if o.clocks then
     o.given_clocks, o.clocks = o.clocks, merged_clocks(self, o.clocks)

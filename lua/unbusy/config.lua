@@ -200,6 +200,16 @@ config.call = {
     doc = "false: its answer is not judged, and nobody else is asked where it is weak" },
   stale = { type = "boolean|number", min = 0, max = 1e9,
     doc = "false: no stale answer; a number: none older than so many seconds" },
+  tenant = { type = "string",
+    doc = "for whom it is made: answers out of the cache are of calls for the same" },
+  cache_tags = { type = "list", max = 10, each = { type = "string" },
+    doc = "names by which the kept answer can be purged, up to 64 bytes each" },
+  max_age = { type = "number", min = 0, max = 1e9, unit = "s",
+    doc = "none out of the cache that is older" },
+  max_stale = { type = "boolean|number", min = 0, max = 1e9,
+    doc = "one out of the cache will do for so many seconds after it was fresh; true: in any "
+      .. "case" },
+  only_cached = { type = "boolean", doc = "nobody is asked: out of the cache or not at all" },
 }
 
 -- The metatable of options of a call that our own code has made and checked: they are not checked
@@ -462,6 +472,23 @@ local function check_resume(o, level)
   if message then error("unbusy: " .. message, level + 1) end
 end
 
+local function check_cache(o, level)
+  local message = caching_options.fault(o.cache)
+  if message then error("unbusy: " .. message, level + 1) end
+end
+
+--- What is wrong with the call's tenant or tags, if anything.
+---@param o table options of a call, checked by their schema
+---@return string? message
+function config.cache_fault(o)
+  if o.tenant == "" then return "tenant: an empty text; leave it out" end
+  for i, tag in ipairs(o.cache_tags or {}) do
+    if tag == "" or #tag > 64 or tag:find "[%z\1-\31\127]" then
+      return ("cache_tags[%d]: 1 to 64 bytes without control characters expected"):format(i)
+    end
+  end
+end
+
 local function read_batch(given, level)
   if given == true then error("unbusy: batch: a rule expected", level + 1) end
   local list, message = batch_rules.read(given, "batch")
@@ -497,6 +524,7 @@ function config.read(given)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end
   if o.fallback then o.fallback = read_fallback(o, level) end
   if o.escalate then check_escalation(o, level) end
+  if o.cache then check_cache(o, level) end
   return o
 end
 

@@ -235,6 +235,12 @@ function core.glance(kind, text) end
 ---@return boolean?
 function core.json_once(text, names) end
 
+--- How many members the objects in it have, those within each other too. Nil: the text is no JSON
+--- object.
+---@param text string
+---@return integer?
+function core.json_members(text) end
+
 ---@class unbusy.core.key
 
 ---@param ... any strings, numbers, booleans, JSON's null, tables of them

@@ -35,6 +35,14 @@ function json_fields.once(text, names)
   return core.json_once(text, names)
 end
 
+--- How many members all objects in the text have, those within each other too. Nil: it is no JSON
+--- object.
+---@param text string
+---@return integer?
+function json_fields.members(text)
+  return core.json_members(text)
+end
+
 -- The names of `edits`, and those of `once` that are not among them.
 local function names_of(edits, once)
   local names = {}

@@ -188,19 +188,21 @@ end
 --- An answer that was kept; as pieces when the call asked for a stream. It costs nothing.
 ---@param call table
 ---@param answer table as `provider.read` gives
----@param about table { source =, age =, target =, raw =, failure = }
+---@param about table { source =, age =, target =, raw =, failure =, pieces = those of a stream }
 function reply.of_stored(call, answer, about)
   local self = setmetatable({ source = about.source, age = about.age, target = about.target,
     failure = about.failure, raw = about.raw, status = 200, headers = {}, cost = 0,
     tries = call:tries_made(), times = times(call, nil, call.loop.now()) }, reply)
   if call.streaming then
-    self.pieces = source.of_answer(call.kind, answer)
+    self.pieces = about.pieces or source.of_answer(call.kind, answer)
   else
     take_answer(self, answer)
     self:settle()
   end
   self.model = answer.model or call.model
-  return self
+  if not answer.undecoded then return self end
+  self.undecoded = answer.undecoded
+  return setmetatable(self, undecoded)
 end
 
 -- What the other one of two tries may have cost: it was called off before it answered, so its

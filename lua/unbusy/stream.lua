@@ -25,7 +25,7 @@ function stream.new(call, reply)
     headers = reply.headers, times = reply.times, tries = reply.tries, failure = reply.failure,
     age = reply.age, trace = reply.trace, fallback = reply.fallback, hedged = reply.hedged,
     resumed = reply.resumed, call = call, answer = reply, left = pieces,
-    clock = token_clock.new(call),
+    clock = token_clock.new(call), record = reply.record,
   }, stream)
   if reply.escalated or reply.weak then
     self.escalated, self.weak = reply.escalated, reply.weak
@@ -125,7 +125,10 @@ local function read(loop, self)
   end
   if self.call.stopped then return fail(self, self.call:reason()) end
   if code then return fail(self, message, cuts[code] or code, detail) end
-  if piece then return piece end
+  if piece then
+    if self.record then self.record:add(piece) end
+    return piece
+  end
   self.answer:complete(self.call, self.left:answer())
   finish(self)
   return nil

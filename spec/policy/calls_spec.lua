@@ -361,7 +361,8 @@ describe("a policy's normalise and cache", function()
 
   it("says for how long an answer is kept, and whether at all", function()
     local says
-    local w = world.new { script = { a = { good() } }, options = { cache = { ttl = 100, stale = 1 },
+    local w = world.new { script = { a = { good() } }, options = {
+      cache = { ttl = 100, stale = 1, jitter = 0 },
       policy = { cache = function() return says end } } }
     local function source(text, seconds, options)
       w.loop.run(function() w.loop.sleep(seconds) end)

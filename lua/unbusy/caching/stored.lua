@@ -1,19 +1,57 @@
---- What a cached answer is: under which key it stands, which answers are kept, and as what.
+--- What a cached answer is: under which key it stands, which answers are kept, and as what bytes.
 --
 -- The key is made in C from the whole request in a canonical form (`unbusy.cache`), without what
--- cannot change the answer. The value is the name of the target, a line end, and the answer's body.
+-- cannot change the answer. The value:
+--
+--     \1 target \n ttl in ms, length of the body \n body · pieces (see `unbusy.caching.recording`)
+--
+-- No name of a target has a control character in it, so that other bytes are not taken for these.
 local answers = require "unbusy.providers.answers"
 local cache = require "unbusy.cache"
 local headers = require "unbusy.headers"
 local json = require "unbusy.json"
+local json_fields = require "unbusy.json_fields"
 
 local stored = {}
 
 local some = answers.some
 
+-- {== Keys ================================================================
+
 -- Who asks, and in which form the answer is to come.
-local left_out = { stream = true, stream_options = true, user = true,
-  safety_identifier = true, prompt_cache_key = true }
+local NEVER = { "stream", "stream_options", "user", "safety_identifier", "prompt_cache_key" }
+
+-- What every server does in any case, said or not: { field, value }. What only some take for their
+-- default (a temperature of 1, say) is another request.
+local usual = {
+  chat = { { "n", 1 }, { "logprobs", false } },
+  complete = { { "n", 1 }, { "echo", false } },
+  embed = { { "encoding_format", "float" } },
+}
+
+-- Kind -> a bit for each of its usual fields -> the names to leave out.
+local left_out = {}
+for kind, fields in pairs(usual) do
+  left_out[kind] = {}
+  for mask = 0, 2 ^ #fields - 1 do
+    local names = {}
+    for _, name in ipairs(NEVER) do names[name] = true end
+    for i, field in ipairs(fields) do
+      if math.floor(mask / 2 ^ (i - 1)) % 2 == 1 then names[field[1]] = true end
+    end
+    left_out[kind][mask] = names
+  end
+end
+
+-- The names of this request to leave out.
+local function names_of(kind, request)
+  local fields, mask, bit = usual[kind], 0, 1
+  for i = 1, #fields do
+    if request[fields[i][1]] == fields[i][2] then mask = mask + bit end
+    bit = bit * 2
+  end
+  return left_out[kind][mask]
+end
 
 -- Where the call wants to be answered: the target's name, a table for a pool, or false. Where
 -- another model is asked in place of the first one, its answer is that model's, though a policy may
@@ -26,18 +64,79 @@ local function asked_of(call, request)
   return target or pool and { pool = pool } or false
 end
 
---- The key of a call; nil when its request cannot be written as JSON. A call that names its target
---- has a key of its own: it wants that target's answer. So has one that names its pool, or was
---- sent there since nobody else answered. So have clients of other servers, though they may be
---- called the same, and calls with other headers.
+local function header_of(call, name)
+  for _, h in ipairs(call.extra or {}) do
+    if h.name == name then return h.value end
+  end
+end
+
+-- Whose answers the call may have, where not all callers share them: of which sort the name is, and
+-- the name. False and false for everybody's; nil where that has to be known, and is not.
+local function owner_of(call)
+  local per, tenant = call.client.caching.per, call.options.tenant
+  if not per then return tenant and "tenant" or false, tenant or false end
+  if per == "tenant" then
+    if tenant then return per, tenant end
+    return nil
+  end
+  local sort, name = per, call.request.user
+  if type(per) == "table" then
+    sort, name = "header " .. per.header, tenant or header_of(call, per.header)
+  elseif not some(name) then
+    name = call.request.safety_identifier
+  end
+  if type(name) == "string" and name ~= "" then return sort, name end
+end
+
+--- The key of a call; nil when its request cannot be written as JSON, or whose it is has to be
+--- known, and is not. A call that names its target has a key of its own: it wants that target's
+--- answer. So has one that names its pool, or was sent there since nobody else answered. So have
+--- clients of other servers, though they may be called the same, calls with other headers, and
+--- those of another tenant.
 ---@param call table
 ---@param request table? what counts as the question; the call's request by default
 ---@return userdata? key
 function stored.key(call, request)
-  return (cache.key_without(left_out, call.client.sources, call.kind,
-    asked_of(call, request), call.extra and headers.asked_with(call.extra) or false,
-    request or call.request))
+  local sort, owner = owner_of(call)
+  if sort == nil then return nil end
+  return (cache.key_without(names_of(call.kind, request or call.request), call.client.sources,
+    call.kind, asked_of(call, request), call.extra and headers.asked_with(call.extra) or false,
+    sort, owner, request or call.request))
 end
+
+local BEYOND = 2 ^ 53 -- from here on JSON's whole numbers and Lua's are not the same
+
+-- How many members the objects in it have, those within each other too; nil where it holds a
+-- number that may stand for several.
+local function count_members(t)
+  local count = 0
+  for name, value in next, t do
+    if type(name) == "string" then count = count + 1 end
+    local kind = type(value)
+    if kind == "table" then
+      local inner = count_members(value)
+      if not inner then return nil end
+      count = count + inner
+    elseif kind == "number" and (value >= BEYOND or value <= -BEYOND) then
+      return nil
+    end
+  end
+  return count
+end
+
+--- Is the key all that a server will be told? Not where numbers are rounded as they are read, nor
+--- where a name comes twice in the bytes that are sent: a server could take the other one, and its
+--- answer is none to the question that we have read.
+---@param call table with a key
+---@return boolean
+function stored.is_sound(call)
+  local count, raw = count_members(call.request), call.options.raw
+  return count ~= nil and (raw == nil or json_fields.members(raw) == count)
+end
+
+-- }========================================================================
+
+-- {== What is kept ========================================================
 
 local USUAL = 1 -- the temperature that servers take when none is given
 
@@ -53,37 +152,76 @@ function stored.may_ask(kind, request, temperature)
   return (n == nil or n == 1 or n == json.null) and t <= temperature
 end
 
--- Is this the whole answer? What was cut for its length, filtered or refused, says nothing, or asks
--- for a tool is not.
-local function is_whole(kind, reply)
-  if type(reply.body) ~= "table" then return false end
-  if kind == "embed" then return true end
-  local choices = reply.body.choices
-  local message = type(choices[1].message) == "table" and choices[1].message or {}
-  return #choices == 1 and reply.finish_reason == "stop" and (reply.text or "") ~= ""
-    and not reply.tool_calls and not some(message.refusal) and not some(message.function_call)
+local function is_text(text)
+  return text ~= nil and text ~= ""
 end
+
+-- Is this choice a whole answer? What was cut for its length, filtered or refused, says nothing, or
+-- asks for a tool (unless tools are kept too) is not.
+local function is_whole_choice(kind, choice, tools)
+  if type(choice) ~= "table" then return false end
+  local finish = choice.finish_reason
+  if kind == "complete" then return finish == "stop" and is_text(answers.text_of(choice.text)) end
+  local message = type(choice.message) == "table" and choice.message or {}
+  if some(message.refusal) then return false end
+  local calls = some(message.tool_calls)
+  if type(calls) == "table" and #calls > 0 or some(message.function_call) then
+    return tools and (finish == "tool_calls" or finish == "function_call" or finish == "stop")
+  end
+  return finish == "stop" and is_text(answers.text_of(message.content))
+end
+
+-- Is it all that was asked for? `says` is what the policy says of it.
+local function is_whole(call, reply, says)
+  local body = reply.body
+  if type(body) ~= "table" then return false end
+  if call.kind == "embed" then return true end
+  local n = call.request.n
+  local wanted = says and type(n) == "number" and n or 1
+  if #body.choices ~= wanted then return false end
+  for _, choice in ipairs(body.choices) do
+    if not is_whole_choice(call.kind, choice, type(says) == "table" and says.tools) then
+      return false
+    end
+  end
+  return true
+end
+
+local fresh = { upstream = true, batch = true }
 
 --- The bytes to keep of a reply, or nil when it is not to be kept.
----@param kind string chat, complete or embed
+---@param call table
 ---@param reply table
+---@param ttl number seconds that it will be fresh
+---@param pieces string? of `recording`
 ---@return string?
-function stored.pack(kind, reply)
-  local fresh = reply.source == "upstream" or reply.source == "batch"
-  if not fresh or not is_whole(kind, reply) or reply:is_weak() then return nil end
+function stored.pack(call, reply, ttl, pieces)
+  if not fresh[reply.source] or not is_whole(call, reply, call.keeps) or reply:is_weak() then
+    return nil
+  end
   local text = reply.raw or json.encode(reply.body)
-  return text and reply.target .. "\n" .. text
+  return text and ("\1%s\n%.0f %d\n"):format(reply.target, math.min(ttl * 1000, 1e15), #text)
+    .. text .. (pieces or "")
 end
 
---- The name of the target, the body and the answer that were kept; nil for other bytes.
----@return string? target, string text, table answer
-function stored.unpack(kind, value)
-  local target, start = value:match "^([^\n]*)\n()"
-  if not target then return nil end
-  local text = value:sub(start)
-  local body = json.decode(text)
-  if type(body) ~= "table" then return nil end
-  return target, text, answers.of(kind, body)
+--- What `pack` has put together; nil for other bytes.
+---@param value string
+---@return string? target, string text the body, number ttl seconds, integer pieces where they begin
+function stored.unpack(value)
+  local target, ttl, length, start = value:match "^\1([^\n]*)\n(%d+) (%d+)\n()"
+  local stop = target and start + tonumber(length) - 1
+  if not stop or stop > #value then return nil end
+  return target, value:sub(start, stop), tonumber(ttl) / 1000, stop + 1
 end
+
+--- For how many seconds it was to be fresh; nil for other bytes.
+---@param value string
+---@return number?
+function stored.ttl(value)
+  local ttl = value:match "^\1[^\n]*\n(%d+) "
+  return ttl and tonumber(ttl) / 1000
+end
+
+-- }========================================================================
 
 return stored

@@ -156,7 +156,7 @@ return function(next, client)
     local answer, message, code, detail = next(call)
     if answer or not codes[code].fallback then return answer, message, code, detail end
     local failure = { message = message, code = code, detail = detail or {} }
-    answer = stand_in({ call = call, next = next, failure = failure, key = call.stale_key }, own)
+    answer = stand_in({ call = call, next = next, failure = failure, key = call.key }, own)
     if answer then return answer end
     if call.stopped then return call:refusal() end
     return nil, message, code, failure.detail
