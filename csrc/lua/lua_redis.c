@@ -392,7 +392,7 @@ static void push_value (lua_State *L, const redisReply *reply, int depth) {
   if (reply == NULL || depth == 0 || reply->type == REDIS_REPLY_NIL) {
     lua_pushboolean(L, 0);
   } else if (reply->type == REDIS_REPLY_INTEGER) {
-    lua_pushnumber(L, (lua_Number)reply->integer);
+    ub_pushwhole(L, (int64_t)reply->integer);
   } else if (reply->type == REDIS_REPLY_ARRAY) {
     luaL_checkstack(L, 4, "a reply in a reply");
     lua_createtable(L, (int)reply->elements, 0);

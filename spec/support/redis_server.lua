@@ -32,7 +32,8 @@ end
 
 local function wait_until_up(self)
   for _ = 1, 3000 do
-    if self:cli "PING" == "PONG" then return true end
+    local said = self:cli "PING"
+    if said == "PONG" or said:find "^NOAUTH" then return true end
     if not is_alive(self.pid) then return false end
     direct.pause(0.02)
   end
