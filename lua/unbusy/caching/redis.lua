@@ -128,11 +128,8 @@ end
 local function note_loss(self)
   local code, served = self.link:lost()
   if not code then return end
-  if served and code == "network" and self.health:is_well() then
-    self.counts.lost = self.counts.lost + 1
-  else
-    trouble(self, code, nil, true)
-  end
+  if served and code == "network" and self.health:is_well() then return end
+  trouble(self, code, nil, true)
 end
 
 -- }========================================================================
