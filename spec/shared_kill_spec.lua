@@ -291,26 +291,33 @@ cache.cases = {
 local topk = { name = "list of what comes often", clears = true }
 
 function topk.make(where)
-  return assert(core.topk({ counters = 4, key_bytes = 8, seed = 5 }, nil, where, "part"))
+  return assert(core.topk({ counters = 4, key_bytes = 8, seed = 5, note_bytes = 8,
+    half_life = 1 }, now, where, "part"))
 end
 
 function topk.go(t, _, random, say)
-  t:add(("key"):rep(random:int(3)) .. random:int(3), random:int(5))
-  for _, entry in ipairs(t:top()) do say(sorted(entry)) end
-  say(sorted(t:stats()))
+  local key = ("key"):rep(random:int(3)) .. random:int(3)
+  if t:add(key, random:int(5), now) then t:note(key, key:sub(-8)) end
+  for _, entry in ipairs(t:top(nil, true, now)) do say(sorted(entry)) end
+  say(sorted(t:stats(now)))
 end
 
 local function add_keys(n)
   return function(t)
-    for i = 1, n do t:add("key" .. i, 2 * i) end
+    for i = 1, n do t:add("key" .. i, 2 * i, now) end
+    t:note("key1", "one")
   end
 end
 
 topk.cases = {
-  { what = "adds the first", work = function(t) t:add "key" end },
-  { what = "adds to one", work = function(t) t:add("key1", 5) end, prepare = add_keys(4) },
-  { what = "puts one out", work = function(t) t:add("keykeykey1", 3) end, prepare = add_keys(4) },
+  { what = "adds the first", work = function(t) t:add("key", 1, now) end },
+  { what = "adds to one", work = function(t) t:add("key1", 5, now) end, prepare = add_keys(4) },
+  { what = "puts one out, and its note", work = function(t) t:add("keykeykey1", 3, now) end,
+    prepare = add_keys(4) },
+  { what = "brings its counts down", later = 40, work = function(t) t:add("key2", 3, now) end,
+    prepare = add_keys(4) },
   { what = "clears", work = function(t) t:clear() end, prepare = add_keys(4) },
+  { what = "notes", work = function(t) t:note("key1", "note") end, prepare = add_keys(4) },
 }
 
 -- }------------------------------------------------------------------------

@@ -222,7 +222,7 @@ describe("topk", function()
       local blocks = core.stats().blocks
       local t = topk.new { counters = 100, key_bytes = 1000 }
       local bytes = t:stats().bytes
-      assert.is_true(bytes > 100 * 1000 and bytes <= 100 * (1000 + 72) + 256)
+      assert.is_true(bytes > 100 * 1000 and bytes <= 100 * (1000 + 88) + 256)
       for i = 1, 10000 do t:add(("k%d "):format(i):rep(i % 500)) end
       assert.equal(bytes, t:stats().bytes)
       assert.equal(blocks + 1, core.stats().blocks)

@@ -120,10 +120,14 @@ function tables.options()
     titled("`cache = { … }`", client.cache.fields, [[entries bytes ttl stale temperature
       jitter revalidate replay per]]),
     titled("`cache.per = { … }`", client.cache.fields.per.fields),
+    titled("`cache.top = { … }`", client.cache.fields.top.fields, "show half_life counters"),
+    titled("`cache.warm = { … }`", client.cache.fields.warm.fields, [[questions file model top
+      before every keep]]),
     titled("`cache.redis = { … }`", client.cache.fields.redis.fields, "url user password database"),
     titled("`batch = { … }`", batch_rules.schema, "rule max window"),
     titled("`gateway = { … }`, of `unbusy.gateway`", client.gateway.fields, [[keys body ping forward
       controls pass trace]]),
+    titled("`gateway.status = { … }`", client.gateway.fields.status.fields),
     titled("`gateway.batch = { … }`", client.gateway.fields.batch.fields, "requests at_once"),
     titled("`gateway.keys = { { … }, … }`", client.gateway.fields.keys.each.fields,
       "key name calls tokens"),

@@ -2,7 +2,7 @@
 ** lua_core.c: opens 'unbusy.core', the C side of unbusy.
 **
 ** The module is a table of constructors, one per part, and a few functions:
-** now, wall, stats, errors, random_id, sip, exec, stamp, fail_alloc.
+** now, wall, stats, process, errors, random_id, sip, exec, stamp, fail_alloc.
 ** lua/unbusy/core.meta.lua describes it.
 */
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/file.h"
+#include "base/process.h"
 #include "base/rand.h"
 #include "base/region.h"
 #include "base/sip.h"
@@ -47,6 +48,13 @@ static int core_stats (lua_State *L) {
   ub_setwhole(L, "transfers", totals.transfers);
   ub_setwhole(L, "descriptors", totals.descriptors);
   ub_setwhole(L, "regions", ub_region_count());
+  return 1;
+}
+
+/* core.process() -> a number of this process alone, of those it was forked from or that are
+   forked from it */
+static int core_process (lua_State *L) {
+  ub_pushwhole(L, ub_process_mark());
   return 1;
 }
 
@@ -147,7 +155,7 @@ __attribute__((visibility("default"))) int luaopen_unbusy_core (lua_State *L);
 
 int luaopen_unbusy_core (lua_State *L) {
   static const luaL_Reg functions[] = {
-    {"now", core_now}, {"wall", core_wall}, {"stats", core_stats},
+    {"now", core_now}, {"wall", core_wall}, {"stats", core_stats}, {"process", core_process},
     {"errors", core_errors}, {"random_id", core_random_id}, {"sip", core_sip},
     {"exec", core_exec}, {"stamp", core_stamp}, {"fail_alloc", core_fail_alloc}, {NULL, NULL}
   };

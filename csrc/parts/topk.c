@@ -3,6 +3,7 @@
 */
 #include "parts/topk.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/hash.h"
@@ -10,23 +11,32 @@
 
 #define NONE UINT32_MAX
 
+#define STEPS     64            /* of a half-life, in which time is taken */
+#define SPAN      (32 * STEPS)  /* after which the weights begin anew */
+#define SURELY    1.5           /* times that a key came for certain before a note is wanted:
+                                   twice, perhaps a half-life apart */
+#define TOO_LONG  UINT32_MAX    /* a note that there is no room for */
+
 typedef struct counter {
   uint64_t hash, second;  /* of the whole key; second: 0 when all of it is kept */
+  uint64_t mark;          /* a hash that can be shown */
   uint64_t length;        /* of the whole key */
-  uint64_t error;         /* what its count may be too high by */
+  double error;           /* what its count may be too high by */
   uint64_t arrival;       /* 'arrivals' when the key took the counter */
+  uint32_t space;         /* of the key */
+  uint32_t note;          /* bytes of its note; 0: none; or TOO_LONG */
   uint32_t place;         /* in the heap, where its count is */
   uint32_t next;          /* in its chain of the index */
 } counter;
 
 typedef struct place {
-  uint64_t count;
+  double count;
   uint32_t counter;
 } place;
 
 typedef struct identity {
-  const void *bytes;
-  size_t length, kept;
+  const ub_topk_key *key;
+  size_t kept;
   uint64_t hash, second;
 } identity;
 
@@ -48,7 +58,11 @@ static char *key_of (const ub_topk *t, uint32_t i) {
   return (char *)(heads(t) + t->mask + 1) + (size_t)i * t->config.key_bytes;
 }
 
-static uint64_t count_of (const ub_topk *t, uint32_t i) {
+static char *note_of (const ub_topk *t, uint32_t i) {
+  return key_of(t, t->config.counters) + (size_t)i * t->config.note_bytes;
+}
+
+static double count_of (const ub_topk *t, uint32_t i) {
   return heap(t)[counters(t)[i].place].count;
 }
 
@@ -61,23 +75,41 @@ static uint32_t chains (uint32_t n) {
 }
 
 size_t ub_topk_size (const ub_topk_config *config) {
-  size_t each = sizeof(counter) + sizeof(place) + config->key_bytes;
+  size_t each = sizeof(counter) + sizeof(place) + config->key_bytes + config->note_bytes;
   return sizeof(ub_topk) + config->counters * each
          + chains(config->counters) * sizeof(uint32_t);
 }
 
-void ub_topk_init (ub_topk *t, const ub_topk_config *config) {
+void ub_topk_init (ub_topk *t, const ub_topk_config *config, int64_t now_us) {
   ub_rand seeds;
   ub_rand_init(&seeds, config->seed);
   t->config = *config;
   t->seeds[0] = ub_rand_next(&seeds);
   t->seeds[1] = ub_rand_next(&seeds);
   t->mask = chains(config->counters) - 1;
+  t->start_us = now_us;
+  t->step = 0;
+  t->weight = 1;
+  t->used = 0;
   ub_topk_clear(t);
 }
 
+/* What was noted of the counter's key is nowhere any more. */
+static void wipe_note (ub_topk *t, uint32_t i) {
+  counter *c = &counters(t)[i];
+  if (c->note > 0 && c->note != TOO_LONG)
+    memset(note_of(t, i), 0, t->config.note_bytes);
+  c->note = 0;
+}
+
 void ub_topk_clear (ub_topk *t) {
-  t->total = t->arrivals = 0;
+  uint32_t i;
+  for (i = 0; t->config.note_bytes > 0 && i < t->used; i++) {
+    memset(note_of(t, i), 0, t->config.note_bytes);  /* also one that a process died at */
+    counters(t)[i].note = 0;
+  }
+  t->total = 0;
+  t->arrivals = 0;
   t->used = 0;
   memset(heads(t), 0xff, (t->mask + (size_t)1) * sizeof(uint32_t));  /* NONE */
 }
@@ -86,26 +118,26 @@ void ub_topk_clear (ub_topk *t) {
 
 /* {== The index ============================================================ */
 
-static identity identify (const ub_topk *t, const void *bytes, size_t length) {
-  identity key = {bytes, length, length, 0, 0};
-  key.hash = ub_hash(bytes, length, t->seeds[0]);
-  if (length > t->config.key_bytes) {
-    key.kept = t->config.key_bytes;
-    key.second = ub_hash(bytes, length, t->seeds[1]);
+static identity identify (const ub_topk *t, const ub_topk_key *key) {
+  identity who = {key, key->length, 0, 0};
+  who.hash = ub_hash(key->bytes, key->length, t->seeds[0]);
+  if (key->length > t->config.key_bytes) {
+    who.kept = t->config.key_bytes;
+    who.second = ub_hash(key->bytes, key->length, t->seeds[1]);
   }
-  return key;
+  return who;
 }
 
-static int is (const ub_topk *t, uint32_t i, const identity *key) {
+static int is (const ub_topk *t, uint32_t i, const identity *who) {
   const counter *c = &counters(t)[i];
-  return c->hash == key->hash && c->second == key->second && c->length == key->length
-         && memcmp(key_of(t, i), key->bytes, key->kept) == 0;
+  return c->hash == who->hash && c->second == who->second && c->length == who->key->length
+         && c->space == who->key->space && memcmp(key_of(t, i), who->key->bytes, who->kept) == 0;
 }
 
 /* The key's counter, or NONE. */
-static uint32_t find (const ub_topk *t, const identity *key) {
-  uint32_t i = heads(t)[key->hash & t->mask];
-  while (i != NONE && !is(t, i, key))
+static uint32_t find (const ub_topk *t, const identity *who) {
+  uint32_t i = heads(t)[who->hash & t->mask];
+  while (i != NONE && !is(t, i, who))
     i = counters(t)[i].next;
   return i;
 }
@@ -119,17 +151,20 @@ static void unlink_counter (ub_topk *t, uint32_t i) {
 }
 
 /* The counter is this key's from now on. Its count and place are not touched. */
-static void assign (ub_topk *t, uint32_t i, const identity *key, uint64_t error) {
+static void assign (ub_topk *t, uint32_t i, const identity *who, double error) {
+  const ub_topk_key *key = who->key;
   counter *c = &counters(t)[i];
-  uint32_t *head = &heads(t)[key->hash & t->mask];
-  c->hash = key->hash;
-  c->second = key->second;
+  uint32_t *head = &heads(t)[who->hash & t->mask];
+  c->hash = who->hash;
+  c->second = who->second;
+  c->mark = ub_hash(key->bytes, key->length, key->space);
   c->length = key->length;
+  c->space = key->space;
   c->error = error;
   c->arrival = t->arrivals++;
   c->next = *head;
   *head = i;
-  memcpy(key_of(t, i), key->bytes, key->kept);
+  memcpy(key_of(t, i), key->bytes, who->kept);
 }
 
 /* }========================================================================= */
@@ -167,44 +202,106 @@ static void sink (ub_topk *t, uint32_t at) {
 
 /* }========================================================================= */
 
-static uint64_t plus (uint64_t count, uint64_t n) {
-  return n < UB_TOPK_END - count ? count + n : UB_TOPK_END;
+/* {== Time ================================================================= */
+
+/* All counts less, by a power of two, and the weights with them. */
+static void bring_down (ub_topk *t, int64_t halvings) {
+  double factor = ldexp(1, halvings < 2000 ? -(int)halvings : -2000);  /* in the end, 0 */
+  uint32_t i;
+  for (i = 0; i < t->used; i++) {
+    heap(t)[i].count *= factor;
+    counters(t)[i].error *= factor;
+  }
+  t->total *= factor;
+}
+
+void ub_topk_move (ub_topk *t, int64_t now_us) {
+  int64_t unit = t->config.half_life_us / STEPS, step, halvings;
+  if (unit == 0 || (step = (now_us - t->start_us) / unit) <= t->step)
+    return;
+  if (step >= SPAN) {
+    halvings = step / STEPS;
+    bring_down(t, halvings);
+    t->start_us += halvings * STEPS * unit;
+    step -= halvings * STEPS;
+  }
+  t->step = step;
+  t->weight = exp2((double)step / STEPS);
+}
+
+/* }========================================================================= */
+
+static double plus (const ub_topk *t, double count, uint64_t n) {
+  double sum = count + (double)n * t->weight, end = (double)UB_TOPK_END * t->weight;
+  return sum < end ? sum : end;
 }
 
 /* A counter that nobody has had. */
-static void list_new (ub_topk *t, const identity *key, uint64_t n) {
+static uint32_t list_new (ub_topk *t, const identity *who, uint64_t n) {
   uint32_t i = t->used++;
-  assign(t, i, key, 0);
-  put(t, i, (place){n, i});
+  counters(t)[i].note = 0;
+  assign(t, i, who, 0);
+  put(t, i, (place){plus(t, 0, n), i});
   rise(t, i);
+  return i;
 }
 
 /* The counter of the least count, and that count with it. */
-static void take_over (ub_topk *t, const identity *key, uint64_t n) {
+static uint32_t take_over (ub_topk *t, const identity *who, uint64_t n) {
   place *least = &heap(t)[0];
-  unlink_counter(t, least->counter);
-  assign(t, least->counter, key, least->count);
-  least->count = plus(least->count, n);
+  uint32_t i = least->counter;
+  unlink_counter(t, i);
+  wipe_note(t, i);
+  assign(t, i, who, least->count);
+  least->count = plus(t, least->count, n);
   sink(t, 0);
+  return i;
 }
 
-void ub_topk_add (ub_topk *t, const void *key, size_t length, uint64_t n) {
-  identity who = identify(t, key, length);
+static int wants_note (const ub_topk *t, uint32_t i) {
+  const counter *c = &counters(t)[i];
+  return t->config.note_bytes > 0 && c->note == 0
+         && count_of(t, i) - c->error >= SURELY * t->weight;
+}
+
+int ub_topk_add (ub_topk *t, const ub_topk_key *key, uint64_t n, int64_t now_us) {
+  identity who = identify(t, key);
   uint32_t i = find(t, &who);
-  t->total = plus(t->total, n);
+  ub_topk_move(t, now_us);
+  t->total = plus(t, t->total, n);
   if (i != NONE) {
     uint32_t at = counters(t)[i].place;
-    heap(t)[at].count = plus(heap(t)[at].count, n);
+    heap(t)[at].count = plus(t, heap(t)[at].count, n);
     sink(t, at);
   }
   else if (t->used < t->config.counters)
-    list_new(t, &who, n);
+    i = list_new(t, &who, n);
   else
-    take_over(t, &who, n);
+    i = take_over(t, &who, n);
+  return wants_note(t, i);
 }
 
-uint64_t ub_topk_least (const ub_topk *t) {
-  return t->used < t->config.counters ? 0 : heap(t)[0].count;
+int ub_topk_note (ub_topk *t, const ub_topk_key *key, const char *note, size_t length) {
+  identity who = identify(t, key);
+  uint32_t i = find(t, &who);
+  if (i == NONE || t->config.note_bytes == 0)
+    return 0;
+  wipe_note(t, i);
+  if (length == 0 || length > t->config.note_bytes) {
+    counters(t)[i].note = TOO_LONG;
+    return 0;
+  }
+  memcpy(note_of(t, i), note, length);
+  counters(t)[i].note = (uint32_t)length;
+  return 1;
+}
+
+double ub_topk_total (const ub_topk *t) {
+  return t->total / t->weight;
+}
+
+double ub_topk_least (const ub_topk *t) {
+  return t->used < t->config.counters ? 0 : heap(t)[0].count / t->weight;
 }
 
 /* {== The list ============================================================= */
@@ -212,7 +309,7 @@ uint64_t ub_topk_least (const ub_topk *t) {
 /* Does counter 'a' stand before 'b'? */
 static int before (const ub_topk *t, uint32_t a, uint32_t b) {
   const counter *x = &counters(t)[a], *y = &counters(t)[b];
-  uint64_t left = count_of(t, a), right = count_of(t, b);
+  double left = count_of(t, a), right = count_of(t, b);
   if (left != right) return left > right;
   if (x->error != y->error) return x->error < y->error;
   return x->arrival < y->arrival;
@@ -271,7 +368,12 @@ static size_t whole_characters (const char *bytes, size_t length) {
 
 ub_topk_entry ub_topk_get (const ub_topk *t, uint32_t i) {
   const counter *c = &counters(t)[i];
-  ub_topk_entry e = {key_of(t, i), c->length, 0, count_of(t, i), c->error};
+  ub_topk_entry e = {.key = key_of(t, i), .length = c->length, .mark = c->mark,
+                     .count = count_of(t, i) / t->weight, .error = c->error / t->weight};
+  if (c->note > 0 && c->note != TOO_LONG) {
+    e.note = note_of(t, i);
+    e.note_length = c->note;
+  }
   if (c->length > t->config.key_bytes) {
     e.cut = 1;
     e.length = whole_characters(e.key, t->config.key_bytes);
@@ -293,8 +395,7 @@ static size_t part_head (const void *config) {
 }
 
 static void part_init (void *t, const void *config, int64_t now_us) {
-  (void)now_us;
-  ub_topk_init(t, config);
+  ub_topk_init(t, config, now_us);
 }
 
 static void part_repair (void *t) {
@@ -302,7 +403,7 @@ static void part_repair (void *t) {
 }
 
 const ub_part_type ub_topk_part = {
-  .kind = "topk", .version = 1, .size = part_size, .head = part_head, .init = part_init,
+  .kind = "topk", .version = 2, .size = part_size, .head = part_head, .init = part_init,
   .repair = part_repair
 };
 

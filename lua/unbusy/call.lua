@@ -13,7 +13,7 @@ local call = { stopped = false, extra = false, path = false, failed = false, rea
   key = false, keeps = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
   told = false, escalated = false, holds = false, so_far = false,
-  foreseen = false }
+  foreseen = false, ahead = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients

@@ -10,9 +10,11 @@ local call = require "unbusy.call"
 local canceller = require "unbusy.canceller"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
+local flights = require "unbusy.caching.flights"
 local flow = require "unbusy.flow"
 local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
+local hot = require "unbusy.caching.hot"
 local hedges = require "unbusy.hedges"
 local language = require "unbusy.fallback.language"
 local limiter = require "unbusy.limiter"
@@ -32,6 +34,7 @@ local stream = require "unbusy.stream"
 local target = require "unbusy.target"
 local trace = require "unbusy.trace"
 local warm = require "unbusy.caching.warm"
+local warmer = require "unbusy.caching.warmer"
 
 local client = {}
 client.__index = client
@@ -128,6 +131,19 @@ local function build_far(self, o)
     tell = function(event) self:level_changed(event) end })
 end
 
+-- What is asked most, and ahead of time.
+local function build_warming(self, o, clock)
+  self.warming = warm.new_state()
+  local message, code
+  if o.top then
+    self.hot, message, code = hot.new(o.top, o.per ~= nil, self.sources, self.common, clock)
+    if code then return nil, message, code end
+  end
+  if not o.warm then return true end
+  self.warmer, message, code = warmer.new(self, o.warm)
+  return self.warmer, message, code
+end
+
 -- Where answers are kept, if they are.
 local function build_cache(self, o, clock)
   local near, message, code = build_part(self, cache, "cache", o.cache, clock)
@@ -136,6 +152,8 @@ local function build_cache(self, o, clock)
     self.cache, self.caching = levels.new(near, build_far(self, o.cache)), o.cache
     self.caching.chance = chance_of(o.seed)
     self.sources = sources_of(self.targets)
+    self.flights = flights.new(self, o.cache.coalesce)
+    return build_warming(self, o.cache, clock)
   end
   return true
 end
@@ -423,13 +441,38 @@ function client:pass(request, given)
 end
 
 --- Asks questions ahead of time, so that their answers are in the cache. A question is a text, or a
---- request as of `chat`. What is still fresh is not asked again.
----@param questions table list
----@param given table? see `unbusy.caching.warm`: model, at_once, deadline (s, each), priority,
---- refresh
----@return table result { asked =, fresh =, failures = { { index =, message =, code = }, … } }
+--- request as of `chat`, `complete` or `embed`. What is still fresh is not asked again, and nobody
+--- is asked who is busy.
+---@param questions table|string|number list; or the path of a file of them; or how many of those
+--- that are asked most
+---@param given table? see `unbusy.caching.warm`: model, at_once, deadline (s, each), patience,
+--- refresh, before, off_peak, on_progress, …
+---@return table? result { asked =, fresh =, failures = { { index =, message =, code = }, … } }
+---@return string? message, string? code of a file that cannot be read
 function client:warm(questions, given)
   return warm.all(self, questions, given)
+end
+
+local top_options = { show = { type = "boolean", default = false, doc = "the questions too" } }
+
+--- Which questions are asked most lately, the most frequent first, where the option `cache.top`
+--- counts them: `{ { hash =, count =, error =, kind =, model = }, … }`; with `show` also the
+--- `question` and the `request`, where the option allows it.
+---@param n integer? 20 by default
+---@param given table? { show = true }
+---@return table[]? list, string? message, string? code nil when the client is closed
+function client:top(n, given)
+  local o = options.check(top_options, given, "top")
+  n = n == nil and 20 or n
+  if type(n) ~= "number" or n < 1 or n ~= math.floor(n) or n - n ~= 0 then
+    error("top: a whole number above 0 expected", 2)
+  end
+  if not self.hot then error("top: nothing is counted: the option cache.top is off", 2) end
+  if o.show and not self.hot.shows then
+    error("top: the questions may not be shown: the option cache.top.show is off", 2)
+  end
+  if self.closed then return nil, "the client is closed", "closed" end
+  return self.hot:top(n, o.show)
 end
 
 --- Asks many requests, as few calls as the rules of `batch` make of them.
@@ -466,6 +509,14 @@ end
 --- A level of the cache is lost, or there again: the watcher is told.
 function client:level_changed(event)
   tell(self, "level", event)
+end
+
+--- A job that asks ahead of time begins or ends: the watcher is told.
+---@param what "begin"|"end"
+---@param progress table
+function client:warms(what, progress)
+  tell(self, "warm", { what = what, all = progress.all, asked = progress.asked,
+    fresh = progress.fresh, failed = progress.failed })
 end
 
 --- A breaker of ours would have opened, had not too many been open: the watcher is told.
@@ -508,7 +559,10 @@ function client:status()
     queue = self.queue:status(),
     budget = self.budget and self.budget:stats(),
     cache = self.cache and not self.closed and self.cache:stats() or nil,
+    top = self.hot and not self.closed and self.hot:status() or nil,
+    warm = self.cache and warm.status(self.warming, self.warmer) or nil,
     pools = self.router.spill:status(self.now()),
+    coalesce = self.flights and self.flights:stats(),
     batch = self.batches:stats(), hedge = self.hedges:stats(self.now()),
     resumed = self.resumed, policy = self.policies:status(),
     escalate = self.escalation and self.escalation:status(),
@@ -520,6 +574,8 @@ function client:close()
   if self.closed then return end
   self.closed = true
   if self.cache then self.cache:close() end
+  if self.hot then self.hot:close() end
+  if self.warmer then self.warmer:close() end
   call.abort_all(self.calls, "closed")
   if self.common then self.common:detach(self) end
 end

@@ -10,9 +10,11 @@ local core = require "unbusy.core"
 local escalation = require "unbusy.escalation.options"
 local fallback_options = require "unbusy.fallback.options"
 local hedges = require "unbusy.hedges"
+local hot = require "unbusy.caching.hot"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
 local pools = require "unbusy.pools"
+local questions = require "unbusy.caching.questions"
 local rate = require "unbusy.rate"
 local region = require "unbusy.region"
 local routing = require "unbusy.routing.options"
@@ -430,7 +432,7 @@ local function fill_region(o, level)
     local message = region.wrong(r)
     if message then error("unbusy: region: " .. message, level + 1) end
     if o.cache and not r.bytes then
-      r.bytes = o.cache.bytes + o.cache.entries * BY_ENTRY + MORE
+      r.bytes = o.cache.bytes + o.cache.entries * BY_ENTRY + hot.room(o.cache.top) + MORE
     end
   end
 end
@@ -470,6 +472,13 @@ end
 local function check_resume(o, level)
   local message = config.resume_fault(o.resume, o.retry ~= false)
   if message then error("unbusy: " .. message, level + 1) end
+end
+
+local function check_warming(o, level)
+  local given = o.cache and o.cache.warm and o.cache.warm.questions
+  if not given then return end
+  local list, message = questions.of_list(given)
+  if not list then error("unbusy: cache.warm." .. message, level + 1) end
 end
 
 local function check_cache(o, level)
@@ -519,6 +528,7 @@ function config.read(given)
   try_part(limiter, o.limiter, level)
   check_resume(o, level)
   read_redis(o, level)
+  check_warming(o, level)
   o.batch = read_batch(o.batch, level)
   o.pools = read_pools(o, level)
   if o.gateway then o.gateway = gateway_options.read(o.gateway, level) end

@@ -28,6 +28,11 @@ function core.wall() end
 ---@return unbusy.core.stats
 function core.stats() end
 
+--- A number that stays the same in this process, and that none has which it was forked from, or
+--- which is forked from it.
+---@return integer
+function core.process() end
+
 --- 16 hexadecimal digits of the system's entropy, not all of them 0.
 ---@return string
 function core.random_id() end

@@ -464,28 +464,40 @@ function sse:finish() end
 ---@class unbusy.core.topk
 local topk = {}
 
----@param options table every field of `topk.schema`; `seed` may be missing
+---@param options table every field of `topk.schema`; `seed`, `note_bytes` and `half_life` may be
+--- missing
+---@param now number?
 ---@return unbusy.core.topk? topk, string? message, "nomem"? code
-function core.topk(options) end
+function core.topk(options, now) end
 
----@param key string
+---@param key string|userdata
 ---@param n number? times, whole and above 0; 1 by default
-function topk:add(key, n) end
+---@param now number?
+---@return boolean wanted is a note?
+function topk:add(key, n, now) end
+
+---@param key string|userdata
+---@param text string
+---@return boolean kept
+function topk:note(key, text) end
 
 ---@param n number? at most so many; nil: all
----@return { key: string, count: integer, error: integer, cut: true? }[]
-function topk:top(n) end
+---@param more boolean? with `hash` and `note`
+---@param now number?
+---@return { key: string, count: number, error: number, cut: true?, hash: string?, note: string? }[]
+function topk:top(n, more, now) end
 
 ---@class unbusy.core.topk_stats
 ---@field counters integer
 ---@field used integer counters that have a key
----@field total integer all that was added
----@field least integer how often a key that is not listed may have come
+---@field total number all that was added
+---@field least number how often a key that is not listed may have come
 ---@field replaced integer how often a key took the place of another
 ---@field bytes integer of memory
 
+---@param now number?
 ---@return unbusy.core.topk_stats
-function topk:stats() end
+function topk:stats(now) end
 
 --- Forgets all keys.
 function topk:clear() end

@@ -8,8 +8,8 @@
 local flow = {}
 
 --- The stages of every call, outermost first.
-flow.order = { "fallback", "cache", "escalate", "batch", "resume", "retry", "hedge", "route",
-  "admit", "send" }
+flow.order = { "fallback", "cache", "coalesce", "escalate", "batch", "resume", "retry", "hedge",
+  "route", "admit", "send" }
 
 --- Chains stages into one function of the call.
 ---@param stages function[]

@@ -1,10 +1,11 @@
 --- What a call gives back.
 --
--- Fields: `source` ("upstream", "batch", "cache", "stale", "fallback"), `text`, `reasoning`,
--- `tool_calls`, `body` (decoded), `raw` (its bytes, where it came whole), `status`, `headers`,
--- `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an answer out of
--- the cache), `failure` (of a stale answer and of whatever stands in: what went wrong), `fallback`
--- (what stands in: { kind = "text", "reply", "stale", "model" or "pool", model =, pool = }),
+-- Fields: `source` ("upstream", "coalesced", "batch", "cache", "stale", "fallback"), `text`,
+-- `reasoning`, `tool_calls`, `body` (decoded), `raw` (its bytes, where it came whole), `status`,
+-- `headers`, `target`, `model`, `finish_reason`, `usage`, `cost`, `tries`, `age` (seconds, of an
+-- answer out of the cache), `failure` (of a stale answer and of whatever stands in: what went
+-- wrong), `fallback` (what stands in: { kind = "text", "reply", "stale", "model" or "pool",
+-- model =, pool = }),
 -- `weak` (why it is a poor answer, see `unbusy.stages.escalate`), `escalated` (of one that came in
 -- place of a weak one: { reason =, target =, usage =, cost = of that }, which `usage` and `cost`
 -- include), `batch` (of an answer that came with others: `size`, and which of them it was:
@@ -107,6 +108,25 @@ function reply.of_member(call, whole, answer, about)
   take_answer(self, answer)
   self.model = answer.model or whole.model
   return self
+end
+
+-- An answer that took the place of a weak one, for somebody who has not paid for either.
+local function unpaid(escalated)
+  return escalated and { reason = escalated.reason, target = escalated.target }
+end
+
+--- The answer of a call that was made for several, for one more of them: its own, and at no cost.
+---@param call table
+---@param whole table the reply
+---@param bytes string its body
+function reply.of_flight(call, whole, bytes)
+  return setmetatable({ source = "coalesced", target = whole.target, status = whole.status,
+    headers = copy(whole.headers), raw = bytes, undecoded = call.kind, model = whole.model,
+    finish_reason = whole.finish_reason, usage = whole.usage and copy(whole.usage), cost = 0,
+    tries = whole.tries, age = whole.age, weak = whole.weak, failure = whole.failure,
+    escalated = unpaid(whole.escalated), ended = true,
+    times = times(call, whole.times.start, call.loop.now(), whole.times.queued_upstream) },
+    undecoded)
 end
 
 --- An answer that has begun: `pieces` gives the rest (see `unbusy.source`).

@@ -85,6 +85,18 @@ function shared:marked(name)
   return self.marks:get(short(name, 128))
 end
 
+--- Is it for this process to do what `name` says, from now on for so many seconds? Whoever asks
+--- first; it asks again in time to go on. Of several that ask at the same time one, soon.
+---@param name string
+---@param token number by which one is told from all others; above 0
+---@param seconds number
+---@return boolean
+function shared:leads(name, token, seconds)
+  name = short(name, 128)
+  local holder = self.marks:get(name)
+  return (holder == 0 or holder == token) and self.marks:peak(name, token, seconds) == token
+end
+
 -- }========================================================================
 
 -- {== Waiting =============================================================

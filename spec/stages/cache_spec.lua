@@ -239,7 +239,7 @@ describe("the cache stage", function()
       w.loop.run(function() w.loop.sleep(3) end)
       assert.equal("busy", select(3, w:chat()))
       local script = { status(503, nil, nil, 20), good "new" }
-      w = cached(script, { fallback = "sorry" })
+      w = cached(script, { fallback = "sorry", cache = { coalesce = false } })
       local first
       w.loop.run(function()
         w.loop.spawn(function() first = w:chat() end)
@@ -378,7 +378,7 @@ describe("client:warm", function()
 
   it("says which failed, and goes on", function()
     local w = cached({ good "x", status(503), good "x" }, { fallback = "sorry" })
-    local result = w.client:warm({ "one", "two", "three" }, { at_once = 1 })
+    local result = w.client:warm({ "one", "two", "three" }, { at_once = 1, attempts = 1 })
     assert.equal(2, result.asked)
     assert.equal(1, #result.failures)
     assert.equal(2, result.failures[1].index)
@@ -399,7 +399,7 @@ describe("client:warm", function()
   it("takes an empty list, and refuses what is none", function()
     local w = cached { good "x" }
     assert.same({ asked = 0, fresh = 0, failures = {} }, w.client:warm {})
-    for _, wrong in ipairs { { "text" }, { 5 }, { { 5 } }, { { { prompt = "x" } } },
+    for _, wrong in ipairs { { 5 }, { { 5 } }, { { { prompt = "" } } }, { { { input = {} } } },
       { { messages = { { role = "user", content = "x" } } } }, { { "a", [3] = "b" } },
       { { "a", { messages = {} } } }, { { { messages = { {} }, model = 5 } } }, {},
       { { "x" }, { at_onec = 2 } } } do

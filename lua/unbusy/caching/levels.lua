@@ -5,8 +5,6 @@
 --
 -- What a level cannot give (or not in time) is asked of the next one; what the world does to one of
 -- them never fails a call. What the far one gives is kept in the near one too.
-local now = require "unbusy.clock"
-
 local levels = {}
 levels.__index = levels
 
@@ -79,8 +77,7 @@ end
 
 -- Of what the far level gives, the near one gets a copy, which is as old.
 local function keep_near(self, key, value, age, ttl, tags)
-  local near = self.near
-  pcall(near.set, near, key, value, ttl, tags, now() - age)
+  pcall(self.near.set, self.near, key, value, ttl, tags, nil, age)
 end
 
 function both:get(call, key)

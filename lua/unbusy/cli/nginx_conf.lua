@@ -53,6 +53,7 @@ ${lua}
   init_by_lua_block {
     unbusy_gateway = require("unbusy.gateway").new ${config}
   }
+  init_worker_by_lua_block { unbusy_gateway:begin() }
 ${log}
   # who sends a request too slowly, or does not read the answer, is let go
   client_header_timeout 15s;

@@ -27,6 +27,7 @@ local serves = {
   health = require "unbusy.gateway.health",
   models = require "unbusy.gateway.models",
   pass = require "unbusy.gateway.pass",
+  status = require "unbusy.gateway.status",
 }
 
 -- {== Building ============================================================
@@ -45,6 +46,11 @@ local function new_client(given, path, where, level)
   return made
 end
 
+-- Who may see the status; nil for whoever is on this machine.
+local function status_keys(given)
+  return type(given) == "table" and keys.new { { key = given.token, name = "status" } } or nil
+end
+
 --- Makes a gateway, in `init_by_lua`; raises, and so keeps nginx from starting, when something in
 --- the configuration is wrong.
 ---@param given table|string the client's options and `gateway`, or the path of a Lua file
@@ -59,7 +65,7 @@ function gateway.new(given)
   if not counts then error(("%sunbusy: gateway.keys: %s"):format(where, message), 2) end
   local self = setmetatable({ client = made, options = o, keys = keys.new(o.keys),
     quotas = counts, controls = set_of(o.controls), targets = {},
-    retries = made.retry.attempts > 1 }, gateway)
+    retries = made.retry.attempts > 1, status_keys = status_keys(o.status) }, gateway)
   for _, target in ipairs(made.targets) do self.targets[target.name] = true end
   return self
 end
@@ -150,7 +156,8 @@ local function discard(ctx)
 end
 
 local function serve(self, ctx)
-  local route, id = routes.find(ctx.method, ctx.path, self.options.pass)
+  local route, id = routes.find(ctx.method, ctx.path, self.options.pass,
+    self.options.status)
   if not route then return id end
   if not route.reads and not discard(ctx) then return errors.invalid "the body is no HTTP" end
   if not route.open then
@@ -188,6 +195,26 @@ function gateway:handle()
   log.write(ctx)
   if ctx.address then listening[ctx.address] = nil end
   return close_connection(ctx)
+end
+
+-- }========================================================================
+
+-- {== A worker's beginning ================================================
+
+local function look(premature, self)
+  local warmer = self.client.warmer
+  if premature or self.client.closed then return end
+  warmer:look(nginx.loop, self.client.now())
+end
+
+--- A worker begins; in `init_worker_by_lua`. Where the cache keeps itself warm, it does so from now
+--- on, also while no call comes.
+function gateway:begin()
+  local warmer = self.client.warmer
+  if not warmer then return end
+  local ok, message = ngx.timer.at(0, look, self)
+  if ok then ok, message = ngx.timer.every(warmer.options.every, look, self) end
+  if not ok then ngx.log(ngx.WARN, "unbusy: the cache is warmed by calls alone: ", message) end
 end
 
 -- }========================================================================

@@ -40,6 +40,9 @@ gateway_options.schema = {
     doc = "which `x-unbusy-…` headers of a request are obeyed" },
   pass = { type = "boolean", default = true,
     doc = "pass on what is below /v1 and not known here" },
+  status = { type = "boolean|table", default = true, fields = {
+      token = { type = "string", required = true, doc = "what whoever may see it sends as a key" },
+    }, doc = "`/status`: for this machine alone (true), for whoever sends the token, or none" },
   trace = { type = "boolean", default = false,
     doc = "begin a trace for requests that have none" },
 }
@@ -109,6 +112,9 @@ function gateway_options.read(given, level)
   if o.keys then o.keys = filled_keys(o.keys, where, level + 1) end
   o.forward = filled_forward(o.forward, where, level + 1)
   if given and given.batch == true then o.batch = defaults_of(gateway_options.schema.batch) end
+  if type(o.status) == "table" then
+    check_word(o.status.token, where .. ".status.token", level + 1)
+  end
   if o.ping == true then o.ping = gateway_options.schema.ping.default end
   return o
 end

@@ -19,13 +19,15 @@ local function health(kind)
   return { methods = GET, allow = "GET, HEAD", serves = "health", kind = kind, open = true }
 end
 
+local status = { methods = GET, allow = "GET, HEAD", serves = "status", open = true }
+
 -- A batch counts its requests itself.
 local batch = { methods = POST, allow = "POST", serves = "batch", reads = true, calls = 0 }
 local models = { methods = GET, allow = "GET, HEAD", serves = "models" }
 local other = { serves = "pass", reads = true }
 
 local known = { ["/api/v1/batch"] = batch, ["/healthz"] = health "alive",
-  ["/readyz"] = health "ready" }
+  ["/readyz"] = health "ready", ["/status"] = status }
 
 for path, route in pairs { ["/chat/completions"] = call "chat", ["/completions"] = call "complete",
   ["/embeddings"] = call "embed", ["/responses"] = call "responses", ["/models"] = models } do
@@ -45,11 +47,12 @@ end
 ---@param method string
 ---@param path string decoded and normalised, as nginx has it
 ---@param passes boolean is the rest of /v1 passed on?
+---@param shows boolean is there a status to be seen?
 ---@return table? route { serves = module, kind =, reads = its handler reads the body, open = for
 --- everybody, calls = that it counts for (1) }, string|table|nil id or refusal
-function routes.find(method, path, passes)
+function routes.find(method, path, passes, shows)
   local route, id = of_path(path, passes)
-  if not route then
+  if not route or route == status and not shows then
     return nil, errors.new(404, "there is nothing at this path", { code = "unknown_url" })
   end
   if route.methods and not route.methods[method] then

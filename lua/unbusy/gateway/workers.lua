@@ -8,8 +8,18 @@ local client = require "unbusy.client"
 
 local workers = {}
 
+-- What of the cache decides how large it is, and what is kept in it.
+local function sizes_of(given)
+  if type(given.cache) ~= "table" then return given.cache or false end
+  local out = {}
+  for name, value in pairs(given.cache) do
+    if name ~= "warm" then out[name] = value end
+  end
+  return out
+end
+
 local function region_for(given, where)
-  local key = assert(cache.key(where, given.cache or false))
+  local key = assert(cache.key(where, sizes_of(given)))
   return { name = "gateway-" .. tostring(key):match ": (%x+)" }
 end
 
@@ -34,6 +44,14 @@ local function new(given)
   local ok, made, message = pcall(client.new, given)
   if not ok then error(made, 0) end
   return made, message
+end
+
+--- The region that the gateway of a configuration file has by default.
+---@param given table the configuration
+---@param path string from the root on
+---@return table region
+function workers.region(given, path)
+  return region_for(given, path)
 end
 
 --- The gateway's client. Where the default region cannot be had it does without, and the third

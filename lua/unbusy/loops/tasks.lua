@@ -44,6 +44,7 @@ end
 local function run_apart(f, value)
   local loop = new_loop()
   local s = loop.scheduler
+  loop.apart = true
   return outcome(s, pcall(s.run_one, s, f, loop, value))
 end
 

@@ -86,11 +86,17 @@ local function stale(call, key, value, age, next)
   return known
 end
 
+-- Does it do for a call that asks ahead of time? Only what is fresh for long enough does.
+local function lasts(call, value, state, age)
+  return state == "fresh" and (stored.ttl(value) or 0) - age > call.ahead.before
+end
+
 -- What is there and will do.
 local function known_answer(call, key, next)
   local value, state, age = call.client.cache:get(call, key)
   local most = call.options.max_age
   if not value or most and age > most then return nil end
+  if call.ahead and not lasts(call, value, state, age) then return nil end
   if state == "fresh" then return last_good.recall(call, value, "cache", age) end
   return stale(call, key, value, age, next)
 end
@@ -113,17 +119,20 @@ end
 ---@param client table
 ---@return fun(call: table): table?, string?, string?, table?
 return function(next, client)
+  local hot, warmer = client.hot, client.warmer
   if not client.cache then return next end
   return function(call)
     local key = key_of(call)
     if not key then return without(call, next) end
     call.key = key
+    if hot then hot:count(call, key) end
+    if warmer then warmer:look(call.loop, call.started) end
     local known = call.options.cache ~= "refresh" and known_answer(call, key, next)
     if known then return known end
     if call.options.only_cached or not stored.is_sound(call) then return without(call, next) end
     local answer, message, code, detail = next(call)
     if answer then
-      keeping.watch(call, answer)
+      if not answer.kept then keeping.watch(call, answer) end
       return answer
     end
     if not call.stale_later and codes[code].fallback then

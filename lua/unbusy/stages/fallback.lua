@@ -149,7 +149,9 @@ end
 return function(next, client)
   local own = client.fallback
   return function(call)
-    if not own and not call.policy or not speaks[call.kind] then return next(call) end
+    if not own and not call.policy or not speaks[call.kind] or call.ahead then
+      return next(call)
+    end
     if own and own.stale or call.policy and call.policy:decides "fallback" then
       call.stale_later = true
     end

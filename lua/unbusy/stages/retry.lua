@@ -226,6 +226,7 @@ end
 ---@return fun(call: table): table?, string?, string?, table?
 return function(next)
   return function(call)
+    if call.ahead then return call.ahead.pass(call, next) end -- see `unbusy.caching.warm`
     local budget = call.client.budget
     if not budget then return attempt(call, next) end
     budget:begin()

@@ -1,0 +1,149 @@
+--- Keeps a cache warm by itself: a list on start, and what is asked most before its time is over.
+--
+--     a call, or nginx's timer ──► is a round due? ──► is it ours to do? ──► a job of
+--                                                                            unbusy.caching.warm
+--
+-- A round asks, one by one, what is left of the list, and of the hottest questions those whose
+-- answers are fresh for no longer than `before`. It waits for nobody: where no target has room to
+-- spare it ends, and what is left is for the next one. Of all processes of a region one does it:
+-- whoever holds the lease, which ends with its holder.
+--
+-- There is no task that sleeps between two rounds (it would keep a program from ending): a call
+-- that comes when a round is due begins it beside itself. Where calls come seldom, somebody else
+-- looks now and then (`warmer:look`), as the gateway does.
+local core = require "unbusy.core"
+local questions = require "unbusy.caching.questions"
+local warm = require "unbusy.caching.warm"
+
+local warmer = {}
+warmer.__index = warmer
+
+local LEASES = 3  -- rounds after which a lease ends that nobody renews
+local ATTEMPTS = 5 -- rounds in which a question of the list may fail
+
+-- {== The list ============================================================
+
+-- What the options name; nil and what is wrong with it.
+local function read_list(o)
+  local list = o.questions and assert(questions.of_list(o.questions, o.model)) or {}
+  if not o.file then return list end
+  local more, message = questions.of_file(o.file, o.model)
+  if not more then return nil, "cache.warm.file: " .. message end
+  for _, question in ipairs(more) do list[#list + 1] = question end
+  return list
+end
+
+-- }========================================================================
+
+--- What keeps a client's cache warm; nil and a failure where a file cannot be read.
+---@param client table
+---@param o table the checked option `warm` of its cache
+---@return table? self, string? message, string? code "invalid"
+function warmer.new(client, o)
+  local list, message = read_list(o)
+  if not list then return nil, message, "invalid" end
+  local self = setmetatable({ client = client, options = o, all = list, left = list, due = 0,
+    rounds = 0, running = false, asked_at = {}, failures = {}, job = false }, warmer)
+  if client.common then
+    self.name = client.common.tag("warmer", client.sources)
+    self.token = tonumber(core.random_id():sub(1, 12), 16) + 1
+  end
+  return self
+end
+
+-- Is it this process that keeps the cache warm?
+local function leads(self)
+  local common = self.client.common
+  return not common or common:leads(self.name, self.token, self.options.every * LEASES)
+end
+
+-- {== A round =============================================================
+
+-- The hottest questions that this process has not asked just now: an answer that is not kept is not
+-- to be paid for in each round.
+local function hot_ones(self, now)
+  local client, o, out = self.client, self.options, {}
+  if not client.hot or o.top == 0 then return out end
+  local pause, still = math.max(o.every, (client.caching.ttl - o.before) / 2), {}
+  for _, question in ipairs(client.hot:questions(o.top, client)) do
+    local asked = self.asked_at[question.hash]
+    if asked and now - asked < pause then
+      still[question.hash] = asked
+    else
+      still[question.hash] = now
+      out[#out + 1] = question
+    end
+  end
+  self.asked_at = still
+  return out
+end
+
+local function joined(one, other)
+  local out = {}
+  for _, list in ipairs { one, other } do
+    for _, item in ipairs(list) do out[#out + 1] = item end
+  end
+  return out
+end
+
+-- What is left of the list after a round: what could not be asked, and what failed for a while.
+local function keep_rest(self, list, count, result)
+  local left = {}
+  for _, failure in ipairs(result.failures) do
+    local question = failure.index <= count and list[failure.index]
+    if question and failure.code ~= "invalid" then
+      local asked = failure.code ~= "full"
+      self.failures[question] = (self.failures[question] or 0) + (asked and 1 or 0)
+      if self.failures[question] < ATTEMPTS then left[#left + 1] = question end
+    end
+  end
+  self.left = left
+end
+
+local function ask(self, loop)
+  local o, begins = self.options, self.left
+  if o.keep and not begins[1] then begins = self.all end
+  local list = joined(begins, hot_ones(self, loop.now()))
+  if not list[1] then return end
+  local job
+  job = warm.job(self.client, list, { at_once = o.at_once, deadline = o.deadline, patience = 0,
+    attempts = 1, priority = "batch", before = o.before, off_peak = o.off_peak,
+    on_progress = function() if not leads(self) then job:stop() end end })
+  self.job = job
+  keep_rest(self, list, #begins, job:run(loop))
+end
+
+local function round(self, loop)
+  local ok, raised = pcall(ask, self, loop)
+  self.running, self.job = false, false
+  if not ok then error(raised, 0) end
+end
+
+-- }========================================================================
+
+local function begin(self, loop)
+  self.running, self.rounds = true, self.rounds + 1
+  local ok, begun = pcall(loop.nursery or loop.spawn, function() round(self, loop) end)
+  if not ok or not begun then self.running = false end -- the host has no room for it: later
+end
+
+--- Begins a round, when one is due and it is ours to do.
+---@param loop table in which it runs
+---@param now number
+function warmer:look(loop, now)
+  if now < self.due or self.running or self.client.closed then return end
+  self.due = now + self.options.every
+  if leads(self) then begin(self, loop) end
+end
+
+--- What an operator wants to know.
+function warmer:status()
+  return { rounds = self.rounds, left = #self.left, running = self.running }
+end
+
+--- The client is closed.
+function warmer:close()
+  if self.job then self.job:stop() end
+end
+
+return warmer
