@@ -127,7 +127,7 @@ end
 -- A second level in a Redis server, if there is one; simulated time has none.
 local function build_far(self, o)
   if not o.redis or self.loop and self.loop.name == "virtual" then return nil end
-  return redis.new(o.redis, { ttl = o.ttl, stale = o.stale,
+  return redis.new(o.redis, { ttl = o.ttl, stale = o.stale, loop = self.loop,
     tell = function(event) self:level_changed(event) end })
 end
 
@@ -506,9 +506,10 @@ function client:spill_changed(event)
   tell(self, "spill", event)
 end
 
---- A level of the cache is lost, or there again: the watcher is told.
+--- A level of the cache is in trouble, or well again: the watcher is told.
+---@param event table { what = "fault"|"well", level =, code =, message = }
 function client:level_changed(event)
-  tell(self, "level", event)
+  tell(self, "cache", event)
 end
 
 --- A job that asks ahead of time begins or ends: the watcher is told.

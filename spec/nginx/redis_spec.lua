@@ -18,7 +18,7 @@ describe("inside nginx, a cache with a Redis server", function()
           ngx.print(reply and reply.source or code .. ": " .. message)
         } }
         location = /settle { content_by_lua_block {
-          local ok, message = client.cache:settle(require("unbusy.loops.nginx").loop, 60)
+          local ok, message = client.cache:settle(60)
           ngx.print(ok and "settled" or message)
         } }
         location = /pending { content_by_lua_block {
@@ -146,7 +146,8 @@ describe("inside nginx, a cache with a Redis server", function()
   end)
 
   it("is the second level behind a region", function()
-    start { workers = 2, region = { name = "spec-redis-" .. site.port, bytes = 128 * 1024 * 1024 } }
+    local name = "spec-redis-" .. server.path:match "(%w+)/socket"
+    start { workers = 2, region = { name = name, bytes = 128 * 1024 * 1024 } }
     site:get "/source?q=one"
     sites.await("it is kept", function() return server:cli "DBSIZE" == "1" end)
     for _ = 1, 20 do assert.equal("cache", (site:get "/source?q=one")) end

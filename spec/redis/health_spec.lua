@@ -1,6 +1,9 @@
 local health = require "unbusy.caching.health"
 
-local function even() return 0.5 end -- pauses as they are
+-- Pauses as they are.
+local function even()
+  return 0.5
+end
 
 describe("health", function()
   it("may always be asked while it is well", function()

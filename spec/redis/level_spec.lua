@@ -110,7 +110,9 @@ describe("a cache with a Redis server", function()
     local far = a.cache.far
     for i = 1, 15 do many[i] = ("%d"):format(i):rep(60) end
     many[16] = "x"
-    for i = 1, 700 do far:set(levels.key(), "v", { tags = i % 7 == 0 and { "y", "x" } or { "y" } }) end
+    for i = 1, 700 do
+      far:set(levels.key(), "v", { tags = i % 7 == 0 and { "y", "x" } or { "y" } })
+    end
     far:set(levels.key(), "v", { tags = many })
     far:set(levels.key(), "v")
     server:cli("SET unbusy:" .. ("0"):rep(32) .. " garbage")
@@ -179,13 +181,13 @@ describe("a cache with a Redis server", function()
     assert.equal("down", s.state)
     assert.equal("timeout", s.fault.code)
     assert.is_true(s.late >= 3 and s.skipped >= 1) -- most do not pay the clock
-    assert.same({ "down timeout" }, events(client))
+    assert.same({ "fault timeout" }, events(client))
     server:thaw()
     client.cache.far.clock = levels.CLOCK
     levels.forgive(client)
     get(client, levels.key())
     assert.equal("up", stats(client).state)
-    assert.same({ "down timeout", "up" }, events(client))
+    assert.same({ "fault timeout", "well" }, events(client))
     closing(client)
   end)
 
@@ -198,7 +200,7 @@ describe("a cache with a Redis server", function()
     process.nap(1100000)
     client.cache:set(levels.key(), "v")
     assert.equal("down", stats(client).state)
-    assert.same({ "down timeout" }, events(client))
+    assert.same({ "fault timeout" }, events(client))
     server:thaw()
     closing(client)
   end)
@@ -213,11 +215,11 @@ describe("a cache with a Redis server", function()
     assert.equal("down", stats(client).state)
     assert.equal("v", (get(client, key)))
     assert.is_nil(settle(client))
-    assert.same({ "down network" }, events(client))
+    assert.same({ "fault network" }, events(client))
     server:restart()
     levels.forgive(client)
     assert.is_nil((get(client, levels.key())))
-    assert.same({ "down network", "up" }, events(client))
+    assert.same({ "fault network", "well" }, events(client))
     client.cache:set(key, "v")
     assert.is_true(settle(client))
     assert.equal("1", server:cli "DBSIZE")
@@ -429,7 +431,7 @@ describe("a cache with what is no good Redis server", function()
       end
       assert.equal("down", stats(client).state, bytes)
       assert.equal(code, stats(client).fault.code)
-      assert.same({ "down " .. code }, events(client))
+      assert.same({ "fault " .. code }, events(client))
       closing(client)
     end
     server:stop()

@@ -277,7 +277,8 @@ describe("a link to a Redis server with a password", function()
   guard.watch(before_each, after_each)
   local server
   setup(function()
-    server = redis_server.start { args = "--requirepass s3cret --user ann on '>pa:ss' '~t:*' +@all" }
+    server = redis_server.start {
+      args = "--requirepass s3cret --user ann on '>pa:ss' '~t:*' +@all" }
   end)
   teardown(function() server:stop() end)
 

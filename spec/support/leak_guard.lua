@@ -5,7 +5,8 @@
 --
 -- After each test the garbage is collected, the idle engine closed, and what is open counted: C
 -- blocks, regions, engines, transfers and descriptors of the core, blocks and links of the module
--- for Redis where it is loaded, tasks of every loop, and the descriptors of this process. A test that leaves more than it found fails, and says what.
+-- for Redis where it is loaded, tasks of every loop, and the descriptors of this process. A
+-- test that leaves more than it found fails, and says what.
 local core = require "unbusy.core"
 local hosted = require "unbusy.loops.hosted"
 local lfs = require "lfs"

@@ -55,9 +55,7 @@ end
 
 --- Waits until all that was sent has been answered.
 function redis_levels.settle(client)
-  return tasks.enter(function(loop)
-    return client.cache:settle(loop, redis_levels.PATIENCE)
-  end)
+  return client.cache:settle(redis_levels.PATIENCE)
 end
 
 --- Counts of the far level.
@@ -65,12 +63,12 @@ function redis_levels.stats(client)
   return client.cache:stats().redis
 end
 
---- Events of the far level, as "state code".
+--- Events of the far level, as "what code".
 function redis_levels.events(client)
   local out = {}
   for _, event in ipairs(client.seen) do
-    if event.type == "level" then
-      out[#out + 1] = event.state .. (event.code and " " .. event.code or "")
+    if event.type == "cache" and event.level == "redis" then
+      out[#out + 1] = event.what .. (event.code and " " .. event.code or "")
     end
   end
   return out

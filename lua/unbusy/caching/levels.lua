@@ -54,11 +54,10 @@ function levels:purge(tag)
   return self.near:purge(tag)
 end
 
---- Waits until the far level has been told all of it.
----@param loop table # luacheck: ignore
+--- Waits, in the loop of whoever calls, until the far level has been told all of it.
 ---@param seconds number at most
 ---@return boolean? true, string? message, string? code
-function levels:settle(loop, seconds) -- luacheck: ignore
+function levels:settle(seconds) -- luacheck: ignore
   return true
 end
 
@@ -110,8 +109,8 @@ function both:purge(tag)
   return self.near:purge(tag)
 end
 
-function both:settle(loop, seconds)
-  return self.far:settle(loop, seconds)
+function both:settle(seconds)
+  return self.far:settle(seconds)
 end
 
 function both:stats()

@@ -11,6 +11,7 @@
 local collect = require "unbusy.collect"
 local core = require "unbusy.core"
 local health = require "unbusy.caching.health"
+local loops = require "unbusy.loops"
 local now = require "unbusy.clock"
 local sweep = require "unbusy.caching.redis_sweep"
 local wire = require "unbusy.loops.wire"
@@ -60,15 +61,17 @@ local counted = { "hits", "stale", "misses", "late", "skipped", "torn", "stored"
 --- A level over what `unbusy.caching.redis_options` has made.
 ---@param o table
 ---@param more table { ttl =, stale = (seconds, of the client's cache), tell = function(event),
---- wall =, chance = (of specs) }
+--- loop = (of the client), wall =, chance = (of specs) }
 ---@return table
 function redis.new(o, more)
   local counts = {}
   for _, name in ipairs(counted) do counts[name] = 0 end
   local self = setmetatable({
-    link = o.link, place = o.place, prefix = o.prefix, tags_of = o.tags_of, clock = o.clock, most = o.most,
+    link = o.link, place = o.place, prefix = o.prefix, tags_of = o.tags_of,
+    clock = o.clock, most = o.most,
     queue = o.queue, most_life = o.ttl or math.huge, ttl = more.ttl, stale = more.stale,
-    tell = more.tell, wall = more.wall or core.wall, counts = counts, pending = {}, idle = {},
+    tell = more.tell, loop = more.loop, wall = more.wall or core.wall,
+    counts = counts, pending = {}, idle = {},
     health = health.new(more.chance), writes = health.new(more.chance), jobs = 0,
   }, redis)
   self.ear = setmetatable({ link = o.link, of = setmetatable({ level = self }, { __mode = "v" }) },
@@ -85,16 +88,16 @@ local sentences = {
   invalid = "the database was refused", nomem = "not enough memory", full = "no room",
 }
 
-local function report(self, state, code, message)
+local function report(self, what, code, message)
   if not self.tell then return end
-  self.tell { level = "redis", state = state, code = code, message = message }
+  self.tell { what = what, level = "redis", code = code, message = message }
 end
 
 -- Asked no more for a while. Whatever is under way is given up where the connection is no good.
 local function trouble(self, code, message, keep)
   self.counts.faults = self.counts.faults + 1
   self.fault = { code = code, message = "redis: " .. (message or sentences[code] or code) }
-  if self.health:bad(now()) then report(self, "down", code, self.fault.message) end
+  if self.health:bad(now()) then report(self, "fault", code, self.fault.message) end
   if not keep then
     self.link:drop()
     self.link:lost() -- which we know of
@@ -107,11 +110,11 @@ local function write_trouble(self, kind)
   self.counts.refused = self.counts.refused + 1
   local message = ("redis: %s: it takes no writes"):format(kind)
   self.fault = { code = "full", message = message }
-  if self.writes:bad(now()) then report(self, "refuses", "full", message) end
+  if self.writes:bad(now()) then report(self, "fault", "full", message) end
 end
 
 local function well(self)
-  if self.health:good() then report(self, "up") end
+  if self.health:good() then report(self, "well") end
 end
 
 local no_writes = { OOM = true, READONLY = true, MISCONF = true, NOREPLICAS = true }
@@ -191,8 +194,8 @@ local function may_send(self)
     if not begin(self) then return false end
   else
     local waiting, _, silent = link:look()
-    if waiting > 0 and silent >= SILENCE then
-      self.ear:heard() -- what has come and nobody has looked at
+    if waiting == 0 or silent >= SILENCE then
+      self.ear:heard() -- what has come while nobody looked: replies, an end
       waiting, _, silent = link:look()
       if waiting > 0 and silent >= SILENCE then trouble(self, "timeout") end
     end
@@ -300,8 +303,9 @@ function writer:arrived(level, id) -- luacheck: ignore 212
   local ok, kind, why = level.link:take(id)
   local counts = level.counts
   if ok then
-    if kind == "OK" then counts.stored = counts.stored + 1 else counts.removed = counts.removed + 1 end
-    if kind == "OK" and level.writes:good() then report(level, "up") end
+    local name = kind == "OK" and "stored" or "removed"
+    counts[name] = counts[name] + 1
+    if kind == "OK" and level.writes:good() then report(level, "well") end
     well(level)
   elseif kind == "error" then
     refused(level, why)
@@ -368,12 +372,8 @@ function redis:is_busy()
   return not self.closed and (self.jobs > 0 or next(self.pending) ~= nil)
 end
 
---- Waits until all that was sent has been answered, and all jobs are done.
----@param loop table
----@param seconds number at most
----@return boolean? true, string? message, string? code
-function redis:settle(loop, seconds)
-  local limit = loop.now() + seconds
+local function settle(loop, job)
+  local self, limit = job.level, loop.now() + job.seconds
   if loop.attend then loop.attend() end
   while self:is_busy() and loop.now() < limit do
     local event = loop.event()
@@ -387,12 +387,21 @@ function redis:settle(loop, seconds)
   return true
 end
 
+--- Waits, in the loop of whoever calls, until all that was sent has been answered, and all jobs are
+--- done.
+---@param seconds number at most
+---@return boolean? true, string? message, string? code
+function redis:settle(seconds)
+  return loops.enter(self.loop, settle, { level = self, seconds = seconds })
+end
+
 --- Counts, and how it is: `state` is "up", "down" (it is not asked for `rest` seconds) or "refuses"
 --- (it takes no writes); `fault` is the last one.
 function redis:stats()
   local out = { place = self.place, fault = self.fault }
   for name, n in pairs(self.counts) do out[name] = n end
-  out.state = not self.health:is_well() and "down" or not self.writes:is_well() and "refuses" or "up"
+  out.state = not self.health:is_well() and "down"
+    or not self.writes:is_well() and "refuses" or "up"
   out.rest = math.max(self.health:rest(now()), 0)
   out.waiting = self.link:owned() and self.link:look() or 0
   return out

@@ -71,7 +71,9 @@ local function read_url(o)
     o.path = url
     return nil
   end
-  if url:find "^rediss://" then return "TLS is not supported: use a tunnel, or a network of yours" end
+  if url:find "^rediss://" then
+    return "TLS is not supported: use a tunnel, or a network of yours"
+  end
   local rest = url:match "^redis://(.*)$"
   if not rest then return "redis://host:port/database, or a path that starts with / expected" end
   local authority, path = rest:match "^([^/?#]*)(.*)$"

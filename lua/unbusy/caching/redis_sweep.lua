@@ -1,6 +1,6 @@
 --- Takes entries out of a Redis server, all of them or those with a tag, step by step.
 --
---     SCAN ──► names ──► (with a tag: the beginning of each) ──► UNLINK ──► SCAN … until it is round
+--     SCAN ──► names ──► (with a tag: the beginning of each) ──► UNLINK ──► SCAN … till it is round
 --
 -- The server is asked for some hundred names at a time, so that others have their turn there. What
 -- is stored meanwhile may stay or go. There is no index of tags, which a server that evicts could
