@@ -22,7 +22,7 @@ local RESTING = 1000 -- questions of which that is known
 ---@param on boolean do calls share them?
 ---@param clock function? of its parts
 function flights.new(client, on, clock)
-  local common = client.common
+  local common = not client.cache_fault and client.common -- or its cache is its own after all
   return setmetatable({ client = client, on = on, process = core.process(),
     claims = common and claims.new(common, client.caching, clock) or false,
     open = setmetatable({}, { __mode = "k" }), -- loop -> hash of a key -> list of flights
