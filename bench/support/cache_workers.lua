@@ -1,5 +1,5 @@
---- Several processes on one cache: what an operation costs each of them, with more and more of them,
---- when none, one in a hundred or one in ten is a set.
+--- Several processes on one cache: what an operation costs each of them, with more and more of
+--- them, when none, one in a hundred or one in ten is a set.
 --
 -- More processes than processors cannot do more together. But they could be in each other's way: in
 -- a convoy, who is put off the processor with the lock in hand holds up all others, which then wait
