@@ -212,7 +212,7 @@ static void on_resolved (ub_link *l) {
   if (err == UB_OK)
     err = connect_to(l, address);
   if (err == UB_OK) {
-    ub_connection_flush(l);
+    ub_connection_flush(l, 0);
     return;
   }
   note_loss(l, err);
@@ -262,12 +262,15 @@ static void hand_over (ub_link *l) {
   }
 }
 
-void ub_connection_flush (ub_link *l) {
+void ub_connection_flush (ub_link *l, int later) {
   while (l->context != NULL && l->line.first != NULL)
     hand_over(l);
   if (l->context == NULL)
     return;
-  watch(l);
+  if (later || !(l->context->c.flags & REDIS_CONNECTED))
+    watch(l);
+  if (later)
+    return;
   if (l->context->c.flags & REDIS_CONNECTED)
     write_some(l);
   else
