@@ -32,7 +32,7 @@ end
 ---@param failure table? what went wrong
 ---@return table? reply
 function last_good.recall(call, value, source, age, failure)
-  local target, text, _, at = stored.unpack(value)
+  local target, text, at = stored.unpack(value)
   local answer = target and answer_of(call, text)
   if not answer then return nil end
   if call.client.on_event then
