@@ -59,8 +59,9 @@ static void on_reply (redisAsyncContext *context, void *reply, void *self) {
     return;
   }
   l->served = 1;
-  ub_reply_keep(reply);
-  ub_link_end(r, reply, UB_OK);
+  if (!r->forgotten)
+    ub_reply_keep(reply);  /* else hiredis frees it, behind us */
+  ub_link_end(r, r->forgotten ? NULL : reply, UB_OK);
 }
 
 /* The server's answer to what we say first. */
