@@ -95,15 +95,18 @@ local function report(self, what, code, message)
 end
 
 -- Asked no more for a while. Whatever is under way is given up where the connection is no good.
+-- Whoever is told may close the client: that comes last.
 local function trouble(self, code, message, keep)
   self.counts.faults = self.counts.faults + 1
-  self.fault = { code = code, message = "redis: " .. (message or sentences[code] or code) }
-  if self.health:bad(now()) then report(self, "fault", code, self.fault.message) end
+  message = "redis: " .. (message or sentences[code] or code)
+  self.fault = { code = code, message = message }
+  local news = self.health:bad(now())
   if not keep then
     self.link:drop()
     self.link:lost() -- which we know of
     self:dispatch()
   end
+  if news then report(self, "fault", code, message) end
 end
 
 -- Writes are not taken, but reads are answered.
