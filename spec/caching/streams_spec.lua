@@ -1,6 +1,7 @@
 -- Streams are kept as they came, and given so again.
 local json = require "unbusy.json"
 local random = require "spec.support.random"
+local resumed = require "spec.support.resumed"
 local recording = require "unbusy.caching.recording"
 local stored = require "unbusy.caching.stored"
 local world = require "spec.support.world"
@@ -168,6 +169,20 @@ describe("a stream out of the cache", function()
     assert.same({ 3, 5 }, { read { include_usage = false } })
     assert.equal(3, (read { include_obfuscation = false }))
     assert.equal(1, #w.log)
+  end)
+
+  it("has the pieces of several tries, where it was gone on with", function()
+    local w = resumed.build { servers = { a = { cuts = { resumed.DONE } } },
+      options = { cache = true } }
+    local request = resumed.question()
+    local first = assert(w.client:stream(request))
+    local came = pieces_of(w, first)
+    assert.same({ "upstream", 1 }, { first.source, first.resumed })
+    local again = assert(w.client:stream(request))
+    assert.same(bytes_of(came), bytes_of(pieces_of(w, again)))
+    assert.same({ "cache", resumed.TEXT, 0 },
+      { again.source, again:reply().text, again.resumed })
+    assert.equal(2, #w.log)
   end)
 
   it("is one piece where pieces are not kept", function()

@@ -30,13 +30,25 @@ function recording.new(call, most)
   return setmetatable({ call = call, parts = {}, last = "", at = false, left = most }, recorder)
 end
 
--- How many bytes both begin with; and, of the rest, end with.
-local function shared(a, b)
-  local most, first, last = math.min(#a, #b), 0, 0
-  while first < most and byte(a, first + 1) == byte(b, first + 1) do first = first + 1 end
-  local from, to, rest = #a, #b, most - first
-  while last < rest and byte(a, from - last) == byte(b, to - last) do last = last + 1 end
-  return first, last
+local STEP = 32 -- bytes that are compared at once; strings so short are cheap in every Lua
+
+-- How many bytes both begin with.
+local function same_head(a, b, most)
+  local n = 0
+  while n + STEP <= most and sub(a, n + 1, n + STEP) == sub(b, n + 1, n + STEP) do n = n + STEP end
+  while n < most and byte(a, n + 1) == byte(b, n + 1) do n = n + 1 end
+  return n
+end
+
+-- How many bytes both end with.
+local function same_tail(a, b, most)
+  local n, i, j = 0, #a, #b
+  while n + STEP <= most
+    and sub(a, i - n - STEP + 1, i - n) == sub(b, j - n - STEP + 1, j - n) do
+    n = n + STEP
+  end
+  while n < most and byte(a, i - n) == byte(b, j - n) do n = n + 1 end
+  return n
 end
 
 --- One more piece.
@@ -46,7 +58,9 @@ function recorder:add(piece)
   if not parts then return end
   local now = self.call.loop.now()
   local pause = self.at and math.max(now - self.at, 0) or 0
-  local first, last = shared(self.last, data or "")
+  local most = math.min(#self.last, #(data or ""))
+  local first = same_head(self.last, data or "", most)
+  local last = same_tail(self.last, data or "", most - first)
   local event, id, middle = piece.event, piece.id, data and sub(data, first + 1, #data - last)
   self.left = self.left - (data and #middle + #(event or "") + #(id or "") or math.huge)
   if self.left < 0 then -- too much, or there are no bytes that could be given again
