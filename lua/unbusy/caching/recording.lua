@@ -51,11 +51,17 @@ local function same_tail(a, b, most)
   return n
 end
 
+-- Does a piece without bytes say nothing either, as where the seam of two tries swallows one?
+local function is_nothing(piece)
+  return not (piece.text or piece.reasoning or piece.refusal or piece.tool_calls or piece.finish
+    or piece.usage)
+end
+
 --- One more piece.
 ---@param piece table see `unbusy.stream`
 function recorder:add(piece)
   local parts, data = self.parts, piece.data
-  if not parts then return end
+  if not parts or not data and is_nothing(piece) then return end
   local now = self.call.loop.now()
   local pause = self.at and math.max(now - self.at, 0) or 0
   local most = math.min(#self.last, #(data or ""))
