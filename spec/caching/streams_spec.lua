@@ -101,6 +101,9 @@ describe("a stream out of the cache", function()
     pieces_of(w, stream)
     assert.equal("abc", stream:reply().text)
     assert.near(30, w:now() - began, 0.01)
+    stream = w:stream { clocks = { token = 5 } } -- longer pauses would be a cut
+    pieces_of(w, stream)
+    assert.equal("abc", stream:reply().text)
   end)
 
   it("ends when it is closed, cancelled or the client is", function()

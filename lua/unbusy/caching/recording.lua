@@ -150,20 +150,20 @@ function recording.pieces(call, bytes, at, answer, pace)
     whole_read = false }, pieces)
 end
 
--- Waits until the piece is due; false where the reader's time is up before. What is there already
--- is not kept from a caller whose time is nearly over.
+-- Waits until the piece is due; false where it was closed meanwhile. What is there already is not
+-- kept from a reader whose time is up before, or from a caller whose time is nearly over.
 local function await(self, deadline)
   local loop = self.loop
-  local due = math.min(self.due, self.call.deadline)
+  local due = math.min(self.due, self.call.deadline, deadline)
   self.event = self.event or loop.event()
   while loop.now() < due do
-    if self.closed or loop.now() >= deadline then return false end
-    loop.wait({ self.event }, math.min(due, deadline))
+    if self.closed then return false end
+    loop.wait({ self.event }, due)
   end
   return true
 end
 
---- The next piece.
+--- The next piece, by then at the latest.
 ---@param deadline number
 ---@return table? piece, string? message, string? code, table? detail
 function pieces:read(deadline)
@@ -174,8 +174,7 @@ function pieces:read(deadline)
     return nil, "the kept stream is torn", "cut", {}
   end
   if self.pace ~= math.huge and not await(self, deadline) then
-    if self.closed then return nil, "the stream is closed", "closed", {} end
-    return nil, "late", "late", {}
+    return nil, "the stream is closed", "closed", {}
   end
   self.ahead = false
   return piece
