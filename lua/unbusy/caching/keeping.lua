@@ -51,7 +51,6 @@ local function bytes_of(tags)
   return sum
 end
 
-
 -- Puts the answer under the key, unless the request has changed since its own key was made. Its
 -- pieces are left out where there is no room for both.
 local function put(call, key, answer, record)
