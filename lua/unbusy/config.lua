@@ -4,6 +4,7 @@ local batch_rules = require "unbusy.batching.rules"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local caching_options = require "unbusy.caching.options"
+local redis_options = require "unbusy.caching.redis_options"
 local gateway_options = require "unbusy.gateway.options"
 local core = require "unbusy.core"
 local escalation = require "unbusy.escalation.options"
@@ -420,7 +421,6 @@ local function try_part(part, given, level)
 end
 
 local MORE = 8 * 1024 * 1024 -- bytes of a region for all but a cache
-local BY_ENTRY = 700         -- bytes that an entry of a cache takes beside key and value
 
 -- A region that is to hold a cache is made large enough for it.
 local function fill_region(o, level)
@@ -431,7 +431,8 @@ local function fill_region(o, level)
     local message = region.wrong(r)
     if message then error("unbusy: region: " .. message, level + 1) end
     if o.cache and not r.bytes then
-      r.bytes = o.cache.bytes + o.cache.entries * BY_ENTRY + hot.room(o.cache.top) + MORE
+      local room = o.cache.path and 0 or core.cache_room(o.cache, "cache")
+      r.bytes = room + hot.room(o.cache.top) + MORE
     end
   end
 end
@@ -504,6 +505,13 @@ local function read_batch(given, level)
   return list
 end
 
+local function read_redis(o, level)
+  local given = o.cache and o.cache.redis
+  if not given then return end
+  local made, message = redis_options.read(given)
+  o.cache.redis = made or error("unbusy: " .. message, level + 1)
+end
+
 --- Checks a client's options and fills them in; raises at the line of the caller's caller.
 ---@param given table|string options, or the path of a Lua file that returns them
 function config.read(given)
@@ -519,6 +527,7 @@ function config.read(given)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
   check_resume(o, level)
+  read_redis(o, level)
   check_warming(o, level)
   o.batch = read_batch(o.batch, level)
   o.pools = read_pools(o, level)

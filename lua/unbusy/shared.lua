@@ -85,16 +85,30 @@ function shared:marked(name)
   return self.marks:get(short(name, 128))
 end
 
+--- This process's number in the region; 0 for none.
+function shared:process()
+  return core.is_region(self.region) and self.region:process() or 0
+end
+
+local CLAIM = 1 -- seconds in which one alone may begin to lead
+
 --- Is it for this process to do what `name` says, from now on for so many seconds? Whoever asks
---- first; it asks again in time to go on. Of several that ask at the same time one, soon.
+--- first; it asks again in time to go on.
 ---@param name string
 ---@param token number by which one is told from all others; above 0
 ---@param seconds number
 ---@return boolean
 function shared:leads(name, token, seconds)
-  name = short(name, 128)
-  local holder = self.marks:get(name)
-  return (holder == 0 or holder == token) and self.marks:peak(name, token, seconds) == token
+  local marks = self.marks
+  name = short(name, 120)
+  local holder = marks:get(name)
+  if holder == 0 then
+    if not marks:take("claim " .. name, 1, 1, CLAIM) then return false end
+  elseif holder ~= token then
+    return false
+  end
+  -- One that was held up between the two may find somebody else there, and then one of both stays.
+  return marks:peak(name, token, seconds) == token
 end
 
 -- }========================================================================

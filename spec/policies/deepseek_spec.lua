@@ -39,6 +39,18 @@ describe("the policy deepseek", function()
     assert.equal(3, reply.tries)
   end)
 
+  it("lets what is asked ahead of time wait for the quiet hours, where it is told to", function()
+    local w = new({ world.good "晴" }, { cache = true })
+    w.loop.run(function()
+      local result = w.client:warm({ "天气如何" }, { off_peak = true, patience = 10 })
+      assert.same({ "full", "not asked: these are busy hours" },
+        { result.failures[1].code, result.failures[1].message })
+      assert.equal(1, w.client:warm({ "天气如何" }).asked)
+      w.loop.sleep(2.5 * HOUR) -- half past twelve
+      assert.equal(1, w.client:warm({ "later" }, { off_peak = true }).asked)
+    end)
+  end)
+
   it("leaves an answer alone that a model has given, whatever it says", function()
     for _, answer in ipairs { stock_answer(STOCK, { completion_tokens = 9 }),
       stock_answer("'Server busy' is 服务器繁忙", nil) } do

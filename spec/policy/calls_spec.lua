@@ -491,7 +491,7 @@ describe("the policies of a call", function()
         route = function(_, t) return t[2].name end, normalise = function(r) return r end,
         cache = function() return 10 end, queued = function() return "wait" end,
         hedge = function() return 1 end, accept = function() return true end,
-        resume = function() return "prefix" end } } }
+        resume = function() return "prefix" end, peak = function() return false end } } }
     for i = 1, 20 do
       assert(w.client:chat { messages = { { role = "user", content = json.encode { i } } } })
     end

@@ -31,6 +31,7 @@ local good = {
   queued = { "wait", "switch", "hedge" },
   hedge = { 0, 1.5, 1e6 },
   accept = { true, false },
+  peak = { true, false },
   resume = { "prefix", "prompt", false },
   normalise = { { a = 1 }, {}, { deep = { list = { 1, "x", json.null } } } },
   cache = { 1, 0.5, 1e9, true, false },
@@ -48,6 +49,7 @@ local bad = {
   queued = { "go", 1, true, {} },
   hedge = { -1, NAN, HUGE, 1e6 + 1, "1", {}, true },
   accept = { 1, "yes", {} },
+  peak = { 1, "yes", {} },
   resume = { "so", true, 1 },
   normalise = { "x", 1, true, { f = print }, cyclic, shared, { [true] = 1 }, { [{}] = 1 } },
   cache = { 0, -1, NAN, HUGE, 1e9 + 1, "1", {} },
@@ -97,7 +99,7 @@ describe("a policy's decision", function()
 
   it("is the built-in one where nil stands for that, and nil where nil is a decision", function()
     for _, name in ipairs { "classify", "route", "queued", "accept", "resume", "normalise", "cache",
-      "batch", "fallback" } do
+      "batch", "fallback", "peak" } do
       assert.same({ false, nil, nil }, { says(name, nil) }, name)
     end
     for _, name in ipairs { "retry", "hedge" } do assert.is_true(says(name, nil), name) end
@@ -123,8 +125,8 @@ describe("a policy's decision", function()
   end)
 
   it("knows all functions by their names", function()
-    assert.equal("accept batch cache classify fallback hedge merge normalise queued resume retry "
-      .. "route split", table.concat(decisions.names, " "))
+    assert.equal("accept batch cache classify fallback hedge merge normalise peak queued resume "
+      .. "retry route split", table.concat(decisions.names, " "))
     for _, name in ipairs(decisions.names) do
       assert.is_true(good[name] ~= nil or name == "route", name)
       assert.is_not_nil(bad[name], name)

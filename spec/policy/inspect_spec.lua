@@ -179,7 +179,7 @@ return policy]])
     local wrong = {
       classify = { "'bsuy'", "1", "{}" }, retry = { "-1", "0/0", "1/0", "'2'", "true", "1e7" },
       route = { "1", "{}", "{ 1 }", "false" }, queued = { "'go'", "1" }, hedge = { "-1", "'1'" },
-      accept = { "1", "'yes'" }, resume = { "true", "'no'" },
+      accept = { "1", "'yes'" }, peak = { "1", "'yes'" }, resume = { "true", "'no'" },
       normalise = { "1", "{ print = now }" },
       cache = { "-1", "0", "'x'", "{}" }, batch = { "1", "{}", "{ key = 'k', max = 0 }" },
       fallback = { "1", "true", "'\\255'", "{ modle = 'x' }", "{ text = 1 }" },

@@ -76,7 +76,7 @@ end
 local function is_peak(call)
   local policy = call.policy
   if not policy or not policy:decides "peak" then return false end
-  local decided, peak = policy:ask(call, "peak", nil)
+  local decided, peak = policy:ask(call, "peak", nil, call:shown_request())
   return decided and peak
 end
 
@@ -204,7 +204,7 @@ end
 function warm.job(client, list, o)
   local self = setmetatable({ client = client, list = list, options = o, order = {}, first = 1,
     last = #list, tries = {}, asked = 0, fresh = 0, failures = {}, stopped = false, waiting = nil,
-    rest_until = 0, pause = REST }, job)
+    told = false, rest_until = 0, pause = REST }, job)
   for i = 1, #list do self.order[i] = i end
   self.ahead = { pass = gate_of(self), before = o.before }
   return self
@@ -219,12 +219,13 @@ function job:progress()
     fresh = self.fresh, failed = count, waiting = self.waiting }
 end
 
---- Something has come of it, or it waits.
+--- Something has come of it, or it waits: whoever watches is told, of what is new.
 ---@param waiting string?
 function job:tell(waiting)
-  self.waiting = waiting
-  local watch = self.options.on_progress
-  if watch then watch(self:progress()) end
+  local watch, done = self.options.on_progress, self.asked + self.fresh + #self.failures
+  local same = done == self.told and waiting == self.waiting
+  self.waiting, self.told = waiting, done
+  if watch and not same then watch(self:progress()) end
 end
 
 --- It asks nothing more.

@@ -46,15 +46,20 @@ function warmer.new(client, o)
     rounds = 0, running = false, asked_at = {}, failures = {}, job = false }, warmer)
   if client.common then
     self.name = client.common.tag("warmer", client.sources)
-    self.token = tonumber(core.random_id():sub(1, 12), 16) + 1
+    self.token = tonumber(core.random_id():sub(1, 8), 16)
   end
   return self
 end
 
--- Is it this process that keeps the cache warm?
+local PROCESSES = 2 ^ 16 -- more than a region has numbers for
+
+-- Is it this process that keeps the cache warm? The client may have been made before a fork.
 local function leads(self)
   local common = self.client.common
-  return not common or common:leads(self.name, self.token, self.options.every * LEASES)
+  if not common then return true end
+  local process = common:process()
+  return process > 0 and common:leads(self.name, self.token * PROCESSES + process,
+    self.options.every * LEASES)
 end
 
 -- {== A round =============================================================

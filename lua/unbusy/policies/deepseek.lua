@@ -63,4 +63,9 @@ function policy.hedge(try)
   return math.max(is_peak() and 15 or 5, try.p95 or 0)
 end
 
+-- What is asked ahead of time, and may wait for it, is half the price in the quiet hours.
+function policy.peak()
+  return is_peak()
+end
+
 return policy

@@ -15,6 +15,7 @@
 -- | `merge` | requests | one request, and a path if it is another one | a fault |
 -- | `split` | body, requests | a list of answers, in order | a fault |
 -- | `fallback` | request, failure | a text, a table, or false for none | built-in |
+-- | `peak` | request | true in hours in which it is not to be asked ahead of time | false |
 --
 -- A check gives true and what is decided (checked, tables copied); or false: let the built-in
 -- decision be taken; or nil and what is wrong.
@@ -97,7 +98,7 @@ local function route(value, _, call, _, targets)
   return true, out
 end
 
-local function accept(value)
+local function yes_or_no(value)
   if value == nil then return false end
   if type(value) ~= "boolean" then return wants("true or false", value) end
   return true, value
@@ -249,9 +250,9 @@ decisions.codes = { "busy", "limited", "quota", "auth", "invalid", "timeout", "n
 --- given.
 decisions.check = {
   classify = word(decisions.codes), retry = retry, route = route,
-  queued = word { "wait", "switch", "hedge" }, hedge = hedge, accept = accept,
+  queued = word { "wait", "switch", "hedge" }, hedge = hedge, accept = yes_or_no,
   resume = resume, normalise = normalise, cache = cache, batch = batch,
-  merge = merge, split = split, fallback = fallback,
+  merge = merge, split = split, fallback = fallback, peak = yes_or_no,
 }
 
 --- Decisions about one try, which its target's own policy may take.

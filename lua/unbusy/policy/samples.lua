@@ -319,6 +319,7 @@ samples.of = {
   hedge = hedged, route = crossed(joined(answerable, embeddings, others), lists),
   accept = crossed(answerable, replies), resume = crossed(answerable, beginnings),
   normalise = cached, cache = cached, batch = cached, fallback = crossed(answerable, failures),
+  peak = cached,
 }
 
 -- One answer of several, in whatever list a server puts them.
