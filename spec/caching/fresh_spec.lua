@@ -171,7 +171,9 @@ describe("an answer that is no longer fresh", function()
       assert.same({ "stale", "old" }, { stream.source, stream:reply().text })
       w.loop.sleep(2)
       stream = w:stream()
-      assert.same({ "cache", "new" }, { stream.source, stream:reply().text })
+      local n = 0
+      for _ in stream:pieces() do n = n + 1 end
+      assert.same({ "cache", "new", 4 }, { stream.source, stream:reply().text, n })
     end)
     w:assert_clean()
   end)
