@@ -375,6 +375,29 @@ describe("a call may say", function()
   end)
 end)
 
+describe("answers are purged", function()
+  it("by what the call and the policy call them, by target and by model", function()
+    local w = world.new { script = { a = { good() }, b = { good() } },
+      options = { cache = { jitter = 0 }, retry = false } }
+    local function fill()
+      ask(w, "1", { target = "a", cache_tags = { "news" } })
+      ask(w, "2", { target = "b", cache_tags = { "news", "sport" } })
+      w.client:chat({ model = "big", messages = { { role = "user", content = "3" } } })
+    end
+    for tag, expected in pairs { news = 2, sport = 1, ["target:b"] = 1, ["target:a"] = 2,
+      ["model:m"] = 3, ["model:big"] = 1, other = 0, ["target:"] = 0 } do
+      fill()
+      local entries = w.client:status().cache.entries
+      assert.equal(expected, w.client.cache:purge(tag), tag)
+      assert.equal(entries - expected, w.client:status().cache.entries)
+    end
+    fill()
+    w.client.cache:purge "sport"
+    assert.equal("upstream", ask(w, "2", { target = "b" }).source)
+    assert.equal("cache", ask(w, "1", { target = "a" }).source)
+  end)
+end)
+
 describe("a policy may let more be kept:", function()
   local function answer(choices)
     return { status = 200, body = require("unbusy.json").encode { choices = choices } }
