@@ -375,6 +375,38 @@ describe("a call may say", function()
   end)
 end)
 
+describe("what cannot be", function()
+  it("is refused where a call says it", function()
+    local w = cached { good() }
+    for words, given in pairs { ["max_age: a number at least 0"] = { max_age = -1 },
+      ["max_age: number expected"] = { max_age = "1" },
+      ["max_stale: a number at least 0"] = { max_stale = -1 },
+      ["max_stale: boolean or number expected"] = { max_stale = "x" },
+      ["only_cached: boolean expected"] = { only_cached = 1 },
+      ["tenant: string expected"] = { tenant = 5 },
+      ["cache_tags: list expected"] = { cache_tags = "x" },
+      ["did you mean 'max_stale'"] = { max_stael = 1 } } do
+      local ok, message = pcall(function() w:chat(given) end)
+      assert.is_false(ok)
+      assert.is_truthy(message:find(words, 1, true), message)
+    end
+    assert.equal(0, #w.log)
+  end)
+
+  it("is refused where a client says it", function()
+    for words, option in pairs { ["cache.jitter: a number at most 1"] = { jitter = 1.5 },
+      ["cache.jitter: a number at least 0"] = { jitter = -0.1 },
+      ["cache.revalidate: a number at least 0"] = { revalidate = -1 },
+      ["cache.replay: a number above 0"] = { replay = 0 },
+      ["cache.replay: a number at most 1000"] = { replay = math.huge },
+      ["cache.replay: boolean or number expected"] = { replay = "paced" } } do
+      local ok, message = pcall(cached, { good() }, option)
+      assert.is_false(ok)
+      assert.is_truthy(message:find(words, 1, true), message)
+    end
+  end)
+end)
+
 describe("answers are purged", function()
   it("by what the call and the policy call them, by target and by model", function()
     local w = world.new { script = { a = { good() }, b = { good() } },
