@@ -378,7 +378,7 @@ end)
 describe("what cannot be", function()
   it("is refused where a call says it", function()
     local w = cached { good() }
-    for words, given in pairs { ["max_age: a number at least 0"] = { max_age = -1 },
+    for told, given in pairs { ["max_age: a number at least 0"] = { max_age = -1 },
       ["max_age: number expected"] = { max_age = "1" },
       ["max_stale: a number at least 0"] = { max_stale = -1 },
       ["max_stale: boolean or number expected"] = { max_stale = "x" },
@@ -388,13 +388,13 @@ describe("what cannot be", function()
       ["did you mean 'max_stale'"] = { max_stael = 1 } } do
       local ok, message = pcall(function() w:chat(given) end)
       assert.is_false(ok)
-      assert.is_truthy(message:find(words, 1, true), message)
+      assert.is_truthy(message:find(told, 1, true), message)
     end
     assert.equal(0, #w.log)
   end)
 
   it("is refused where a client says it", function()
-    for words, option in pairs { ["cache.jitter: a number at most 1"] = { jitter = 1.5 },
+    for told, option in pairs { ["cache.jitter: a number at most 1"] = { jitter = 1.5 },
       ["cache.jitter: a number at least 0"] = { jitter = -0.1 },
       ["cache.revalidate: a number at least 0"] = { revalidate = -1 },
       ["cache.replay: a number above 0"] = { replay = 0 },
@@ -402,7 +402,7 @@ describe("what cannot be", function()
       ["cache.replay: boolean or number expected"] = { replay = "paced" } } do
       local ok, message = pcall(cached, { good() }, option)
       assert.is_false(ok)
-      assert.is_truthy(message:find(words, 1, true), message)
+      assert.is_truthy(message:find(told, 1, true), message)
     end
   end)
 end)
