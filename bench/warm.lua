@@ -299,8 +299,8 @@ local function new_server(w)
 end
 
 local function meet(c)
-  local counts, came, up, w = {}, 0, nil, nil
-  w = world.new(function(_, body)
+  local counts, came, up = {}, 0, nil
+  local w = world.new(function(_, body)
     return up:open({ upstream = up, kind = "chat", streams = false }, body)
   end, { random = chance.stream(1, "scripts") })
   up = new_server(w)

@@ -2,6 +2,7 @@
 -- all processes.
 local guard = require "spec.support.leak_guard"
 local json = require "unbusy.json"
+local process = require "spec.support.fork"
 local region = require "unbusy.region"
 local unbusy = require "unbusy"
 local world = require "spec.support.world"
@@ -96,7 +97,7 @@ describe("a cache that keeps itself warm", function()
         w.loop.spawn(touch, w)
       end
     end)
-    assert.equal("long touch one two", asked(w)) -- who touches waits, and shares one call
+    assert.equal("long touch one two", asked(w))
     assert.equal(0, w.client:status().warm.warmer.left)
   end)
 
@@ -182,6 +183,30 @@ describe("a cache that keeps itself warm", function()
     r:close()
   end)
 
+  it("is done by one of those that were forked with it", function()
+    local r = assert(region.new { bytes = 16 * 1024 * 1024 })
+    local w = warmed({ questions = { "one", "two" }, every = 1000 },
+      { region = r, cache = { ttl = 1000, bytes = 100000, entries = 100 } })
+    local path, children = os.tmpname(), {}
+    for i = 1, 4 do
+      children[i] = process.fork()
+      if children[i] == 0 then
+        w.loop.run(function() touch(w) end)
+        local file = io.open(path, "ab")
+        file:write(w.client:status().warm.warmer.rounds, "\n")
+        file:close()
+        process.leave()
+      end
+    end
+    for _, pid in ipairs(children) do process.wait(pid) end
+    local rounds = 0
+    for line in io.lines(path) do rounds = rounds + tonumber(line) end
+    assert.equal(1, rounds)
+    os.remove(path)
+    w.client:close()
+    r:close()
+  end)
+
   it("is checked before anything is asked", function()
     for _, wrong in ipairs { { questions = { 5 } }, { questions = "x" }, { questions = { {} } },
       { tpo = 5 }, { every = 0 }, { top = -1 }, { keep = 1 }, { file = 5 } } do
@@ -194,20 +219,31 @@ describe("a cache that keeps itself warm", function()
 end)
 
 describe("the lease", function()
+  local shared = require "unbusy.shared"
+  local r, common
+  before_each(function()
+    r = assert(region.new { bytes = 2 * 1024 * 1024 })
+    common = assert(shared.open(r))
+  end)
+  after_each(function() r:close() end)
   guard.watch(before_each, after_each)
 
-  it("is had by who asks first, until it does not ask for so long", function()
-    local shared = require "unbusy.shared"
-    local r = assert(region.new { bytes = 2 * 1024 * 1024 })
-    local common = assert(shared.open(r))
+  it("is had by who asks first, as long as it goes on", function()
     assert.is_true(common:leads("job", 5, 1000))
     assert.is_false(common:leads("job", 7, 1000))
     assert.is_false(common:leads("job", 3, 1000))
-    assert.is_true(common:leads("job", 5, 0.000001)) -- its last word
+    assert.is_true(common:leads("job", 5, 1000))
     assert.is_true(common:leads("other job", 7, 1000))
+  end)
+
+  it("passes to another one when nobody holds it, but to one alone", function()
+    assert.is_true(common:leads("job", 5, 0.000001)) -- its last word
     while common:marked "job" ~= 0 do end -- a microsecond
-    assert.is_true(common:leads("job", 3, 1000))
+    local began, leaders = require("unbusy.core").now(), 0
+    repeat -- the claim of the first one has its time
+      for token = 11, 13 do leaders = leaders + (common:leads("job", token, 1000) and 1 or 0) end
+    until leaders > 0 or require("unbusy.core").now() > began + 60
+    assert.equal(1, leaders)
     assert.is_false(common:leads("job", 5, 1000))
-    r:close()
   end)
 end)
