@@ -1,67 +1,162 @@
 local cache = require "unbusy.cache"
 local random = require "spec.support.random"
 
--- The rules once more, in the plainest way: a list of entries, the one used last in front.
+-- The rules once more, in the plainest way: two queues as lists, the newest in front, and ghosts by
+-- their keys (csrc/parts/cache_queues.c has the names).
+local ALL, LOOKS = 65536, 128
+
 describe("cache and a naive model", function()
   local function model(o)
-    local m = { list = {}, hits = 0, stale = 0, misses = 0, stored = 0, refused = 0, evicted = 0,
-      expired = 0 }
+    local m = { s = {}, m = {}, hits = 0, stale = 0, misses = 0, stored = 0, refused = 0,
+      evicted = 0, expired = 0, purged = 0 }
+    local ghosts, count, share
 
-    local function size(e) return #e.key + #e.value end
-    function m.bytes()
+    local function forget() ghosts, count, share = {}, 0, math.floor(ALL / 10) end
+    forget()
+
+    local function size(e) return #e.key + #e.value + e.tag_bytes end
+    local function bytes(queue)
       local sum = 0
-      for _, e in ipairs(m.list) do sum = sum + size(e) end
+      for _, e in ipairs(queue) do sum = sum + size(e) end
       return sum
     end
+    function m.bytes() return bytes(m.s) + bytes(m.m) end
+    function m.entries() return #m.s + #m.m end
     local function is_gone(e) return m.now >= e.stored + e.ttl + o.stale end
+    local function take(e)
+      for i, other in ipairs(e.queue) do
+        if other == e then return table.remove(e.queue, i) end
+      end
+    end
+    local function put(queue, e)
+      e.queue = queue
+      table.insert(queue, 1, e)
+    end
     local function find(key)
-      for i, e in ipairs(m.list) do
-        if e.key == key then
-          if not is_gone(e) then return i, e end
-          table.remove(m.list, i)
-          m.expired = m.expired + 1
-          return nil
+      for _, queue in ipairs { m.s, m.m } do
+        for _, e in ipairs(queue) do
+          if e.key == key then
+            if not is_gone(e) then return e end
+            take(e)
+            m.expired = m.expired + 1
+            return nil
+          end
         end
       end
     end
-    local function evict()
-      local word = is_gone(m.list[#m.list]) and "expired" or "evicted"
-      m[word] = m[word] + 1
-      table.remove(m.list)
+
+    local function longer(for_bytes)
+      if #m.s == 0 or #m.m == 0 then return #m.s == 0 and m.m or m.s end
+      local have, rest = #m.s, #m.m
+      if for_bytes then have, rest = bytes(m.s), bytes(m.m) end
+      return have * ALL >= (have + rest) * share and m.s or m.m
+    end
+    local function spared(e)
+      if e.queue == m.s and e.hits > 1 then
+        e.hits = 0
+      elseif e.queue == m.m and e.hits > 0 then
+        e.hits = e.hits - 1
+      else
+        return false
+      end
+      put(m.m, take(e))
+      return true
+    end
+    local function evict(for_bytes)
+      local looks = 0
+      while true do
+        local queue = longer(for_bytes)
+        local e = queue[#queue]
+        if is_gone(e) then
+          m.expired = m.expired + 1
+          return take(e)
+        end
+        looks = looks + 1
+        if looks > LOOKS or not spared(e) then
+          ghosts[e.key] = { number = count, queue = queue }
+          count = count + 1
+          m.evicted = m.evicted + 1
+          return take(e)
+        end
+      end
+    end
+    local function queue_for(key)
+      local ghost = ghosts[key]
+      ghosts[key] = nil
+      local age = ghost and count - 1 - ghost.number
+      if not ghost or age >= m.entries() or age >= o.entries then return m.s end
+      local by = ghost.queue == m.s and 2 or -16
+      local step = math.floor(ALL / (m.entries() + 1)) + 1
+      share = math.max(math.floor(ALL / 100), math.min(math.floor(ALL / 10) * 9, share + by * step))
+      return m.m
     end
 
     function m.get(key)
-      local i, e = find(key)
-      if not i then
+      local e = find(key)
+      if not e then
         m.misses = m.misses + 1
         return nil
       end
-      table.insert(m.list, 1, table.remove(m.list, i))
+      e.hits = math.min(3, e.hits + 1)
       local state = m.now < e.stored + e.ttl and "fresh" or "stale"
-      local count = state == "fresh" and "hits" or "stale"
-      m[count] = m[count] + 1
+      local word = state == "fresh" and "hits" or "stale"
+      m[word] = m[word] + 1
       return e.value, state, math.max(0, m.now - e.stored)
     end
-    function m.set(key, value, ttl)
-      local e = { key = key, value = value, ttl = ttl, stored = m.now }
+    function m.set(key, value, ttl, tags)
+      local e = { key = key, value = value, ttl = ttl, stored = m.now, hits = 0, tags = tags or {},
+        tag_bytes = 0 }
+      for _, tag in ipairs(e.tags) do e.tag_bytes = e.tag_bytes + #tag + 1 end
       if size(e) > o.bytes then
         m.refused = m.refused + 1
         return nil
       end
-      local i = find(key)
-      if i then table.remove(m.list, i) end
-      while #m.list >= o.entries do evict() end
-      while m.bytes() + size(e) > o.bytes do evict() end
-      table.insert(m.list, 1, e)
+      local old, queue = (find(key))
+      if old then
+        take(old)
+        queue, e.hits = old.queue, old.hits
+      else
+        queue = queue_for(key)
+        if m.entries() == o.entries then evict(false) end
+      end
+      while m.bytes() + size(e) > o.bytes do evict(true) end
+      put(queue, e)
       m.stored = m.stored + 1
       return true
     end
     function m.delete(key)
-      local i = find(key)
-      if i then table.remove(m.list, i) end
-      return i ~= nil
+      local e = find(key)
+      if e then take(e) end
+      return e ~= nil
     end
-    function m.clear() m.list = {} end
+    function m.purge(tag)
+      local purged = 0
+      for _, queue in ipairs { m.s, m.m } do
+        for i = #queue, 1, -1 do
+          local e, has = queue[i], false
+          for _, own in ipairs(e.tags) do has = has or own == tag end
+          if has then
+            if is_gone(e) then m.expired = m.expired + 1 else purged = purged + 1 end
+            table.remove(queue, i)
+          end
+        end
+      end
+      m.purged = m.purged + purged
+      return purged
+    end
+    function m.all()
+      local out = {}
+      for _, queue in ipairs { m.s, m.m } do
+        for _, e in ipairs(queue) do
+          if not is_gone(e) then out["s" .. e.key] = e end
+        end
+      end
+      return out
+    end
+    function m.clear()
+      m.s, m.m = {}, {}
+      forget()
+    end
     return m
   end
 
@@ -87,7 +182,24 @@ describe("cache and a naive model", function()
     return w
   end
 
-  local COUNTS = { "hits", "stale", "misses", "stored", "refused", "evicted", "expired" }
+  local COUNTS = { "hits", "stale", "misses", "stored", "refused", "evicted", "expired", "purged" }
+  local TAGS = { nil, {}, { "a" }, { "b", "a" }, { "b", ("c"):rep(200) } }
+
+  -- Goes through all, and compares it with the model's.
+  local function same_contents(c, m)
+    local all = m.all()
+    local cursor, key, value, about = c:next()
+    while cursor do
+      local e = all[key]
+      if not e or e.value ~= value or table.concat(e.tags, ",") ~= table.concat(about.tags, ",")
+          or about.state ~= (m.now < e.stored + e.ttl and "fresh" or "stale") then
+        return false
+      end
+      all[key] = nil
+      cursor, key, value, about = c:next(cursor)
+    end
+    return next(all) == nil
+  end
 
   local function compare(seed, steps, o)
     local w, m = world(seed), model(o)
@@ -111,7 +223,8 @@ describe("cache and a naive model", function()
       set = function(step)
         local key, value = w.key(), w.value()
         local ttl = w.random(3) == 1 and w.random(12) * 500000 or nil
-        if c:set(key, value, ttl and ttl / 1e6) ~= m.set(key, value, ttl or o.ttl) then
+        local tags = TAGS[w.random(#TAGS)]
+        if c:set(key, value, ttl and ttl / 1e6, tags) ~= m.set(key, value, ttl or o.ttl, tags) then
           wrong(step, "set")
         end
       end,
@@ -123,17 +236,23 @@ describe("cache and a naive model", function()
         c:clear()
         m.clear()
       end,
+      purge = function(step)
+        local tag = w.random(2) == 1 and "a" or ("c"):rep(200)
+        if c:purge(tag) ~= m.purge(tag) then wrong(step, "purge") end
+      end,
     }
     for step = 1, steps do
       w.pass()
       m.now = w.us
       local dice = w.random(1000)
-      acts[dice > 550 and "get" or dice > 50 and "set" or dice > 2 and "delete" or "clear"](step)
+      acts[dice > 550 and "get" or dice > 50 and "set" or dice > 10 and "delete"
+        or dice > 2 and "purge" or "clear"](step)
       local s = c:stats()
-      if s.entries ~= #m.list or s.bytes ~= m.bytes() then
-        wrong(step, ("%d entries of %d bytes, %d of %d"):format(s.entries, s.bytes, #m.list,
+      if s.entries ~= m.entries() or s.bytes ~= m.bytes() then
+        wrong(step, ("%d entries of %d bytes, %d of %d"):format(s.entries, s.bytes, m.entries(),
           m.bytes()))
       end
+      if step % 50 == 0 and not same_contents(c, m) then wrong(step, "what is in it") end
       for _, name in ipairs(COUNTS) do
         if s[name] ~= m[name] then wrong(step, ("%s: %d and %d"):format(name, s[name], m[name])) end
       end

@@ -175,17 +175,38 @@ describe("cache", function()
   end)
 
   describe("room", function()
-    it("is for so many entries, and the one used least recently goes", function()
+    it("is for so many entries, and those that nobody asks for go, the oldest first", function()
       local c = cache.new { entries = 3 }
       for _, key in ipairs { "a", "b", "c" } do c:set(key, "v") end
       c:get "a"
+      c:get "a"
       c:set("d", "v")
       assert.equal("a c d", keys_in(c, { "a", "b", "c", "d" }))
-      c:set("a", "w") -- a replacement is a use
       c:set("e", "v")
-      assert.equal("a d e", keys_in(c, { "a", "b", "c", "d", "e" }))
       assert.equal(3, c:stats().entries)
       assert.equal(2, c:stats().evicted)
+      assert.equal("v", (c:get "a"))
+    end)
+
+    it("is kept by what is asked for, whatever else passes by", function()
+      local c = cache.new { entries = 100 }
+      for i = 1, 50 do c:set("kept " .. i, "v") end
+      for _ = 1, 2 do
+        for i = 1, 50 do assert.equal("v", (c:get("kept " .. i))) end
+      end
+      for i = 1, 10000 do c:set("passing " .. i, "v") end
+      for i = 1, 50 do assert.equal("v", (c:get("kept " .. i))) end
+      assert.equal(100, c:stats().entries)
+      for i = 1, 9 do assert.equal("v", (c:get("passing " .. 10001 - i))) end
+    end)
+
+    it("is given to who comes back soon after being put out", function()
+      local c = cache.new { entries = 100 }
+      for i = 1, 110 do c:set("k" .. i, "v") end
+      assert.is_nil(c:get "k1")
+      c:set("k1", "v") -- its ghost is there
+      for i = 200, 299 do c:set("k" .. i, "v") end
+      assert.equal("v", (c:get "k1"))
     end)
 
     it("goes to a stale entry that is asked for, too", function()
@@ -193,6 +214,7 @@ describe("cache", function()
       t.c:set("a", "v")
       t.c:set("b", "v")
       t.forward(2)
+      assert.equal("stale", select(2, t.c:get "a"))
       assert.equal("stale", select(2, t.c:get "a"))
       t.c:set("c", "v")
       assert.equal("a c", keys_in(t.c, { "a", "b", "c" }))
@@ -293,10 +315,10 @@ describe("cache", function()
       t.forward(10)
       t.c:get "a"
       assert.same({ entries = 1, bytes = 4, hits = 1, stale = 2, misses = 2, stored = 3,
-        refused = 1, evicted = 1, expired = 1 }, t.c:stats())
+        refused = 1, evicted = 1, expired = 1, purged = 0, rebuilt = 0 }, t.c:stats())
       t.c:clear()
       assert.same({ entries = 0, bytes = 0, hits = 1, stale = 2, misses = 2, stored = 3,
-        refused = 1, evicted = 1, expired = 1 }, t.c:stats())
+        refused = 1, evicted = 1, expired = 1, purged = 0, rebuilt = 0 }, t.c:stats())
     end)
   end)
 

@@ -1,6 +1,7 @@
--- Processes that are killed while they use a limiter, a meter, a budget, a balancer, counters, a
--- cache or a list of what comes often: at each machine instruction of an operation, and at random
--- by the hundred. UNBUSY_KILLS=n kills at every n-th.
+-- Processes that are killed while they use a limiter, a meter, a budget, a balancer, counters or a
+-- list of what comes often: at each machine instruction of an operation, and (a cache too, of which
+-- spec/cache_kill_spec.lua has the rest) at random by the hundred. UNBUSY_KILLS=n kills at every
+-- n-th.
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
 local guard = require "spec.support.leak_guard"
@@ -228,60 +229,6 @@ counters.cases = {
   { what = "keeps a peak", work = function(c) c:peak("n7", 5, 1, now) end, prepare = add_names(4) },
   { what = "reads", work = function(c) c:get("n1", now) end, prepare = add_names(4) },
   { what = "deletes", work = function(c) c:delete "n2" end, prepare = add_names(4) },
-}
-
--- }------------------------------------------------------------------------
-
--- {== The cache ----------------------------------------------------------------
-
-local cache = { name = "cache", clears = true }
-
-function cache.make(where)
-  return assert(core.cache({ entries = 4, bytes = 4000, ttl = 2, stale = 2, seed = 5 }, nil, where,
-    "part"))
-end
-
-function cache.go(c, _, random, say)
-  local what, key = random:int(3), "k" .. random:int(7)
-  if what == 1 then
-    say(c:set(key, random:pick { "x", "y" }:rep(random:int(1500)), random:int(3), now))
-  elseif what == 2 then
-    say(c:get(key, now))
-  else
-    say(c:delete(key, now))
-  end
-  say(sorted(c:stats()))
-end
-
--- Made before, since making them takes instructions too.
-local V = {}
-for _, length in ipairs { 600, 700, 1100, 3000, 4000 } do V[length] = ("v"):rep(length) end
-
-local function set_keys(n)
-  return function(c)
-    for i = 1, n do
-      assert(c:set("k" .. i, ("z"):rep(i * 300), nil, now))
-      now = now + 0.1
-    end
-  end
-end
-
-cache.cases = {
-  { what = "sets the first", work = function(c) c:set("k1", V[700], nil, now) end },
-  { what = "sets one of no bytes", work = function(c) c:set("", "", nil, now) end },
-  { what = "sets one more", work = function(c) c:set("k7", V[600], nil, now) end,
-    prepare = set_keys(3) },
-  { what = "sets one again", work = function(c) c:set("k2", V[1100], 1, now) end,
-    prepare = set_keys(4) },
-  { what = "puts others out", work = function(c) c:set("k7", V[3000], nil, now) end,
-    prepare = set_keys(4) },
-  { what = "refuses one", work = function(c) c:set("k1", V[4000], nil, now) end,
-    prepare = set_keys(4) },
-  { what = "gets", work = function(c) c:get("k2", now) end, prepare = set_keys(4) },
-  { what = "finds one gone", later = 5, work = function(c) c:get("k2", now) end,
-    prepare = set_keys(4) },
-  { what = "deletes", work = function(c) c:delete("k2", now) end, prepare = set_keys(4) },
-  { what = "clears", work = function(c) c:clear() end, prepare = set_keys(4) },
 }
 
 -- }------------------------------------------------------------------------
@@ -529,7 +476,7 @@ describe("a process killed", function()
   guard.watch(before_each, after_each)
   before_each(function() users = {} end)
 
-  for _, kind in ipairs { limiter, rate, budget, balancer, counters, cache, topk } do
+  for _, kind in ipairs { limiter, rate, budget, balancer, counters, topk } do
     describe("at any instruction while the " .. kind.name, function()
       for _, case in ipairs(kind.cases) do
         it(case.what, function()

@@ -149,7 +149,7 @@ local function exists(path)
 end
 
 local no_parts = { core = true, util = true, engine = true, bell = true, ends = true, key = true,
-  shared = true, shared_cache = true, guard = true }
+  shared = true, shared_cache = true, cache_args = true, guard = true }
 local in_base = { region = true, turns = true }
 
 for _, path in ipairs(list "ls csrc/lua/lua_*.c") do

@@ -10,6 +10,7 @@
 
 #include "base/err.h"
 #include "base/region_inner.h"
+#include "base/region_peek.h"
 
 #define MOST_TYPES  16
 #define PATIENCE_US 5000  /* for a part's lock, while we hold the directory's */
@@ -168,10 +169,22 @@ static int fill (ub_block *b, ub_shared *s, size_t image_at, size_t machine_at) 
   return UB_OK;
 }
 
+/* Where image and machine of a part lie in its block. */
+static size_t places (const ub_part_type *type, const void *config, size_t name_length,
+                      size_t *image_at) {
+  *image_at = grains(sizeof(ub_block) + name_length);
+  return grains(*image_at + type->head(config));
+}
+
+uint64_t ub_region_room (const ub_part_type *type, const void *config, size_t length) {
+  size_t image_at, machine_at = places(type, config, length, &image_at);
+  uint64_t bytes = first_at() + grains(machine_at + type->size(config));
+  return bytes < UB_REGION_LEAST ? UB_REGION_LEAST : bytes;
+}
+
 static int make (ub_region *r, ub_shared *s, ub_block **made) {
   size_t head = s->type->head(s->config), size = s->type->size(s->config);
-  size_t image_at = grains(sizeof(ub_block) + s->name_length);
-  size_t machine_at = grains(image_at + head);
+  size_t image_at, machine_at = places(s->type, s->config, s->name_length, &image_at);
   ub_block *b;
   if (size > r->map.size || head > size)
     return UB_EFULL;
@@ -186,6 +199,27 @@ static int make (ub_region *r, ub_shared *s, ub_block **made) {
   cut(r, b, grains(machine_at + size));
   *made = b;
   return fill(b, s, image_at, machine_at);
+}
+
+static int revive (ub_block *b) {
+  const ub_part_type *type = type_of(b);
+  return type != NULL && type->revive != NULL && b->machine_at < b->bytes
+      && type->revive((char *)b + b->machine_at, b->bytes - b->machine_at);
+}
+
+int ub_blocks_revive (ub_region *r) {
+  ub_block *b;
+  for (b = next(r, NULL); b != NULL; b = next(r, b)) {
+    if (b->taken == 0)
+      continue;
+    b->users = (ub_process_set){{0}};
+    b->sequence = 0;
+    if (!ub_lock_init(&b->lock))
+      return 0;
+    if (!revive(b))
+      __atomic_store_n(&b->taken, 0, __ATOMIC_SEQ_CST);
+  }
+  return 1;
 }
 
 int ub_block_claim (ub_region *r, ub_shared *s) {

@@ -3,6 +3,7 @@
 */
 #include "base/region.h"
 
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -62,6 +63,25 @@ static int begin_anew (ub_region *r) {
   return 1;
 }
 
+/*
+** Bring back what is of an earlier boot, of which nobody lives any more; whatever
+** cannot be is given up. May be done again, from any point.
+*/
+static int bring_back (ub_region *r, const ub_process_world *world) {
+  ub_region_header *h = r->header;
+  memset((char *)h + sizeof h->stamp, 0, sizeof *h - sizeof h->stamp);
+  h->id = ub_rand_seed();
+  if (!ub_lock_init(&h->lock))
+    return 0;
+  if (!ub_blocks_sound(r))
+    ub_blocks_init(r);
+  if (!ub_blocks_revive(r))
+    return 0;
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  h->stamp.world = *world;
+  return 1;
+}
+
 /* Look at what is there; it may be another's half-done work, but no damage. */
 static int take_over (ub_region *r) {
   int sound;
@@ -79,7 +99,8 @@ static int map_it (ub_region *r, const ub_place *place, ub_fault *f) {
   if (!ub_map_memory(&r->map, place, &want, f))
     return 0;
   r->header = r->map.memory;
-  if (r->map.fresh ? begin_anew(r) : take_over(r)) {
+  if (r->map.fresh ? begin_anew(r)
+      : r->map.earlier ? bring_back(r, &want.world) : take_over(r)) {
     ub_map_ready(&r->map);
     return 1;
   }

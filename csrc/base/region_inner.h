@@ -11,7 +11,7 @@
 #include "base/turns.h"
 
 #define UB_REGION_MAGIC    0x315f797375626e75u  /* "unbusy_1" */
-#define UB_REGION_VERSION  2
+#define UB_REGION_VERSION  3
 
 #define UB_GRAIN           64  /* blocks begin and end on cache lines */
 
@@ -82,10 +82,10 @@ void ub_directory_unlock (ub_region *r);
 
 /* {== blocks.c, under the directory's lock ==================================== */
 
-/* The whole room as one free block; or: is what stands there sound? */
+/* The whole room as one free block; is what stands there sound? */
 void ub_blocks_init (ub_region *r);
 int ub_blocks_sound (ub_region *r);
-
+int ub_blocks_revive (ub_region *r);  /* what is of an earlier boot; 0: no locks */
 void ub_blocks_read (ub_region *r, ub_region_stats *stats);
 
 /* Give back, in every part, what slot 'process' holds. 0: one was busy. */

@@ -120,7 +120,7 @@ void ub_map_drop (ub_map *m) {
 
 /* {== What is in it ========================================================== */
 
-typedef enum found { FOUND_USABLE, FOUND_OLD, FOUND_FAULT } found;
+typedef enum found { FOUND_USABLE, FOUND_EARLIER, FOUND_OLD, FOUND_FAULT } found;
 
 /* Look at a file's stamp: is it what we want, an older one of ours, or neither? */
 static found look (const ub_map *m, const ub_place *place, const ub_stamp *want,
@@ -142,9 +142,11 @@ static found look (const ub_map *m, const ub_place *place, const ub_stamp *want,
   if (stamp.size != (uint64_t)st.st_size || stamp.size < UB_REGION_LEAST
       || stamp.size > UB_REGION_MOST)
     return fault(f, UB_EINVALID, "the file was cut short or is damaged"), FOUND_FAULT;
-  if (memcmp(&stamp.world, &want->world, sizeof stamp.world) != 0)
+  if (place->bytes != 0 && place->bytes != stamp.size)
     return FOUND_OLD;
-  return place->bytes == 0 || place->bytes == stamp.size ? FOUND_USABLE : FOUND_OLD;
+  if (memcmp(&stamp.world, &want->world, sizeof stamp.world) == 0)
+    return FOUND_USABLE;
+  return place->lasting ? FOUND_EARLIER : FOUND_OLD;
 }
 
 /* Take all the space of the file; gives an errno, or 0. */
@@ -180,13 +182,18 @@ static void remove_name (const ub_map *m) {
   shm_unlink(path);
 }
 
+static int is_alone (const ub_map *m, ub_fault *f) {
+  return lock_byte(m->fd, F_WRLCK, USERS, 0)
+      || fault(f, UB_EINVALID, "another process uses it, in another size or version");
+}
+
 /* Begin anew, which only the one user may. */
 static int make_fresh (ub_map *m, const ub_place *place, const ub_stamp *want, ub_fault *f) {
   uint64_t size = place->bytes != 0 ? place->bytes : UB_REGION_DEFAULT;
   int system;
   if (m->fd >= 0) {
-    if (!lock_byte(m->fd, F_WRLCK, USERS, 0))
-      return fault(f, UB_EINVALID, "another process uses it, in another size or version");
+    if (!is_alone(m, f))
+      return 0;
     errno = 0;
     if ((system = fill_file(m->fd, size)) != 0) {
       remove_name(m);
@@ -209,8 +216,9 @@ int ub_map_memory (ub_map *m, const ub_place *place, const ub_stamp *want, ub_fa
   int done = 0;
   if (what == FOUND_OLD)
     done = make_fresh(m, place, want, f);
-  else if (what == FOUND_USABLE)
-    done = map_file(m, size, f);
+  else if (what != FOUND_FAULT)
+    done = (what == FOUND_USABLE || is_alone(m, f)) && map_file(m, size, f);
+  m->earlier = what == FOUND_EARLIER;
   if (!done)
     ub_map_drop(m);
   return done;

@@ -8,7 +8,9 @@
 **
 ** A file's locks (of the open file, fcntl(2) F_OFD_SETLK; so children keep them):
 ** byte 0 is held while somebody opens, byte 1 is shared by all users. Whoever
-** gets byte 1 alone may begin anew what is of another boot, version or size.
+** gets byte 1 alone may begin anew what is of another boot, version or size. (What is
+** to last is taken over from an earlier boot: the caller writes the new 'world' into
+** the stamp once that is done.)
 **
 ** A file is ours only with the right first word, owner and mode; any other is
 ** refused and left as it is. All of its space is taken at once, so that a disk
@@ -41,6 +43,7 @@ typedef struct ub_place {
   const char *name;  /* or NULL: letters, digits, '-', '_', '.'; no '.' first */
   const char *path;  /* or NULL; both NULL: anonymous */
   uint64_t bytes;    /* 0: as it is, or UB_REGION_DEFAULT */
+  int lasting;       /* what is of an earlier boot is not begun anew */
 } ub_place;
 
 /* What went wrong: an error, what was tried, and the system's errno or 0. */
@@ -54,6 +57,7 @@ typedef struct ub_map {
   void *memory;
   size_t size;
   int fresh;        /* all zeros but for the stamp, which has no magic yet */
+  int earlier;      /* of an earlier boot (or container), and only we have it */
   int fd;           /* -1: anonymous */
   dev_t device;     /* of the file */
   ino_t inode;

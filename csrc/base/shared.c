@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/err.h"
 #include "base/region_inner.h"
+#include "base/region_peek.h"
 
 #define LOOKS  16  /* at a head that is being written, before its lock is taken */
 
@@ -79,6 +80,11 @@ void *ub_shared_enter (ub_shared *s) {
 
 void ub_shared_leave (ub_shared *s) {
   ub_block_end(s->block);
+}
+
+void *ub_shared_peek (ub_shared *s, uint32_t *process) {
+  *process = ub_region_process(s->region);  /* a process just forked may have lost it */
+  return s->block == NULL ? NULL : s->machine;
 }
 
 int ub_shared_look (ub_shared *s, void *copy, size_t bytes) {

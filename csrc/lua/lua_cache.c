@@ -10,8 +10,6 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "lua/lua_cache.h"
-#include "lua/lua_key.h"
-#include "lua/lua_util.h"
 
 #define TYPE "unbusy.cache"
 
@@ -21,11 +19,13 @@
 #define FRESH     lua_upvalueindex(3)  /* of 'get': these words */
 #define STALE     lua_upvalueindex(4)
 
+#define LINE  64    /* bytes of a cache line */
 #define SMALL 8192  /* values up to this length are put together on the C stack */
 
 typedef struct box {
-  ub_cache *cache;  /* NULL: closed */
-  ub_cache *late;   /* closed while it was read: to be freed after that */
+  ub_cache *cache;  /* on a cache line; NULL: closed */
+  void *memory;     /* in which it lies */
+  void *late;       /* closed while it was read: to be freed after that */
   int readers;      /* calls of 'get' that hold a place in it */
 } box;
 
@@ -51,9 +51,18 @@ static void readconfig (lua_State *L, ub_cache_config *c) {
   luaL_argcheck(L, bytes >= 1 && bytes <= UB_CACHE_MOST_BYTES, 1, "bytes out of range");
   c->entries = (uint32_t)entries;
   c->bytes = (uint64_t)bytes;
+  c->wall = (uint32_t)ub_fieldtrue(L, 1, "wall");
   c->ttl_us = ub_fieldus(L, 1, "ttl");
   c->stale_us = ub_fieldus(L, 1, "stale");
   luaL_argcheck(L, c->ttl_us >= 0 && c->stale_us >= 0, 1, "times of at least 0 expected");
+}
+
+/* What tells one cache from another: a lasting one may get other times. */
+static uint64_t layout_of (const ub_cache_config *config) {
+  ub_cache_config c = *config;
+  if (c.wall)
+    c.ttl_us = c.stale_us = 0;
+  return ub_layout(&c, sizeof c);
 }
 
 /*
@@ -66,18 +75,29 @@ static int cache_new (lua_State *L) {
   box *b;
   luaL_checktype(L, 1, LUA_TTABLE);
   readconfig(L, &config);
-  layout = ub_layout(&config, sizeof config);
+  layout = layout_of(&config);
   config.seed = ub_fieldseed(L, 1);
   if (!lua_isnoneornil(L, 3))
     return ub_pushsharedcache(L, &config, layout);
   b = ub_newuserdata(L, sizeof *b);
-  b->cache = b->late = NULL;  /* closed first, so that __gc can treat it */
-  b->readers = 0;
+  memset(b, 0, sizeof *b);  /* closed first, so that __gc can treat it */
   ub_settype(L, TYPE);
-  b->cache = ub_alloc(ub_cache_size(&config));
-  if (b->cache == NULL)
+  b->memory = ub_alloc(ub_cache_size(&config) + LINE);
+  if (b->memory == NULL)
     return ub_pushfail(L, UB_ENOMEM, "cache");
+  b->cache = (void *)(((uintptr_t)b->memory + LINE - 1) & ~(uintptr_t)(LINE - 1));
   ub_cache_init(b->cache, &config);
+  return 1;
+}
+
+/* core.cache_room(options, name) -> bytes of a region that holds just this cache */
+static int cache_room (lua_State *L) {
+  ub_cache_config config;
+  size_t length;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checklstring(L, 2, &length);
+  readconfig(L, &config);
+  ub_pushwhole(L, (int64_t)ub_region_room(&ub_cache_part, &config, length));
   return 1;
 }
 
@@ -130,18 +150,12 @@ static int cache_get (lua_State *L) {
   return 3;
 }
 
-/* c:set(key, value, ttl or nil, now or nil) -> true | nil, message, code */
+/* c:set(key, value; ttl, tags, now, age, or nil) -> true | nil, message, code */
 static int cache_set (lua_State *L) {
   ub_cache *c = checkcache(L);
-  ub_cache_key key = ub_checkkey(L, 2, KEY_META);
-  int64_t ttl, now;
-  size_t length;
-  const char *value;
-  luaL_checktype(L, 3, LUA_TSTRING);
-  value = lua_tolstring(L, 3, &length);
-  ttl = ub_optttl(L, 4);
-  now = ub_optnow(L, 5);
-  if (ub_cache_set(c, &key, value, length, ttl, now) == UB_OK) {
+  ub_cache_given g;
+  ub_checkgiven(L, c, KEY_META, &g);
+  if (ub_cache_set(c, &g.key, &g.value, g.ttl_us, g.now_us) == UB_OK) {
     lua_pushboolean(L, 1);
     return 1;
   }
@@ -154,6 +168,24 @@ static int cache_delete (lua_State *L) {
   ub_cache_key key = ub_checkkey(L, 2, KEY_META);
   lua_pushboolean(L, ub_cache_delete(c, &key, ub_optnow(L, 3)));
   return 1;
+}
+
+/* c:purge(tag, now or nil) -> how many */
+static int cache_purge (lua_State *L) {
+  ub_cache *c = checkcache(L);
+  size_t length;
+  const char *tag = ub_checktag(L, 2, &length);
+  int64_t now = ub_optnow(L, 3);
+  uint32_t cursor = 0, purged = 0;
+  while (cursor != UB_CACHE_END)
+    purged += ub_cache_purge(c, tag, length, &cursor, now);
+  ub_pushwhole(L, purged);
+  return 1;
+}
+
+/* c:next(cursor or nil, now or nil) -> cursor, key, value, about | nil */
+static int cache_next (lua_State *L) {
+  return ub_pushnext(L, checkcache);
 }
 
 /* c:clear() */
@@ -172,19 +204,20 @@ static int cache_stats (lua_State *L) {
 static int cache_close (lua_State *L) {
   box *b = luaL_checkudata(L, 1, TYPE);
   if (b->readers > 0 && b->cache != NULL)
-    b->late = b->cache;
+    b->late = b->memory;
   else
-    ub_free(b->cache);
+    ub_free(b->memory);
   b->cache = NULL;
+  b->memory = NULL;
   return 0;
 }
 
 /* Nobody reads any more. */
 static int cache_gc (lua_State *L) {
   box *b = luaL_checkudata(L, 1, TYPE);
-  ub_free(b->cache);
+  ub_free(b->memory);
   ub_free(b->late);
-  b->cache = b->late = NULL;
+  memset(b, 0, sizeof *b);
   return 0;
 }
 
@@ -205,7 +238,7 @@ void ub_open_cache (lua_State *L) {
   static const luaL_Reg plain[] = {{"close", cache_close}, {NULL, NULL}};
   static const luaL_Reg methods[] = {
     {"set", cache_set}, {"delete", cache_delete}, {"clear", cache_clear},
-    {"stats", cache_stats}, {NULL, NULL}
+    {"purge", cache_purge}, {"next", cache_next}, {"stats", cache_stats}, {NULL, NULL}
   };
   static const luaL_Reg meta[] = {{"__gc", cache_gc}, {"__close", cache_close}, {NULL, NULL}};
   ub_newtype(L, TYPE, plain, meta);
@@ -214,4 +247,6 @@ void ub_open_cache (lua_State *L) {
   ub_opensharedcache(L);
   lua_pushcfunction(L, cache_new);
   lua_setfield(L, -2, "cache");
+  lua_pushcfunction(L, cache_room);
+  lua_setfield(L, -2, "cache_room");
 }

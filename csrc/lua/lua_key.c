@@ -409,6 +409,46 @@ static int key_tostring (lua_State *L) {
   return 1;
 }
 
+/* {-- Keys as one string ----------------------------------------------------- */
+
+static const char marks[] = {'s', 'p'};  /* in the order of the spaces */
+
+char ub_key_mark (uint32_t space) {
+  return space <= PIECES_SPACE ? marks[space] : '?';
+}
+
+/* core.key_bytes(key) -> string, from which 'key_of_bytes' makes it again */
+static int key_bytes (lua_State *L) {
+  ub_cache_key k = ub_checkkey(L, 1, META);
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  luaL_addchar(&b, ub_key_mark(k.space));
+  luaL_addlstring(&b, k.bytes, k.length);
+  luaL_pushresult(&b);
+  return 1;
+}
+
+/* core.key_of_bytes(string) -> key | nil, message, code */
+static int key_of_bytes (lua_State *L) {
+  size_t length;
+  const char *bytes, *mark;
+  key *k;
+  luaL_checktype(L, 1, LUA_TSTRING);
+  bytes = lua_tolstring(L, 1, &length);
+  mark = length > 0 ? memchr(marks, bytes[0], sizeof marks) : NULL;
+  if (mark == NULL) {
+    lua_pushnil(L);
+    lua_pushstring(L, "key: these are no bytes of a key");
+    lua_pushstring(L, ub_err_word(UB_EINVALID));
+    return 3;
+  }
+  k = newkey(L, (uint32_t)(mark - marks), length - 1);
+  memcpy(k->bytes, bytes + 1, length - 1);
+  return arm(L);
+}
+
+/* }--------------------------------------------------------------------------- */
+
 /* }======================================================================== */
 
 /* Set field 'name' of the module on top to 'f' with the upvalues above. */
@@ -432,4 +472,6 @@ void ub_open_key (lua_State *L) {
   export(L, "key", key_new);
   export(L, "key_without", key_without);
   export(L, "key_hash", key_hash);
+  export(L, "key_bytes", key_bytes);
+  export(L, "key_of_bytes", key_of_bytes);
 }

@@ -16,4 +16,7 @@
 */
 ub_cache_key ub_checkkey (lua_State *L, int index, int meta);
 
+/* The byte that stands for a space before a key's bytes, where a key is one string. */
+char ub_key_mark (uint32_t space);
+
 #endif

@@ -58,6 +58,7 @@ static int region_new (lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   place.name = optfieldstring(L, "name");
   place.path = optfieldstring(L, "path");
+  place.lasting = ub_fieldtrue(L, 1, "lasting");
   place.bytes = (uint64_t)ub_optfieldnumber(L, 1, "bytes", 0);
   luaL_argcheck(L, place.name == NULL || strlen(place.name) <= UB_REGION_NAME, 1,
                 "the name is too long");

@@ -23,6 +23,10 @@ ub_self ub_checkeither (lua_State *L, const char *type, const char *shared) {
   return (ub_self){.shared = b->part};
 }
 
+ub_self ub_toshared (lua_State *L, int index) {
+  return (ub_self){.shared = ((box *)lua_touserdata(L, index))->part};
+}
+
 const void *ub_look (const ub_self *self, void *room, size_t bytes) {
   if (self->shared == NULL)
     return self->machine;
@@ -76,8 +80,15 @@ static int shared_gc (lua_State *L) {
   return 0;
 }
 
-void ub_newshared (lua_State *L, const char *shared, const ub_part_type *type,
-                   const luaL_Reg *methods) {
+static void push_other (lua_State *L, const char *other) {
+  if (other != NULL)
+    luaL_getmetatable(L, other);
+  else
+    lua_pushnil(L);
+}
+
+void ub_newsharedwith (lua_State *L, const char *shared, const ub_part_type *type,
+                       const luaL_Reg *methods, const char *other) {
   static const luaL_Reg none[] = {{NULL, NULL}}, meta[] = {{"__gc", shared_gc}, {NULL, NULL}};
   ub_part_type_add(type);
   ub_newtype(L, shared, none, meta);
@@ -85,7 +96,7 @@ void ub_newshared (lua_State *L, const char *shared, const ub_part_type *type,
   lua_getfield(L, -1, "__index");
   for (; methods->name != NULL; methods++) {
     lua_pushvalue(L, -2);
-    lua_pushnil(L);
+    push_other(L, other);
     lua_pushnil(L);
     lua_pushnil(L);
     lua_pushboolean(L, 1);
@@ -93,4 +104,9 @@ void ub_newshared (lua_State *L, const char *shared, const ub_part_type *type,
     lua_setfield(L, -2, methods->name);
   }
   lua_pop(L, 2);
+}
+
+void ub_newshared (lua_State *L, const char *shared, const ub_part_type *type,
+                   const luaL_Reg *methods) {
+  ub_newsharedwith(L, shared, type, methods, NULL);
 }

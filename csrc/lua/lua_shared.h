@@ -42,6 +42,9 @@ typedef struct ub_self {
 /* The method's object: userdata that is the machine, or a shared part. */
 ub_self ub_checkeither (lua_State *L, const char *type, const char *shared);
 
+/* The same for a shared part that is known to be one, at 'index'. */
+ub_self ub_toshared (lua_State *L, int index);
+
 /* The machine, locked when shared; NULL: see 'ub_shared_enter'. Then leave it. */
 static inline void *ub_enter (const ub_self *self) {
   return self->shared == NULL ? self->machine : ub_shared_enter(self->shared);
@@ -70,5 +73,9 @@ void ub_closeshared (lua_State *L, const char *shared);
 /* Make the metatable of a part's shared kind, with methods 'ub_checkeither' knows. */
 void ub_newshared (lua_State *L, const char *shared, const ub_part_type *type,
                    const luaL_Reg *methods);
+
+/* The same; the methods' second upvalue is the metatable of 'other'. */
+void ub_newsharedwith (lua_State *L, const char *shared, const ub_part_type *type,
+                       const luaL_Reg *methods, const char *other);
 
 #endif

@@ -2,16 +2,15 @@
 ** lua_shared_cache.c: the binding of caches that live in a region.
 **
 ** Nothing of Lua happens while a cache is locked: a value is copied first, to the
-** stack or to a userdata of the length that the last look found.
+** stack or to a userdata of the length that the last look found. Mostly there is
+** no need for the lock.
 */
-#include <stdio.h>
-
 #include "base/clock.h"
 #include "base/err.h"
 #include "lua/lua_cache.h"
-#include "lua/lua_key.h"
 
 #define SHARED "unbusy.shared_cache"
+#define KEY_META  lua_upvalueindex(2)
 #define SMALL 8192  /* values up to this length are copied to the C stack */
 
 static const char *const states[] = {  /* in the order of ub_cache_state */
@@ -27,39 +26,51 @@ static ub_self checkcache (lua_State *L) {
   return ub_checkeither(L, SHARED, SHARED);
 }
 
-/* The key argument; the metatable of keys goes on the stack for the look. */
-static ub_cache_key checkkey (lua_State *L) {
-  ub_cache_key key;
-  luaL_getmetatable(L, UB_KEY_TYPE);
-  key = ub_checkkey(L, 2, lua_gettop(L));
-  lua_pop(L, 1);
-  return key;
+/* The cache without its lock, or NULL. */
+static ub_cache *peeked (lua_State *L) {
+  uint32_t reader;
+  return ub_shared_peek(checkcache(L).shared, &reader);
 }
 
 /* Copy the key's value to 'room', if it has 'size' bytes for it, and count it as used. */
-static ub_cache_state read_value (ub_cache *c, const ub_cache_key *key, int64_t now,
-                                  char *room, size_t size, ub_cache_found *found) {
+static int read_locked (const ub_self *self, const ub_cache_key *key, int64_t now,
+                        char *room, size_t size, ub_cache_found *found) {
+  ub_cache *c = ub_enter(self);
+  if (c == NULL)
+    return 0;
   if (ub_cache_find(c, key, now, found) != UB_CACHE_MISS && found->length <= size) {
     ub_cache_copy(c, found, room);
     ub_cache_use(c, found);
   }
-  return found->state;
+  ub_leave(self);
+  return 1;
+}
+
+/* The same without the lock, where that can be. 0: the room is gone. */
+static int read_value (lua_State *L, const ub_cache_key *key, char *room, size_t size,
+                       ub_cache_found *found) {
+  ub_self self = checkcache(L);
+  uint32_t reader;
+  ub_cache *c = ub_shared_peek(self.shared, &reader);
+  int64_t now;
+  if (c == NULL)
+    return 0;
+  now = ub_cachenow(L, 3, c);
+  if (ub_cache_peek(c, key, now, room, size, reader, found) != UB_CACHE_UNSURE)
+    return 1;
+  return read_locked(&self, key, now, room, size, found);
 }
 
 /* c:get(key, now or nil) -> value, "fresh" or "stale", age | nil */
 static int cache_get (lua_State *L) {
-  ub_self self = checkcache(L);
-  ub_cache_key key = checkkey(L);
-  int64_t now = ub_optnow(L, 3);
+  ub_cache_key key = ub_checkkey(L, 2, KEY_META);
   char small[SMALL], *room = small;
   size_t size = SMALL;
   ub_cache_found found;
+  lua_settop(L, 3);  /* rooms go behind the arguments */
   for (;;) {
-    ub_cache *c = ub_enter(&self);
-    if (c == NULL)
+    if (!read_value(L, &key, room, size, &found))
       return pushlost(L);
-    read_value(c, &key, now, room, size, &found);
-    ub_leave(&self);
     if (found.state == UB_CACHE_MISS) {
       lua_pushnil(L);
       return 1;
@@ -75,27 +86,21 @@ static int cache_get (lua_State *L) {
   return 3;
 }
 
-/* c:set(key, value, ttl or nil, now or nil) -> true | nil, message, code */
+/* c:set(key, value; ttl, tags, now, age, or nil) -> true | nil, message, code */
 static int cache_set (lua_State *L) {
   ub_self self = checkcache(L);
-  ub_cache_key key = checkkey(L);
-  size_t length;
-  const char *value;
-  int64_t ttl, now;
-  uint64_t most;
-  ub_cache *c;
+  ub_cache *c = peeked(L);
+  ub_cache_given g;
   int err;
-  luaL_checktype(L, 3, LUA_TSTRING);
-  value = lua_tolstring(L, 3, &length);
-  ttl = ub_optttl(L, 4);
-  now = ub_optnow(L, 5);
+  if (c == NULL)
+    return pushlost(L);
+  ub_checkgiven(L, c, KEY_META, &g);
   if ((c = ub_enter(&self)) == NULL)
     return pushlost(L);
-  err = ub_cache_set(c, &key, value, length, ttl, now);
-  most = ub_cache_bytes(c);
+  err = ub_cache_set(c, &g.key, &g.value, g.ttl_us, g.now_us);
   ub_leave(&self);
   if (err != UB_OK)
-    return ub_pushtoolarge(L, most);
+    return ub_pushtoolarge(L, ub_cache_bytes(c));
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -103,16 +108,45 @@ static int cache_set (lua_State *L) {
 /* c:delete(key, now or nil) -> was it there? */
 static int cache_delete (lua_State *L) {
   ub_self self = checkcache(L);
-  ub_cache_key key = checkkey(L);
-  int64_t now = ub_optnow(L, 3);
-  ub_cache *c = ub_enter(&self);
+  ub_cache_key key = ub_checkkey(L, 2, KEY_META);
+  ub_cache *c = peeked(L);
+  int64_t now;
   int there;
   if (c == NULL)
+    return pushlost(L);
+  now = ub_cachenow(L, 3, c);
+  if ((c = ub_enter(&self)) == NULL)
     return pushlost(L);
   there = ub_cache_delete(c, &key, now);
   ub_leave(&self);
   lua_pushboolean(L, there);
   return 1;
+}
+
+/* c:purge(tag, now or nil) -> how many; others get their turns in between */
+static int cache_purge (lua_State *L) {
+  ub_self self = checkcache(L);
+  ub_cache *c = peeked(L);
+  size_t length;
+  const char *tag = ub_checktag(L, 2, &length);
+  uint32_t cursor = 0, purged = 0;
+  int64_t now;
+  if (c == NULL)
+    return pushlost(L);
+  now = ub_cachenow(L, 3, c);
+  while (cursor != UB_CACHE_END) {
+    if ((c = ub_enter(&self)) == NULL)
+      return pushlost(L);
+    purged += ub_cache_purge(c, tag, length, &cursor, now);
+    ub_leave(&self);
+  }
+  ub_pushwhole(L, purged);
+  return 1;
+}
+
+/* c:next(cursor or nil, now or nil) -> cursor, key, value, about | nil */
+static int cache_next (lua_State *L) {
+  return ub_pushnext(L, peeked);
 }
 
 /* c:clear() */
@@ -145,51 +179,29 @@ static int cache_close (lua_State *L) {
   return 0;
 }
 
+/* One that outlives its configurations: the last one says how long its entries are good. */
+static void retime (lua_State *L, const ub_cache_config *config) {
+  ub_self self = ub_toshared(L, -1);
+  ub_cache *c = ub_enter(&self);
+  if (c == NULL)
+    return;
+  ub_cache_retime(c, config->ttl_us, config->stale_us);
+  ub_leave(&self);
+}
+
 int ub_pushsharedcache (lua_State *L, const ub_cache_config *config, uint64_t layout) {
-  return ub_pushshared(L, SHARED, &ub_cache_part, layout, config, sizeof *config,
-                       ub_clock_us());
+  int pushed = ub_pushshared(L, SHARED, &ub_cache_part, layout, config, sizeof *config,
+                             ub_clock_us());
+  if (pushed == 1 && config->wall)
+    retime(L, config);
+  return pushed;
 }
 
 void ub_opensharedcache (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"get", cache_get}, {"set", cache_set}, {"delete", cache_delete},
+    {"purge", cache_purge}, {"next", cache_next},
     {"clear", cache_clear}, {"stats", cache_stats}, {"close", cache_close}, {NULL, NULL}
   };
-  ub_newshared(L, SHARED, &ub_cache_part, methods);
+  ub_newsharedwith(L, SHARED, &ub_cache_part, methods, UB_KEY_TYPE);
 }
-
-/* {== Of both kinds of caches ================================================ */
-
-int64_t ub_optttl (lua_State *L, int index) {
-  int64_t us;
-  if (lua_isnoneornil(L, index))
-    return -1;
-  us = ub_checkus(L, index);
-  luaL_argcheck(L, us >= 0, index, "seconds of at least 0 expected");
-  return us;
-}
-
-int ub_pushtoolarge (lua_State *L, uint64_t most) {
-  char text[80];
-  snprintf(text, sizeof text, "cache: key and value of more than %llu bytes",
-           (unsigned long long)most);
-  lua_pushnil(L);
-  lua_pushstring(L, text);
-  lua_pushstring(L, ub_err_word(UB_EFULL));
-  return 3;
-}
-
-void ub_pushcachestats (lua_State *L, ub_cache_stats stats) {
-  lua_createtable(L, 0, 9);
-  ub_setwhole(L, "entries", stats.entries);
-  ub_setwhole(L, "bytes", (int64_t)stats.bytes);
-  ub_setwhole(L, "hits", (int64_t)stats.hits);
-  ub_setwhole(L, "stale", (int64_t)stats.stale);
-  ub_setwhole(L, "misses", (int64_t)stats.misses);
-  ub_setwhole(L, "stored", (int64_t)stats.stored);
-  ub_setwhole(L, "refused", (int64_t)stats.refused);
-  ub_setwhole(L, "evicted", (int64_t)stats.evicted);
-  ub_setwhole(L, "expired", (int64_t)stats.expired);
-}
-
-/* }============================================================================ */

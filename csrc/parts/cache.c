@@ -1,37 +1,19 @@
 /*
-** cache.c: hash chains, a list of use, and chains of bytes in one block.
+** cache.c: hash chains and chains of bytes in one block; who changes them.
+**
+** Nothing here may be seen half done by who reads meanwhile, nor be found half
+** done after a death: an entry is written while its sequence is odd, and even
+** before the first link leads to it; it is odd again once the last link to it is
+** gone, and before its chunks go to others.
 */
-#include "parts/cache.h"
-
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/err.h"
 #include "base/hash.h"
-#include "parts/chunks.h"
+#include "parts/cache_parts.h"
 
-#define NONE UINT32_MAX
-
-typedef struct entry {
-  uint64_t hash;
-  uint64_t key_length, value_length;
-  int64_t stored_us, stale_us;  /* when stored; when no longer fresh */
-  uint32_t first;               /* of its chunks */
-  uint32_t space;
-  uint32_t chain;               /* next in the bucket, or in the free list */
-  uint32_t newer, older;        /* neighbours in the list of use */
-} entry;
-
-struct ub_cache {
-  ub_cache_config config;
-  ub_cache_stats stats;
-  uint64_t changes;             /* how often an entry came or went */
-  uint64_t entries_at, chunks_at;  /* from the start of this header */
-  uint32_t mask;                /* buckets - 1 */
-  uint32_t high;                /* entries that were ever in use */
-  uint32_t free;                /* first of those given back */
-  uint32_t newest, oldest;      /* ends of the list of use */
-  uint32_t bucket[];
-};
+#define PURGE_STEPS 512  /* entries looked at in one go */
 
 /* {== The block =========================================================== */
 
@@ -40,8 +22,13 @@ _Static_assert(sizeof(size_t) == 8, "sizes of 64 bits");
 _Static_assert(UB_CACHE_MOST_BYTES / UB_CHUNK_BYTES + UB_CACHE_MOST_ENTRIES < NONE,
                "chunks can be counted");
 
+typedef struct places {
+  uint64_t haunts, entries, ghosts, marks, chunks, end;
+  uint32_t chunk_count;
+} places;
+
 static uint32_t buckets_for (uint32_t entries) {
-  uint32_t n = 2;  /* an even number, so that the entries are aligned */
+  uint32_t n = 16;  /* whole cache lines, so that the entries are aligned */
   while (n < entries)
     n *= 2;
   return n;
@@ -56,89 +43,88 @@ static uint32_t chunks_for (const ub_cache_config *config) {
   return (uint32_t)((config->bytes + n * (UB_CHUNK_BYTES - 1)) / UB_CHUNK_BYTES);
 }
 
-static size_t entries_at (const ub_cache_config *config) {
-  return sizeof(ub_cache) + buckets_for(config->entries) * sizeof(uint32_t);
-}
-
-static size_t chunks_at (const ub_cache_config *config) {
-  return entries_at(config) + config->entries * sizeof(entry);
+static places places_of (const ub_cache_config *config) {
+  uint64_t buckets = buckets_for(config->entries) * (uint64_t)sizeof(uint32_t);
+  places p = {.haunts = sizeof(ub_cache) + buckets, .chunk_count = chunks_for(config)};
+  p.entries = p.haunts + buckets;
+  p.ghosts = p.entries + (config->entries + SPARE) * sizeof(entry);
+  p.marks = p.ghosts + config->entries * sizeof(ghost);
+  p.chunks = (p.marks + ub_chunks_marks_size(p.chunk_count) + 63) / 64 * 64;
+  p.end = p.chunks + ub_chunks_size(p.chunk_count);
+  return p;
 }
 
 size_t ub_cache_size (const ub_cache_config *config) {
-  return chunks_at(config) + ub_chunks_size(chunks_for(config));
+  return places_of(config).end;
 }
 
-static entry *entry_at (ub_cache *c, uint32_t i) {
-  return (entry *)((char *)c + c->entries_at) + i;
-}
-
-static ub_chunks *chunks (ub_cache *c) {
-  return (ub_chunks *)((char *)c + c->chunks_at);
-}
-
-void ub_cache_clear (ub_cache *c) {
-  memset(c->bucket, 0xff, (c->mask + (size_t)1) * sizeof *c->bucket);  /* all NONE */
-  ub_chunks_clear(chunks(c));
-  c->high = 0;
-  c->free = c->newest = c->oldest = NONE;
+void ub_cache_empty (ub_cache *c) {
+  size_t i, buckets = c->mask + (size_t)1;
+  int q;
+  for (i = 0; i < buckets; i++)
+    store(&c->bucket[i], NONE);
+  for (q = 0; q < QUEUES; q++)
+    c->queue[q] = (fifo){.newest = NONE, .oldest = NONE};
+  c->free = NONE;
   c->stats.entries = 0;
   c->stats.bytes = 0;
   c->changes++;
+  ub_ghosts_forget(c);
+}
+
+/* The entries end before what is theirs goes to others. */
+void ub_cache_clear (ub_cache *c) {
+  uint32_t i, high = c->high;
+  ub_cache_empty(c);
+  for (i = 0; i < high; i++) {
+    entry *e = entry_at(c, i);
+    store(&e->sequence, e->sequence | 1);
+    e->chain = i + 1 < high ? i + 1 : NONE;
+  }
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  c->free = high > 0 ? 0 : NONE;
+  ub_chunks_clear(chunks(c));
+}
+
+void ub_cache_lay_out (ub_cache *c) {
+  places p = places_of(&c->config);
+  c->haunts_at = p.haunts;
+  c->entries_at = p.entries;
+  c->ghosts_at = p.ghosts;
+  c->marks_at = p.marks;
+  c->chunks_at = p.chunks;
+  c->mask = buckets_for(c->config.entries) - 1;
+  ub_chunks_init(chunks(c), p.chunk_count);
 }
 
 void ub_cache_init (ub_cache *c, const ub_cache_config *config) {
+  memset(c, 0, sizeof *c);
   c->config = *config;
-  c->stats = (ub_cache_stats){0};
-  c->changes = 0;
-  c->entries_at = entries_at(config);
-  c->chunks_at = chunks_at(config);
-  c->mask = buckets_for(config->entries) - 1;
-  ub_chunks_init(chunks(c), chunks_for(config));
-  ub_cache_clear(c);
+  c->config_check = ub_cache_config_check(config);
+  ub_cache_lay_out(c);
+  ub_cache_empty(c);
 }
 
 /* }======================================================================== */
 
 /* {== Entries ============================================================= */
 
-/* Take out of the list of use. */
-static void unlist (ub_cache *c, entry *e) {
-  if (e->newer != NONE)
-    entry_at(c, e->newer)->older = e->older;
-  else
-    c->newest = e->older;
-  if (e->older != NONE)
-    entry_at(c, e->older)->newer = e->newer;
-  else
-    c->oldest = e->newer;
+uint64_t ub_cache_hash (const ub_cache *c, const ub_cache_key *key) {
+  return ub_hash(key->bytes, key->length, c->config.seed ^ key->space);
 }
 
-/* Put at the list's new end. */
-static void enlist (ub_cache *c, uint32_t i) {
-  entry *e = entry_at(c, i);
-  e->newer = NONE;
-  e->older = c->newest;
-  if (c->newest != NONE)
-    entry_at(c, c->newest)->newer = i;
-  else
-    c->oldest = i;
-  c->newest = i;
+ub_cache_state ub_entry_state (const ub_cache *c, int64_t stored_us, int64_t stale_us,
+                               int64_t now_us, int64_t *age_us) {
+  int from_future = c->config.wall && now_us < stored_us - UB_SECOND_US;
+  *age_us = now_us > stored_us ? now_us - stored_us : 0;
+  if (now_us >= stale_us + load(&c->config.stale_us))
+    return UB_CACHE_MISS;
+  return now_us < stale_us && !from_future ? UB_CACHE_FRESH : UB_CACHE_STALE;
 }
 
-static void touch (ub_cache *c, uint32_t i) {
-  if (c->newest == i)
-    return;
-  unlist(c, entry_at(c, i));
-  enlist(c, i);
-}
-
-static uint64_t bytes_of (const entry *e) {
-  return e->key_length + e->value_length;
-}
-
-static void give_bytes (ub_cache *c, const entry *e) {
-  ub_chunks_give(chunks(c), e->first, ub_chunks_for(bytes_of(e)));
-  c->stats.bytes -= bytes_of(e);
+static int is_gone (const ub_cache *c, const entry *e, int64_t now_us) {
+  int64_t age_us;
+  return ub_entry_state(c, e->stored_us, e->stale_us, now_us, &age_us) == UB_CACHE_MISS;
 }
 
 /* The link that leads to entry i: its bucket's or its forerunner's. */
@@ -149,85 +135,83 @@ static uint32_t *link_to (ub_cache *c, uint32_t i) {
   return link;
 }
 
-/* Take an entry out and free it. */
-static void drop (ub_cache *c, uint32_t i) {
+/* No link leads to it any more: what is its own may be others'. */
+static void retire (ub_cache *c, uint32_t i) {
   entry *e = entry_at(c, i);
-  *link_to(c, i) = e->chain;
-  unlist(c, e);
-  give_bytes(c, e);
-  e->chain = c->free;
-  c->free = i;
+  store_last(&e->sequence, e->sequence + 1);
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  ub_chunks_give(chunks(c), e->first, ub_chunks_for(bytes_of(e)));
+  c->stats.bytes -= bytes_of(e);
   c->stats.entries--;
+  store(&e->chain, c->free);
+  c->free = i;
   c->changes++;
 }
 
-/* An entry that is in the bucket of its hash, used last, and has no bytes. */
-static uint32_t add (ub_cache *c, uint64_t hash) {
-  uint32_t i = c->free, *bucket = &c->bucket[hash & c->mask];
+void ub_entry_drop (ub_cache *c, uint32_t i) {
+  store_last(link_to(c, i), entry_at(c, i)->chain);
+  ub_queue_remove(c, i);
+  retire(c, i);
+}
+
+/* An entry to write into: no link leads to it, and its sequence is odd. */
+static uint32_t take_entry (ub_cache *c) {
+  uint32_t i = c->free;
   entry *e = entry_at(c, i == NONE ? c->high : i);
-  if (i == NONE)
-    i = c->high++;
-  else
+  if (i != NONE) {
     c->free = e->chain;
-  e->hash = hash;
-  e->chain = *bucket;
-  *bucket = i;
-  enlist(c, i);
-  c->stats.entries++;
+    return i;
+  }
+  store(&e->sequence, 1);
+  i = c->high;
+  store_last(&c->high, i + 1);
   return i;
-}
-
-static int is_gone (const ub_cache *c, const entry *e, int64_t now) {
-  return now >= e->stale_us + c->config.stale_us;
-}
-
-static void evict (ub_cache *c, int64_t now) {
-  if (is_gone(c, entry_at(c, c->oldest), now))
-    c->stats.expired++;
-  else
-    c->stats.evicted++;
-  drop(c, c->oldest);
 }
 
 /* }======================================================================== */
 
-static uint64_t hash_of (const ub_cache *c, const ub_cache_key *key) {
-  return ub_hash(key->bytes, key->length, c->config.seed ^ key->space);
-}
+/* {== Finding ============================================================= */
 
-/* Is this the key's entry? Equal hashes prove nothing: the whole key is compared. */
-static int is_under (ub_cache *c, const entry *e, const ub_cache_key *key, uint64_t hash) {
-  ub_chunk_place place = {e->first, 0};
-  return e->hash == hash && e->key_length == key->length && e->space == key->space
+/* Equal hashes prove nothing: the whole key is compared. */
+int ub_entry_is_under (const ub_cache *c, const entry *e, const ub_cache_key *key,
+                       uint64_t hash) {
+  ub_chunk_place place = {load(&e->first), 0};
+  return load(&e->hash) == hash && load(&e->key_length) == key->length
+      && load(&e->space) == key->space
       && ub_chunks_same(chunks(c), &place, key->bytes, key->length);
 }
 
 /* The key's entry, or NONE. One that is gone is taken out. */
 static uint32_t lookup (ub_cache *c, const ub_cache_key *key, uint64_t hash, int64_t now) {
   uint32_t i = c->bucket[hash & c->mask];
-  while (i != NONE && !is_under(c, entry_at(c, i), key, hash))
+  while (i != NONE && !ub_entry_is_under(c, entry_at(c, i), key, hash))
     i = entry_at(c, i)->chain;
   if (i == NONE || !is_gone(c, entry_at(c, i), now))
     return i;
-  drop(c, i);
+  ub_entry_drop(c, i);
   c->stats.expired++;
   return NONE;
 }
 
+/* Of who has the lock, and nobody else. */
+static void count_read (ub_cache *c, ub_cache_state state) {
+  uint64_t *count = &c->reads[READERS].count[state];
+  store(count, *count + 1);
+}
+
 ub_cache_state ub_cache_find (ub_cache *c, const ub_cache_key *key, int64_t now_us,
                               ub_cache_found *found) {
-  uint32_t i = lookup(c, key, hash_of(c, key), now_us);
+  uint32_t i = lookup(c, key, ub_cache_hash(c, key), now_us);
   const entry *e;
   if (i == NONE) {
-    c->stats.misses++;
+    count_read(c, UB_CACHE_MISS);
     return found->state = UB_CACHE_MISS;
   }
   e = entry_at(c, i);
   found->changes = c->changes;
   found->entry = i;
   found->length = e->value_length;
-  found->age_us = now_us > e->stored_us ? now_us - e->stored_us : 0;
-  return found->state = now_us < e->stale_us ? UB_CACHE_FRESH : UB_CACHE_STALE;
+  return found->state = ub_entry_state(c, e->stored_us, e->stale_us, now_us, &found->age_us);
 }
 
 /* The place of an entry's value. */
@@ -246,103 +230,192 @@ int ub_cache_copy (ub_cache *c, const ub_cache_found *found, char *out) {
   if (found->changes != c->changes)
     return 0;
   place = value_of(c, entry_at(c, found->entry));
-  ub_chunks_read(chunks(c), &place, out, found->length);
-  return 1;
+  return ub_chunks_read(chunks(c), &place, out, found->length);
 }
 
 int ub_cache_use (ub_cache *c, const ub_cache_found *found) {
+  uint32_t *hits = &entry_at(c, found->entry)->hits;
   if (found->changes != c->changes)
     return 0;
-  touch(c, found->entry);
-  if (found->state == UB_CACHE_FRESH)
-    c->stats.hits++;
-  else
-    c->stats.stale++;
+  if (*hits < MOST_HITS)
+    store(hits, *hits + 1);
+  count_read(c, found->state);
   return 1;
 }
 
-/* Put key and value into a listed entry that has no bytes. */
-static void fill (ub_cache *c, entry *e, const ub_cache_key *key, const char *value,
-                  size_t length) {
-  ub_chunk_place place = {ub_chunks_take(chunks(c), ub_chunks_for(key->length + length)), 0};
-  e->first = place.chunk;
-  e->space = key->space;
-  e->key_length = key->length;
-  e->value_length = length;
-  ub_chunks_write(chunks(c), &place, key->bytes, key->length);
-  ub_chunks_write(chunks(c), &place, value, length);
-  c->stats.bytes += bytes_of(e);
+/* }======================================================================== */
+
+/* {== Keeping ============================================================= */
+
+static uint64_t bit_of (const char *tag, size_t length) {
+  return (uint64_t)1 << ub_hash(tag, length, 0) % 64;
 }
 
-int ub_cache_set (ub_cache *c, const ub_cache_key *key, const char *value, size_t length,
-                  int64_t ttl_us, int64_t now_us) {
-  uint64_t hash, most = c->config.bytes;
-  uint32_t i;
+static uint64_t bits_of (const ub_cache_value *v) {
+  uint64_t bits = 0;
+  uint32_t at = 0;
+  while (at < v->tags_length) {
+    unsigned char length = (unsigned char)v->tags[at];
+    bits |= bit_of(v->tags + at + 1, length);
+    at += 1u + length;
+  }
+  return bits;
+}
+
+/* Write all that is kept of it; then it is whole, though no link leads there. */
+static void fill (ub_cache *c, entry *e, const ub_cache_key *key, const ub_cache_value *v) {
+  size_t bytes = key->length + v->length + v->tags_length;
+  ub_chunk_place place = {ub_chunks_take(chunks(c), ub_chunks_for(bytes)), 0};
+  store(&e->first, place.chunk);
+  store(&e->space, key->space);
+  store(&e->key_length, key->length);
+  store(&e->value_length, v->length);
+  store(&e->tags_length, v->tags_length);
+  e->tag_bits = bits_of(v);
+  ub_chunks_write(chunks(c), &place, key->bytes, key->length);
+  ub_chunks_write(chunks(c), &place, v->bytes, v->length);
+  ub_chunks_write(chunks(c), &place, v->tags, v->tags_length);
+  e->check = c->config.wall ? ub_entry_check(c, e) : 0;
+  c->stats.bytes += bytes;
+  c->stats.entries++;
+}
+
+/* Make room for that many bytes: of the limit, and chunks, which are enough for it. */
+static void make_room (ub_cache *c, uint64_t need, uint64_t own, int64_t now_us) {
+  while (c->stats.bytes - own > c->config.bytes - need)
+    ub_cache_evict(c, 1, now_us);
+}
+
+/* Let the link lead to entry i, which is in its queue then. */
+static void publish (ub_cache *c, uint32_t i, uint32_t *link, uint32_t behind,
+                     uint32_t queue) {
+  entry *e = entry_at(c, i);
+  e->stamp = ++c->stamp;
+  e->queue = queue;
+  store(&e->chain, behind);
+  store_last(&e->sequence, e->sequence + 1);
+  store_last(link, i);
+  ub_queue_add(c, i, queue);
+  c->stats.stored++;
+  c->changes++;
+}
+
+/* Put the value in place of entry 'old', which stays until then, where there is room. */
+static void replace (ub_cache *c, uint32_t old, const ub_cache_key *key,
+                     const ub_cache_value *v, uint32_t i) {
+  entry *was = entry_at(c, old), *e = entry_at(c, i);
+  uint32_t queue = was->queue, behind = was->chain, *link = link_to(c, old);
+  uint64_t need = key->length + v->length + v->tags_length;
+  ub_chunks *all = chunks(c);
+  int early = ub_chunks_for(need) > all->count - all->used;
+  store(&e->hits, was->hits);
+  if (early) {
+    store_last(link, behind);
+    retire(c, old);
+  }
+  fill(c, e, key, v);
+  publish(c, i, link, behind, queue);
+  if (!early)
+    retire(c, old);
+}
+
+static void keep (ub_cache *c, const ub_cache_key *key, const ub_cache_value *v,
+                  uint64_t hash, int64_t stale_us, int64_t now_us) {
+  uint64_t need = key->length + v->length + v->tags_length;
+  uint32_t old = lookup(c, key, hash, now_us), i, queue, *link = &c->bucket[hash & c->mask];
   entry *e;
-  if (key->length > most || length > most - key->length) {
+  if (old != NONE) {
+    ub_queue_remove(c, old);  /* so that it is not put out for itself */
+    make_room(c, need, bytes_of(entry_at(c, old)), now_us);
+  } else {
+    queue = ub_queue_for(c, hash);
+    if (c->stats.entries == c->config.entries)
+      ub_cache_evict(c, 0, now_us);
+    make_room(c, need, 0, now_us);
+  }
+  i = take_entry(c);
+  e = entry_at(c, i);
+  store(&e->hash, hash);
+  store(&e->stored_us, now_us);
+  store(&e->stale_us, stale_us);
+  if (old != NONE) {
+    replace(c, old, key, v, i);
+    return;
+  }
+  store(&e->hits, 0);
+  fill(c, e, key, v);
+  publish(c, i, link, *link, queue);
+}
+
+int ub_cache_set (ub_cache *c, const ub_cache_key *key, const ub_cache_value *v,
+                  int64_t ttl_us, int64_t now_us) {
+  uint64_t most = c->config.bytes;
+  int64_t stale_us = now_us + (ttl_us < 0 ? c->config.ttl_us : ttl_us);
+  if (key->length > most || v->length > most - key->length
+      || v->tags_length > most - key->length - v->length) {
     c->stats.refused++;
     return UB_EFULL;
   }
-  hash = hash_of(c, key);
-  i = lookup(c, key, hash, now_us);
-  if (i != NONE) {  /* used last now, and without bytes: no room is made at its own cost */
-    touch(c, i);
-    give_bytes(c, entry_at(c, i));
-  } else {
-    if (c->stats.entries == c->config.entries)
-      evict(c, now_us);
-    i = add(c, hash);
-  }
-  while (c->stats.bytes > most - key->length - length)
-    evict(c, now_us);
-  e = entry_at(c, i);
-  fill(c, e, key, value, length);
-  e->stored_us = now_us;
-  e->stale_us = now_us + (ttl_us < 0 ? c->config.ttl_us : ttl_us);
-  c->stats.stored++;
-  c->changes++;
+  keep(c, key, v, ub_cache_hash(c, key), stale_us, now_us);
   return UB_OK;
 }
 
+/* }======================================================================== */
+
 int ub_cache_delete (ub_cache *c, const ub_cache_key *key, int64_t now_us) {
-  uint32_t i = lookup(c, key, hash_of(c, key), now_us);
+  uint32_t i = lookup(c, key, ub_cache_hash(c, key), now_us);
   if (i == NONE)
     return 0;
-  drop(c, i);
+  ub_entry_drop(c, i);
   return 1;
 }
 
-ub_cache_stats ub_cache_read (const ub_cache *c) {
-  return c->stats;
+/* {== Tags ================================================================ */
+
+/* Is that one of the tags at the place, which are so many bytes? */
+static int is_tagged (const ub_cache *c, ub_chunk_place place, uint32_t bytes,
+                      const char *tag, size_t length) {
+  while (bytes > 0) {
+    unsigned char own;
+    ub_chunk_place at;
+    if (!ub_chunks_read(chunks(c), &place, (char *)&own, 1))
+      return 0;
+    at = place;
+    if (own == length && ub_chunks_same(chunks(c), &at, tag, length))
+      return 1;
+    ub_chunks_skip(chunks(c), &place, own);
+    bytes -= 1u + own;
+  }
+  return 0;
 }
 
-uint64_t ub_cache_bytes (const ub_cache *c) {
-  return c->config.bytes;
+static int has_tag (ub_cache *c, const entry *e, const char *tag, size_t length,
+                    uint64_t bit) {
+  ub_chunk_place place = {e->first, 0};
+  if (!is_whole(e->sequence) || (e->tag_bits & bit) == 0)
+    return 0;
+  ub_chunks_skip(chunks(c), &place, e->key_length + e->value_length);
+  return is_tagged(c, place, e->tags_length, tag, length);
 }
 
-/* {== In a region ======================================================== */
-
-static size_t part_size (const void *config) {
-  return ub_cache_size(config);
+uint32_t ub_cache_purge (ub_cache *c, const char *tag, size_t length, uint32_t *cursor,
+                         int64_t now_us) {
+  uint64_t bit = bit_of(tag, length);
+  uint32_t i = *cursor, end, purged = 0;
+  end = i < c->high && c->high - i > PURGE_STEPS ? i + PURGE_STEPS : c->high;
+  for (; i < end; i++) {
+    const entry *e = entry_at(c, i);
+    if (!has_tag(c, e, tag, length, bit))
+      continue;
+    if (is_gone(c, e, now_us))
+      c->stats.expired++;
+    else
+      purged++;
+    ub_entry_drop(c, i);
+  }
+  c->stats.purged += purged;
+  *cursor = end < c->high ? end : UB_CACHE_END;
+  return purged;
 }
-
-static size_t part_head (const void *config) {
-  (void)config;
-  return sizeof(ub_cache);
-}
-
-static void part_init (void *c, const void *config, int64_t now_us) {
-  (void)now_us;
-  ub_cache_init(c, config);
-}
-
-static void part_repair (void *c) {
-  ub_cache_clear(c);
-}
-
-const ub_part_type ub_cache_part = {
-  .kind = "cache", .version = 1, .size = part_size, .head = part_head, .init = part_init,
-  .repair = part_repair
-};
 
 /* }======================================================================== */

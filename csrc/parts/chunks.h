@@ -11,7 +11,13 @@
 ** neighbours stay together where lengths repeat, and memory that was never
 ** needed is never touched.
 **
-** The owner counts: 'take' wants as many chunks as are free.
+** The owner counts: 'take' wants as many chunks as are free. And the owner sees
+** to it that one process writes at a time. Others may read meanwhile: what
+** they get may then be torn, but no reading leaves the chunks or goes on for
+** ever, whatever it meets.
+**
+** After a writer's death the owner marks the chunks that it knows to be in
+** use, a bit for each, and all others are free ('sweep').
 */
 #ifndef UB_CHUNKS_H
 #define UB_CHUNKS_H
@@ -24,6 +30,8 @@
 
 typedef struct ub_chunks {
   uint64_t bytes_at;  /* of the first chunk, from the start of this header */
+  uint32_t count;
+  uint32_t used;
   uint32_t high;      /* chunks that were ever in use */
   uint32_t free;      /* first of those given back, or UB_CHUNK_NONE */
   uint32_t link[];
@@ -54,15 +62,41 @@ void ub_chunks_give (ub_chunks *c, uint32_t first, uint32_t n);
 /* Give back all. */
 void ub_chunks_clear (ub_chunks *c);
 
-/* Each moves the place over 'length' bytes, which the chain must have. */
+/* Move the place over 'length' bytes, which the chain must have. */
 void ub_chunks_write (ub_chunks *c, ub_chunk_place *p, const char *bytes, size_t length);
-void ub_chunks_read (const ub_chunks *c, ub_chunk_place *p, char *bytes, size_t length);
-void ub_chunks_skip (const ub_chunks *c, ub_chunk_place *p, size_t length);
+
+/* The same; 0 where the chain ends before that or is none. */
+int ub_chunks_read (const ub_chunks *c, ub_chunk_place *p, char *bytes, size_t length);
+int ub_chunks_skip (const ub_chunks *c, ub_chunk_place *p, size_t length);
 
 /* The 'length' bytes at the place, when they lie in one piece; else NULL. */
 const char *ub_chunks_whole (const ub_chunks *c, ub_chunk_place p, size_t length);
 
 /* Do these bytes lie at the place? If not, the place stays somewhere between. */
 int ub_chunks_same (const ub_chunks *c, ub_chunk_place *p, const char *bytes, size_t length);
+
+/* Are the bytes at two places the same? */
+int ub_chunks_equal (const ub_chunks *c, ub_chunk_place *p, ub_chunk_place *q, size_t length);
+
+/*
+** A sum over bytes where they lie and as they are divided, in '*sum'; 0 where the
+** chain ends before.
+*/
+int ub_chunks_sum (const ub_chunks *c, ub_chunk_place *p, size_t length, uint64_t *sum);
+
+/* Bytes for the marks of 'count' chunks, a multiple of 8. */
+static inline size_t ub_chunks_marks_size (uint32_t count) {
+  return ((size_t)count + 63) / 64 * 8;
+}
+
+/*
+** Mark the chain of 'n' chunks from 'first'; 0, and nothing is marked, when it is
+** none or one of them is marked already. Or take its marks away.
+*/
+int ub_chunks_mark (const ub_chunks *c, uint64_t *marks, uint32_t first, uint32_t n);
+void ub_chunks_unmark (const ub_chunks *c, uint64_t *marks, uint32_t first, uint32_t n);
+
+/* What is marked is in use, all else is free. */
+void ub_chunks_sweep (ub_chunks *c, const uint64_t *marks);
 
 #endif

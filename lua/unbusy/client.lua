@@ -123,29 +123,28 @@ local function build_routes(self, o)
   return self.router, message, code
 end
 
--- What is asked most, and ahead of time.
-local function build_warming(self, o, clock)
-  self.warming = warm.new_state()
-  local message, code
-  if o.top then
-    self.hot, message, code = hot.new(o.top, o.per ~= nil, self.sources, self.common, clock)
-    if code then return nil, message, code end
-  end
-  if not o.warm then return true end
-  self.warmer, message, code = warmer.new(self, o.warm)
-  return self.warmer, message, code
+-- The cache in its file; where that cannot be had, in memory of this process, and why.
+local function build_lasting(self, given, clock)
+  local o = part_options(cache, given, clock)
+  local near, message, code = cache.new(o)
+  if near then return near end
+  self.cache_fault = { what = "fault", level = "file", code = code, message = message }
+  o.path = nil
+  return cache.new(o)
 end
 
 -- Where answers are kept, if they are.
 local function build_cache(self, o, clock)
-  local near, message, code = build_part(self, cache, "cache", o.cache, clock)
+  local near, message, code
+  if o.cache and o.cache.path then near, message, code = build_lasting(self, o.cache, clock)
+  else near, message, code = build_part(self, cache, "cache", o.cache, clock) end
   if code then return nil, message, code end
   if near then
     self.cache, self.caching = levels.new(near), o.cache
     self.caching.chance = chance_of(o.seed)
     self.sources = sources_of(self.targets)
     self.flights = flights.new(self, o.cache.coalesce)
-    return build_warming(self, o.cache, clock)
+    return warmer.build(self, o.cache, clock)
   end
   return true
 end
@@ -200,6 +199,7 @@ function client.new(given)
   self.batches, self.hedges = batches.new(self, o.batch), hedges.new(o.hedge)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
+  if self.cache_fault then self:report_cache(self.cache_fault) end
   return self
 end
 
@@ -445,8 +445,6 @@ function client:warm(questions, given)
   return warm.all(self, questions, given)
 end
 
-local top_options = { show = { type = "boolean", default = false, doc = "the questions too" } }
-
 --- Which questions are asked most lately, the most frequent first, where the option `cache.top`
 --- counts them: `{ { hash =, count =, error =, kind =, model = }, … }`; with `show` also the
 --- `question` and the `request`, where the option allows it.
@@ -454,17 +452,7 @@ local top_options = { show = { type = "boolean", default = false, doc = "the que
 ---@param given table? { show = true }
 ---@return table[]? list, string? message, string? code nil when the client is closed
 function client:top(n, given)
-  local o = options.check(top_options, given, "top")
-  n = n == nil and 20 or n
-  if type(n) ~= "number" or n < 1 or n ~= math.floor(n) or n - n ~= 0 then
-    error("top: a whole number above 0 expected", 2)
-  end
-  if not self.hot then error("top: nothing is counted: the option cache.top is off", 2) end
-  if o.show and not self.hot.shows then
-    error("top: the questions may not be shown: the option cache.top.show is off", 2)
-  end
-  if self.closed then return nil, "the client is closed", "closed" end
-  return self.hot:top(n, o.show)
+  return hot.ask(self, n, given)
 end
 
 --- Asks many requests, as few calls as the rules of `batch` make of them.
@@ -517,6 +505,22 @@ function client:report_policy(event, c)
   tell(self, "policy", event)
 end
 
+--- A level of the cache has failed: the watcher is told.
+---@param fault table { what = "fault", level =, code =, message = }
+function client:report_cache(fault)
+  local event = {}
+  for name, value in pairs(fault) do event[name] = value end
+  tell(self, "cache", event)
+end
+
+-- Counts of the cache, and what its file has against it.
+local function cache_status(self)
+  if not self.cache or self.closed then return nil end
+  local out = self.cache:stats()
+  out.file_fault = self.cache_fault and self.cache_fault.message
+  return out
+end
+
 --- Loads the files of the policies anew, those of the client and its targets: all of them, or none
 --- where one of them cannot be loaded. What has changed is loaded without that, too, soon after.
 ---@return boolean? true, string? message, string? code "policy"
@@ -545,7 +549,7 @@ function client:status()
   return { targets = targets, active = active, waiting = self.queue.count,
     queue = self.queue:status(),
     budget = self.budget and self.budget:stats(),
-    cache = self.cache and not self.closed and self.cache:stats() or nil,
+    cache = cache_status(self),
     top = self.hot and not self.closed and self.hot:status() or nil,
     warm = self.cache and warm.status(self.warming, self.warmer) or nil,
     pools = self.router.spill:status(self.now()),

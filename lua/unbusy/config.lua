@@ -420,7 +420,6 @@ local function try_part(part, given, level)
 end
 
 local MORE = 8 * 1024 * 1024 -- bytes of a region for all but a cache
-local BY_ENTRY = 700         -- bytes that an entry of a cache takes beside key and value
 
 -- A region that is to hold a cache is made large enough for it.
 local function fill_region(o, level)
@@ -431,7 +430,8 @@ local function fill_region(o, level)
     local message = region.wrong(r)
     if message then error("unbusy: region: " .. message, level + 1) end
     if o.cache and not r.bytes then
-      r.bytes = o.cache.bytes + o.cache.entries * BY_ENTRY + hot.room(o.cache.top) + MORE
+      local room = not o.cache.path and core.cache_room(o.cache, "cache") or 0
+      r.bytes = room + hot.room(o.cache.top) + MORE
     end
   end
 end

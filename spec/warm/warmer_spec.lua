@@ -97,7 +97,7 @@ describe("a cache that keeps itself warm", function()
         w.loop.spawn(touch, w)
       end
     end)
-    assert.equal("long touch one two", asked(w)) -- who touches waits, and shares one call
+    assert.equal("long touch one two", asked(w))
     assert.equal(0, w.client:status().warm.warmer.left)
   end)
 

@@ -42,6 +42,9 @@ function caching_options.fault(o)
     return ("cache.revalidate: at most `stale` (%.14g) expected, got %.14g"):format(o.stale,
       o.revalidate)
   end
+  if o.path and (o.path == "" or o.path:find "%z") then
+    return "cache.path: a file's name expected"
+  end
   local per = o.per
   if type(per) ~= "table" then return nil end
   if not per.header:find "^[%w!#$%%&'*+.^_`|~-]+$" then
