@@ -16,6 +16,7 @@ local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
 local hot = require "unbusy.caching.hot"
 local hedges = require "unbusy.hedges"
+local lasting = require "unbusy.caching.lasting"
 local language = require "unbusy.fallback.language"
 local limiter = require "unbusy.limiter"
 local monotonic = require "unbusy.clock"
@@ -123,21 +124,15 @@ local function build_routes(self, o)
   return self.router, message, code
 end
 
--- The cache in its file; where that cannot be had, in memory of this process, and why.
-local function build_lasting(self, given, clock)
-  local o = part_options(cache, given, clock)
-  local near, message, code = cache.new(o)
-  if near then return near end
-  self.cache_fault = { what = "fault", level = "file", code = code, message = message }
-  o.path = nil
-  return cache.new(o)
-end
-
 -- Where answers are kept, if they are.
 local function build_cache(self, o, clock)
   local near, message, code
-  if o.cache and o.cache.path then near, message, code = build_lasting(self, o.cache, clock)
-  else near, message, code = build_part(self, cache, "cache", o.cache, clock) end
+  if o.cache and o.cache.path then
+    near, message, code = lasting.open(part_options(cache, o.cache, clock))
+    self.cache_fault = near and message
+  else
+    near, message, code = build_part(self, cache, "cache", o.cache, clock)
+  end
   if code then return nil, message, code end
   if near then
     self.cache, self.caching = levels.new(near), o.cache
@@ -199,7 +194,7 @@ function client.new(given)
   self.batches, self.hedges = batches.new(self, o.batch), hedges.new(o.hedge)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
-  if self.cache_fault then self:report_cache(self.cache_fault) end
+  if self.cache_fault then self:level_changed(self.cache_fault) end
   return self
 end
 
@@ -486,6 +481,12 @@ function client:spill_changed(event)
   tell(self, "spill", event)
 end
 
+--- A level of the cache is in trouble, or well again: the watcher is told.
+---@param event table { what = "fault"|"well", level =, code =, message = }
+function client:level_changed(event)
+  tell(self, "cache", event)
+end
+
 --- A job that asks ahead of time begins or ends: the watcher is told.
 ---@param what "begin"|"end"
 ---@param progress table
@@ -503,14 +504,6 @@ end
 function client:report_policy(event, c)
   if c then return c:emit("policy", event) end
   tell(self, "policy", event)
-end
-
---- A level of the cache has failed: the watcher is told.
----@param fault table { what = "fault", level =, code =, message = }
-function client:report_cache(fault)
-  local event = {}
-  for name, value in pairs(fault) do event[name] = value end
-  tell(self, "cache", event)
 end
 
 -- Counts of the cache, and what its file has against it.

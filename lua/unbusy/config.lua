@@ -430,7 +430,7 @@ local function fill_region(o, level)
     local message = region.wrong(r)
     if message then error("unbusy: region: " .. message, level + 1) end
     if o.cache and not r.bytes then
-      local room = not o.cache.path and core.cache_room(o.cache, "cache") or 0
+      local room = o.cache.path and 0 or core.cache_room(o.cache, "cache")
       r.bytes = room + hot.room(o.cache.top) + MORE
     end
   end
