@@ -11,7 +11,13 @@ LDFLAGS = -shared -Wl,-z,nodelete -Wl,-z,relro,-z,now $(EXTRA_LDFLAGS)
 LIBS    = -lcurl -lpthread -lm
 BUILD  ?= build
 
-SOURCES := $(sort $(wildcard csrc/base/*.c csrc/parts/*.c csrc/engine/*.c csrc/lua/*.c))
+SOURCES := $(sort $(filter-out csrc/lua/lua_redis.c, \
+             $(wildcard csrc/base/*.c csrc/parts/*.c csrc/engine/*.c csrc/lua/*.c)))
+
+# The module that speaks with Redis: built where hiredis is (Debian: libhiredis-dev).
+HIREDIS ?= $(shell pkg-config --libs hiredis 2>/dev/null)
+REDIS_SOURCES := $(sort $(wildcard csrc/base/*.c csrc/redis/*.c)) csrc/engine/pipe_guard.c \
+                 csrc/parts/key.c csrc/lua/lua_key.c csrc/lua/lua_util.c csrc/lua/lua_redis.c
 
 LUAINC_lua5.4 ?= $(shell pkg-config --cflags lua5.4 2>/dev/null)
 LUAINC_luajit ?= $(shell pkg-config --cflags luajit 2>/dev/null)
@@ -41,14 +47,18 @@ help:
 
 define LUA_RULES
 OBJECTS_$(1) := $$(SOURCES:csrc/%.c=$$(BUILD)/$(1)/obj/%.o)
-$(1): $$(BUILD)/$(1)/unbusy/core.so
+REDIS_OBJECTS_$(1) := $$(REDIS_SOURCES:csrc/%.c=$$(BUILD)/$(1)/obj/%.o)
+$(1): $$(BUILD)/$(1)/unbusy/core.so $$(if $$(HIREDIS),$$(BUILD)/$(1)/unbusy/core_redis.so)
 $$(BUILD)/$(1)/unbusy/core.so: $$(OBJECTS_$(1))
 	@mkdir -p $$(@D)
 	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(LIBS)
+$$(BUILD)/$(1)/unbusy/core_redis.so: $$(REDIS_OBJECTS_$(1))
+	@mkdir -p $$(@D)
+	$$(CC) $$(LDFLAGS) -o $$@ $$^ $$(HIREDIS) -lpthread -lm
 $$(BUILD)/$(1)/obj/%.o: csrc/%.c
 	@mkdir -p $$(@D)
 	$$(CC) $$(CFLAGS) $$(LUAINC_$(1)) -MMD -MP -c -o $$@ $$<
--include $$(OBJECTS_$(1):.o=.d)
+-include $$(OBJECTS_$(1):.o=.d) $$(REDIS_OBJECTS_$(1):.o=.d)
 endef
 $(foreach lua,$(LUAS),$(eval $(call LUA_RULES,$(lua))))
 
@@ -106,6 +116,8 @@ copy:
 	mkdir -p "$(DESTDIR)$(INST_LUADIR)" "$(DESTDIR)$(INST_LIBDIR)/unbusy" "$(DESTDIR)$(INST_BINDIR)"
 	cp -R lua/unbusy "$(DESTDIR)$(INST_LUADIR)/"
 	install -m 755 $(CORE) "$(DESTDIR)$(INST_LIBDIR)/unbusy/core.so"
+	[ ! -f $(CORE:.so=_redis.so) ] || \
+	  install -m 755 $(CORE:.so=_redis.so) "$(DESTDIR)$(INST_LIBDIR)/unbusy/core_redis.so"
 	install -m 755 bin/unbusy "$(DESTDIR)$(INST_BINDIR)/unbusy"
 
 # LuaRocks builds for whatever Lua it runs: it names the headers, in a tree of objects of their own.

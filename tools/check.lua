@@ -1,6 +1,7 @@
 -- check.lua: the rules of the house that a script can see. Run from the top: lua5.4 tools/check.lua
 --
---   layers       base <- parts <- engine <- lua; lua.h, curl, sockets only where they belong
+--   layers       base <- parts <- engine <- redis <- lua; lua.h, curl, hiredis, sockets only where
+--                they belong
 --   lengths      lines, functions, files
 --   names        a part has its C, binding, Lua face and spec
 --   docs         every option of a schema stands in the README; public functions have docstrings
@@ -87,7 +88,7 @@ end
 
 -- {== Layers ==============================================================
 
-local rank = { base = 1, parts = 2, engine = 3, lua = 4 }
+local rank = { base = 1, parts = 2, engine = 3, redis = 4, lua = 5 }
 
 -- The only places outside of csrc/engine for what it alone may include otherwise: the lock of
 -- shared memory, which is no thread's, and the socket by which its processes wake each other.
@@ -95,6 +96,9 @@ local excepted = {
   ["csrc/base/lock.c"] = "pthread.h",
   ["csrc/base/wake.c"] = "sys/socket.h",
 }
+
+-- Of csrc/redis, which has a connection, and a thread that looks up its name.
+local of_redis = { ["sys/epoll.h"] = true, ["pthread.h"] = true }
 
 for _, path in ipairs(c_files) do
   local layer = path:match "^csrc/(%a+)/"
@@ -108,8 +112,11 @@ for _, path in ipairs(c_files) do
       if (system == "lua.h" or system == "lauxlib.h") and layer ~= "lua" then
         fault("%s:%d: Lua outside of csrc/lua", path, i)
       elseif (system:find "^curl/" or system:find "socket" or system == "pthread.h"
-          or system == "sys/epoll.h") and layer ~= "engine" and excepted[path] ~= system then
+          or system == "sys/epoll.h") and layer ~= "engine" and excepted[path] ~= system
+          and not (layer == "redis" and of_redis[system]) then
         fault("%s:%d: <%s> outside of csrc/engine", path, i, system)
+      elseif system:find "^hiredis/" and layer ~= "redis" then
+        fault("%s:%d: <%s> outside of csrc/redis", path, i, system)
       end
     end
   end
@@ -149,7 +156,7 @@ local function exists(path)
 end
 
 local no_parts = { core = true, util = true, engine = true, bell = true, ends = true, key = true,
-  shared = true, shared_cache = true, cache_args = true, guard = true }
+  shared = true, shared_cache = true, cache_args = true, guard = true, redis = true }
 local in_base = { region = true, turns = true }
 
 for _, path in ipairs(list "ls csrc/lua/lua_*.c") do

@@ -123,6 +123,7 @@ function tables.options()
     titled("`cache.top = { … }`", client.cache.fields.top.fields, "show half_life counters"),
     titled("`cache.warm = { … }`", client.cache.fields.warm.fields, [[questions file model top
       before every keep]]),
+    titled("`cache.redis = { … }`", client.cache.fields.redis.fields, "url user password database"),
     titled("`batch = { … }`", batch_rules.schema, "rule max window"),
     titled("`gateway = { … }`, of `unbusy.gateway`", client.gateway.fields, [[keys body ping forward
       controls pass trace]]),

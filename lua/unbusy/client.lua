@@ -28,6 +28,7 @@ local permits = require "unbusy.permits"
 local policies = require "unbusy.policy.stack"
 local pools = require "unbusy.pools"
 local queue = require "unbusy.queue"
+local redis = require "unbusy.caching.redis"
 local router = require "unbusy.routing.router"
 local shared = require "unbusy.shared"
 local stream = require "unbusy.stream"
@@ -124,6 +125,13 @@ local function build_routes(self, o)
   return self.router, message, code
 end
 
+-- A second level in a Redis server, if there is one; simulated time has none.
+local function build_far(self, o)
+  if not o.redis or self.loop and self.loop.name == "virtual" then return nil end
+  return redis.new(o.redis, { ttl = o.ttl, stale = o.stale, loop = self.loop,
+    tell = function(event) self:level_changed(event) end })
+end
+
 -- Where answers are kept, if they are.
 local function build_cache(self, o, clock)
   local near, message, code
@@ -135,7 +143,7 @@ local function build_cache(self, o, clock)
   end
   if code then return nil, message, code end
   if near then
-    self.cache, self.caching = levels.new(near), o.cache
+    self.cache, self.caching = levels.new(near, build_far(self, o.cache)), o.cache
     self.caching.chance = chance_of(o.seed)
     self.sources = sources_of(self.targets)
     self.flights = flights.new(self, o.cache.coalesce)

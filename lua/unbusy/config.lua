@@ -4,6 +4,7 @@ local batch_rules = require "unbusy.batching.rules"
 local breaker = require "unbusy.breaker"
 local budget = require "unbusy.budget"
 local caching_options = require "unbusy.caching.options"
+local redis_options = require "unbusy.caching.redis_options"
 local gateway_options = require "unbusy.gateway.options"
 local core = require "unbusy.core"
 local escalation = require "unbusy.escalation.options"
@@ -504,6 +505,13 @@ local function read_batch(given, level)
   return list
 end
 
+local function read_redis(o, level)
+  local given = o.cache and o.cache.redis
+  if not given then return end
+  local made, message = redis_options.read(given)
+  o.cache.redis = made or error("unbusy: " .. message, level + 1)
+end
+
 --- Checks a client's options and fills them in; raises at the line of the caller's caller.
 ---@param given table|string options, or the path of a Lua file that returns them
 function config.read(given)
@@ -519,6 +527,7 @@ function config.read(given)
   try_part(breaker, o.breaker, level)
   try_part(limiter, o.limiter, level)
   check_resume(o, level)
+  read_redis(o, level)
   check_warming(o, level)
   o.batch = read_batch(o.batch, level)
   o.pools = read_pools(o, level)

@@ -4,8 +4,9 @@
 --       guard.watch(before_each, after_each)
 --
 -- After each test the garbage is collected, the idle engine closed, and what is open counted: C
--- blocks, regions, engines, transfers and descriptors of the core, tasks of every loop, and the
--- descriptors of this process. A test that leaves more than it found fails, and says what.
+-- blocks, regions, engines, transfers and descriptors of the core, blocks and links of the module
+-- for Redis where it is loaded, tasks of every loop, and the descriptors of this process. A
+-- test that leaves more than it found fails, and says what.
 local core = require "unbusy.core"
 local hosted = require "unbusy.loops.hosted"
 local lfs = require "lfs"
@@ -43,6 +44,9 @@ function guard.look()
   local seen = core.stats()
   seen.tasks = scheduler.live() + hosted.live()
   seen.exchanges = wire.active()
+  local redis = package.loaded["unbusy.core_redis"]
+  local links = redis and redis.stats() or { blocks = 0, links = 0 }
+  seen.redis_blocks, seen.links = links.blocks, links.links
   seen.files = descriptors()
   return seen
 end
@@ -57,7 +61,8 @@ local function new_files(before, now)
 end
 
 local KINDS = {
-  "transfers", "engines", "descriptors", "blocks", "regions", "tasks", "exchanges"
+  "transfers", "engines", "descriptors", "blocks", "regions", "tasks", "exchanges", "links",
+  "redis_blocks"
 }
 
 --- What has been left since `before`: a sentence, or nil.

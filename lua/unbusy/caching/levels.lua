@@ -1,14 +1,22 @@
 --- The levels in which a client's answers are kept, the nearest first.
 --
+--     near: a part (`unbusy.cache`), of this process or its region        asked at once
+--     far:  a Redis server (`unbusy.caching.redis`), where there is one   waited for a little
+--
 -- What a level cannot give (or not in time) is asked of the next one; what the world does to one of
--- them never fails a call.
+-- them never fails a call. What the far one gives is kept in the near one too.
 local levels = {}
 levels.__index = levels
 
---- Levels over a part: see `unbusy.cache`.
+-- Where there is a far level: the same, and that too.
+local both = {}
+both.__index = both
+
+--- Levels over a part: see `unbusy.cache`, and `unbusy.caching.redis`.
 ---@param near table|userdata
-function levels.new(near)
-  return setmetatable({ near = near }, levels)
+---@param far table?
+function levels.new(near, far)
+  return setmetatable({ near = near, far = far }, far and both or levels)
 end
 
 --- What is kept under the key: its bytes, "fresh" or "stale", and for how many seconds they have
@@ -23,19 +31,100 @@ end
 --- Keeps bytes under the key.
 ---@param key userdata
 ---@param value string
----@param about table? { ttl = seconds }
+---@param about table? { ttl = seconds, tags = list of strings }
 function levels:set(key, value, about)
-  return self.near:set(key, value, about and about.ttl)
+  return self.near:set(key, value, about and about.ttl, about and about.tags)
 end
 
---- Counts of what was asked and kept.
+--- Takes out what is kept under the key. Was there anything near?
+---@return boolean
+function levels:delete(key)
+  return self.near:delete(key)
+end
+
+--- Takes everything out.
+function levels:clear()
+  self.near:clear()
+end
+
+--- Takes out what was kept with this tag: how many there were near.
+---@param tag string
+---@return integer
+function levels:purge(tag)
+  return self.near:purge(tag)
+end
+
+--- Waits, in the loop of whoever calls, until the far level has been told all of it.
+---@param seconds number at most
+---@return boolean? true, string? message, string? code
+function levels:settle(seconds) -- luacheck: ignore
+  return true
+end
+
+--- Counts of what was asked and kept: those of the near level, and in `redis` those of the far one.
 function levels:stats()
   return self.near:stats()
 end
 
 --- The client is closed. What other processes share goes on.
 function levels:close()
+  self.closed = true
   self.near:close()
 end
+
+-- {== With a far level ====================================================
+
+-- Of what the far level gives, the near one gets a copy, which is as old.
+local function keep_near(self, key, value, age, ttl, tags)
+  pcall(self.near.set, self.near, key, value, ttl, tags, nil, age)
+end
+
+function both:get(call, key)
+  local value, state, age = self.near:get(key)
+  if state == "fresh" then return value, state, age end
+  local other, its, old, ttl, tags = self.far:get(call, key)
+  if not other or self.closed then return value, state, age end
+  if its == "stale" and state and age <= old then return value, state, age end
+  keep_near(self, key, other, old, ttl, tags)
+  return other, its, old
+end
+
+function both:set(key, value, about)
+  self.far:set(key, value, about)
+  return self.near:set(key, value, about and about.ttl, about and about.tags)
+end
+
+function both:delete(key)
+  self.far:delete(key)
+  return self.near:delete(key)
+end
+
+function both:clear()
+  self.far:remove_all()
+  self.near:clear()
+end
+
+function both:purge(tag)
+  self.far:remove_all(tag)
+  return self.near:purge(tag)
+end
+
+function both:settle(seconds)
+  return self.far:settle(seconds)
+end
+
+function both:stats()
+  local out = self.near:stats()
+  out.redis = self.far:stats()
+  return out
+end
+
+function both:close()
+  self.closed = true
+  self.near:close()
+  self.far:close()
+end
+
+-- }========================================================================
 
 return levels

@@ -1,5 +1,6 @@
 --- What the client's option `cache` takes.
 local cache = require "unbusy.cache"
+local redis_options = require "unbusy.caching.redis_options"
 local hot = require "unbusy.caching.hot"
 
 local caching_options = {}
@@ -52,6 +53,8 @@ function caching_options.fault(o)
   end
   per.header = per.header:lower()
 end
+
+caching_options.schema.redis = redis_options.field
 
 caching_options.schema.coalesce = { type = "boolean", default = true,
   doc = "calls that ask the same at the same time share one (docs/single_flight.md)" }

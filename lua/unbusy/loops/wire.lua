@@ -104,7 +104,8 @@ end
 
 --- Something outside may have news for us too: `listener:descriptor()` gives a descriptor of this
 --- process to watch (or nil), and `listener:heard()` is called when one was readable: it reads it
---- empty, at the latest when it is called.
+--- empty, at the latest when it is called. Where it has `listener:busy()`, that says whether
+--- something is under way there.
 ---@param listener table
 function wire.listen(listener)
   listeners[listener] = true
@@ -179,9 +180,13 @@ function exchange:abort()
   self.event:set()
 end
 
---- Is any exchange under way?
+--- Is any exchange under way, or something of a listener's?
 function wire.busy()
-  return next(exchanges) ~= nil
+  if next(exchanges) ~= nil then return true end
+  for listener in pairs(listeners) do
+    if listener.busy and listener:busy() then return true end
+  end
+  return false
 end
 
 --- Is there anything that somebody who waits could hear from the engine?

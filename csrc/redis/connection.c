@@ -1,0 +1,303 @@
+/*
+** connection.c: one connection of a link, by hiredis' asynchronous API.
+**
+** hiredis is a careless guest in a few ways, and so:
+**
+** - It takes a reply that nobody asked for as a mistake of its caller's, and
+**   ends the process (assert). The functions that make its objects refuse such a
+**   one first: see 'expects'.
+** - It writes without MSG_NOSIGNAL: SIGPIPE is kept from the host meanwhile.
+** - When it lacks the memory to note a callback it says nothing, and all later
+**   replies would go to the wrong ones: see 'hand_over'.
+** - A reply may be as long as the server likes: see 'check_length'.
+** - Its sockets are inherited by programs that are run.
+*/
+#include "redis/link_inner.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "engine/pipe_guard.h"
+
+/* {== What hiredis tells us =============================================== */
+
+static void add_read (void *self) { ((ub_link *)self)->wanted |= EPOLLIN; }
+static void add_write (void *self) { ((ub_link *)self)->wanted |= EPOLLOUT; }
+static void del_read (void *self) { ((ub_link *)self)->wanted &= ~(uint32_t)EPOLLIN; }
+static void del_write (void *self) { ((ub_link *)self)->wanted &= ~(uint32_t)EPOLLOUT; }
+
+/* Why hiredis ends the connection. */
+static int loss_of (const ub_link *l, const redisAsyncContext *context) {
+  if (l->loss != UB_OK)
+    return l->loss;
+  switch (context->err) {
+    case REDIS_ERR_PROTOCOL: return UB_EUPSTREAM;
+    case REDIS_ERR_OOM: return UB_ENOMEM;
+    default: return UB_ENETWORK;
+  }
+}
+
+/* The connection is about to be freed; its requests have ended by now. */
+static void on_cleanup (void *self) {
+  ub_link *l = self;
+  epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, l->context->c.fd, NULL);
+  l->lost = loss_of(l, l->context);
+  l->lost_served = l->served;
+  l->context = NULL;
+  ub_link_open_now.descriptors--;
+}
+
+static void on_reply (redisAsyncContext *context, void *reply, void *self) {
+  ub_link_request *r = self;
+  ub_link *l = r->link;
+  if (reply == NULL) {
+    ub_link_end(r, NULL, loss_of(l, context));
+    return;
+  }
+  l->served = 1;
+  ub_reply_keep(reply);
+  ub_link_end(r, reply, UB_OK);
+}
+
+/* The server's answer to what we say first. */
+static void on_hello (redisAsyncContext *context, void *reply, void *err) {
+  ub_link *l = context->ev.data;
+  if (reply != NULL && ((redisReply *)reply)->type == REDIS_REPLY_ERROR && l->loss == UB_OK)
+    l->loss = *(const int *)err;
+}
+
+/* Does anybody wait for a reply? */
+static int expects (void *self) {
+  ub_link *l = self;
+  if (l->context->replies.head != NULL)
+    return 1;
+  l->loss = UB_EUPSTREAM;
+  return 0;
+}
+
+/* }======================================================================== */
+
+/* {== Connecting ========================================================== */
+
+/* Let the epoll watch for what hiredis wants now. */
+static void watch (ub_link *l) {
+  struct epoll_event event = {0};
+  if (l->context == NULL || l->wanted == l->watched)
+    return;
+  event.events = l->wanted;
+  event.data.fd = l->context->c.fd;
+  epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, event.data.fd, &event);
+  l->watched = l->wanted;
+}
+
+/* Did hiredis note the callback of the last command? */
+static int is_noted (const redisAsyncContext *a, const void *data) {
+  return a->c.err == 0 && a->replies.tail != NULL && a->replies.tail->privdata == data;
+}
+
+/* Send a command that comes before all others; '*refused' is what it means when it is
+   refused. 0 when there is no memory. */
+static int say (ub_link *l, const int *refused, int count, const char **words) {
+  void *data = (void *)(uintptr_t)refused;
+  int err = redisAsyncCommandArgv(l->context, on_hello, data, count, words, NULL);
+  return err == REDIS_OK && is_noted(l->context, data);
+}
+
+static int say_hello (ub_link *l) {
+  static const int auth = UB_EAUTH, invalid = UB_EINVALID;
+  const ub_link_config *c = &l->config;
+  const char *words[3] = {"AUTH", c->user, c->password};
+  char number[16];
+  if (c->password != NULL && c->user != NULL && !say(l, &auth, 3, words))
+    return 0;
+  words[1] = c->password;
+  if (c->password != NULL && c->user == NULL && !say(l, &auth, 2, words))
+    return 0;
+  if (c->database == 0)
+    return 1;
+  snprintf(number, sizeof number, "%d", c->database);
+  words[0] = "SELECT";
+  words[1] = number;
+  return say(l, &invalid, 2, words);
+}
+
+/* The connection is ours from now on. */
+static void take_over (ub_link *l, redisAsyncContext *a) {
+  ub_link_open_now.descriptors++;
+  fcntl(a->c.fd, F_SETFD, FD_CLOEXEC);
+  l->context = a;
+  l->wanted = l->watched = 0;
+  l->loss = UB_OK;
+  l->served = 0;
+  a->ev.data = l;
+  a->ev.addRead = add_read;
+  a->ev.addWrite = add_write;
+  a->ev.delRead = del_read;
+  a->ev.delWrite = del_write;
+  a->ev.cleanup = on_cleanup;
+  l->gate.expects = expects;
+  l->gate.self = l;
+  a->c.reader->fn = &ub_reply_functions;
+  a->c.reader->privdata = &l->gate;
+}
+
+static int connect_to (ub_link *l, const char *address) {
+  struct epoll_event event = {0};
+  redisAsyncContext *a = l->config.path != NULL
+                           ? redisAsyncConnectUnix(l->config.path)
+                           : redisAsyncConnect(address, l->config.port);
+  if (a == NULL)
+    return UB_ENOMEM;
+  event.data.fd = a->c.fd;
+  if (a->err != 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, a->c.fd, &event) != 0) {
+    int err = a->err == REDIS_ERR_OOM ? UB_ENOMEM : UB_ENETWORK;
+    redisAsyncFree(a);
+    return err;
+  }
+  take_over(l, a);
+  if (say_hello(l))
+    return UB_OK;
+  ub_connection_close(l, UB_ENOMEM, 0);
+  return UB_ENOMEM;
+}
+
+int ub_connection_open (ub_link *l) {
+  struct epoll_event event = {0};
+  int err;
+  if (l->context != NULL || l->resolve != NULL)
+    return UB_OK;
+  if (l->config.path != NULL || ub_resolve_is_address(l->config.host))
+    return connect_to(l, l->config.host);
+  l->resolve = ub_resolve_begin(l->config.host, &err);
+  if (l->resolve == NULL)
+    return err;
+  event.events = EPOLLIN;
+  event.data.fd = ub_resolve_fd(l->resolve);
+  ub_link_open_now.descriptors++;
+  epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, event.data.fd, &event);
+  return UB_OK;
+}
+
+/* The name is no longer looked up. */
+static void end_resolve (ub_link *l, int orphan) {
+  if (l->resolve == NULL)
+    return;
+  if (!orphan)
+    epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, ub_resolve_fd(l->resolve), NULL);
+  ub_resolve_drop(l->resolve, orphan);
+  l->resolve = NULL;
+  ub_link_open_now.descriptors--;
+}
+
+/* There is no connection: those in line end. */
+static void end_line (ub_link *l, int err) {
+  ub_link_request *r;
+  while ((r = ub_link_pop(&l->line)) != NULL)
+    ub_link_end(r, NULL, err);
+}
+
+static void note_loss (ub_link *l, int err) {
+  l->lost = err;
+  l->lost_served = 0;
+}
+
+static void on_resolved (ub_link *l) {
+  char address[UB_ADDRESS_BYTES];
+  int err = ub_resolve_take(l->resolve, address);
+  end_resolve(l, 0);
+  if (err == UB_OK)
+    err = connect_to(l, address);
+  if (err == UB_OK) {
+    ub_connection_flush(l);
+    return;
+  }
+  note_loss(l, err);
+  end_line(l, err);
+}
+
+void ub_connection_close (ub_link *l, int err, int orphan) {
+  redisAsyncContext *a = l->context;
+  l->loss = err;
+  if (l->resolve != NULL)
+    note_loss(l, err);
+  end_resolve(l, orphan);
+  if (a != NULL && orphan) {  /* its epoll is the parent's too: leave it alone */
+    memset(&a->ev, 0, sizeof a->ev);
+    l->context = NULL;
+    ub_link_open_now.descriptors--;
+  }
+  if (a != NULL)
+    redisAsyncFree(a);
+  end_line(l, err);
+}
+
+/* }======================================================================== */
+
+/* {== Sending and hearing ================================================= */
+
+/* Write what there is; the connection may be gone after that. */
+static void write_some (ub_link *l) {
+  ub_pipe_guard guard;
+  ub_pipe_guard_begin(&guard, 1);
+  redisAsyncHandleWrite(l->context);
+  ub_pipe_guard_end(&guard);
+}
+
+/* The next command in line becomes hiredis'. */
+static void hand_over (ub_link *l) {
+  ub_link_request *r = ub_link_pop(&l->line);
+  redisAsyncContext *a = l->context;
+  int err = redisAsyncFormattedCommand(a, on_reply, r, r->command, r->length);
+  redisFreeCommand(r->command);
+  r->command = NULL;
+  if (err != REDIS_OK || a->replies.tail == NULL || a->replies.tail->privdata != r) {
+    ub_link_end(r, NULL, UB_ENOMEM);  /* hiredis does not know of it */
+    ub_connection_close(l, UB_ENOMEM, 0);
+  } else if (a->c.err != 0) {
+    ub_connection_close(l, UB_ENOMEM, 0);
+  }
+}
+
+void ub_connection_flush (ub_link *l) {
+  while (l->context != NULL && l->line.first != NULL)
+    hand_over(l);
+  if (l->context == NULL)
+    return;
+  watch(l);
+  if (l->context->c.flags & REDIS_CONNECTED)
+    write_some(l);
+  else
+    ub_link_step(l);  /* perhaps it is there already */
+  watch(l);
+}
+
+/* No reply may be longer than that; what has come of one lies in the reader. */
+static void check_length (ub_link *l) {
+  if (l->context != NULL && l->context->c.reader->len > l->config.most_bytes)
+    ub_connection_close(l, UB_EUPSTREAM, 0);
+}
+
+static void serve_socket (ub_link *l, uint32_t events) {
+  int connected = (l->context->c.flags & REDIS_CONNECTED) != 0;
+  if ((events & EPOLLOUT) || !connected)
+    write_some(l);
+  if (connected && l->context != NULL && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
+    redisAsyncHandleRead(l->context);
+  check_length(l);
+  if (l->context != NULL && l->loss != UB_OK)
+    ub_connection_close(l, l->loss, 0);  /* it was not let in */
+  watch(l);
+}
+
+void ub_connection_serve (ub_link *l, int fd, uint32_t events) {
+  if (l->resolve != NULL && fd == ub_resolve_fd(l->resolve))
+    on_resolved(l);
+  else if (l->context != NULL && fd == l->context->c.fd)
+    serve_socket(l, events);
+}
+
+/* }======================================================================== */

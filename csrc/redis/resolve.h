@@ -1,0 +1,32 @@
+/*
+** resolve.h: the address of a host's name, without waiting for it.
+**
+** The system's resolver waits for its servers. So each name is looked up by a
+** thread of its own, which does nothing else, and tells by a descriptor.
+*/
+#ifndef UB_RESOLVE_H
+#define UB_RESOLVE_H
+
+#define UB_ADDRESS_BYTES 64  /* of an address as a text */
+
+typedef struct ub_resolve ub_resolve;
+
+/* Is it an address already, so that nobody needs to be asked? */
+int ub_resolve_is_address (const char *host);
+
+/* Begin. NULL and '*err': UB_ENOMEM (no thread either), UB_ENETWORK (no descriptor). */
+ub_resolve *ub_resolve_begin (const char *host, int *err);
+
+/* Becomes readable when it has ended. */
+int ub_resolve_fd (const ub_resolve *r);
+
+/* It has ended: UB_OK and the first address, or UB_ENETWORK. */
+int ub_resolve_take (const ub_resolve *r, char address[UB_ADDRESS_BYTES]);
+
+/*
+** It is not wanted any more, ended or not. 'orphan': we are a child that was
+** forked meanwhile, in which there is no such thread. NULL is allowed.
+*/
+void ub_resolve_drop (ub_resolve *r, int orphan);
+
+#endif
