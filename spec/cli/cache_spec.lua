@@ -12,9 +12,8 @@ local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
 
 describe("base64", function()
   it("is that of RFC 4648", function()
-    local plain = ""
     for i, text in ipairs { "", "Zg==", "Zm8=", "Zm9v", "Zm9vYg==", "Zm9vYmE=", "Zm9vYmFy" } do
-      plain = ("foobar"):sub(1, i - 1)
+      local plain = ("foobar"):sub(1, i - 1)
       assert.equal(text, base64.encode(plain))
       assert.equal(plain, base64.decode(text))
     end
