@@ -35,7 +35,8 @@ end
 -- }========================================================================
 
 local messages = { { role = "user", content = "天气如何" } }
-local answer = { body = { id = "x", choices = { {} } }, text = "hello", finish = "stop",
+local answer = { body = { id = "x", choices = { { index = 0, finish_reason = "stop",
+    message = { role = "assistant", content = "hello" } } } }, text = "hello", finish = "stop",
   model = "m",
   usage = { prompt_tokens = 3, completion_tokens = 5, total_tokens = 8, cached_tokens = 0 } }
 

@@ -23,10 +23,11 @@ end
 describe("a script's environment", function()
   it("is the same on every Lua, and holds no more than it says", function()
     local env = sandbox.environment(world())
-    assert.equal("assert error ipairs math next now null pairs select string table tonumber "
+    assert.equal("assert error fold ipairs math next now null pairs select string table tonumber "
       .. "tostring type utf8", names_of(env))
     assert.equal("abs ceil cos exp floor fmod huge log max min modf pi random sin sqrt tan",
       names_of(env.math))
+    assert.equal("case marks question spaces text width", names_of(env.fold))
     assert.equal("byte char find format gmatch gsub len lower match rep reverse sub upper",
       names_of(env.string))
     assert.equal("concat insert remove sort unpack", names_of(env.table))

@@ -45,10 +45,20 @@ local function tags_of(call, answer)
   return list
 end
 
+-- Its bytes, without its pieces where there is no room for both; nil where it is not to be kept.
+local function value_of(call, key, answer, ttl, record)
+  local pieces = record and record:bytes()
+  local value = stored.pack(call, answer, ttl, pieces)
+  if value and pieces and #key + #value > call.client.caching.bytes then
+    return stored.pack(call, answer, ttl)
+  end
+  return value
+end
+
 -- Puts the answer under the key, unless the request has changed since its own key was made.
 local function put(call, key, answer, record)
   local ttl = ttl_of(call)
-  local value = stored.pack(call, answer, ttl, record and record:bytes())
+  local value = value_of(call, key, answer, ttl, record)
   if value and stored.key(call) == (call.own_key or key) then
     call.client.cache:set(key, value, { ttl = ttl, tags = tags_of(call, answer) })
   end

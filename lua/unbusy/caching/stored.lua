@@ -3,9 +3,10 @@
 -- The key is made in C from the whole request in a canonical form (`unbusy.cache`), without what
 -- cannot change the answer. The value:
 --
---     \1 target \n ttl in ms, length of the body \n body · pieces (see `unbusy.caching.recording`)
+--     \1 · ttl in ms, 15 digits · bytes of the body, 12 · of the pieces, 12 · target \n body pieces
 --
--- No name of a target has a control character in it, so that other bytes are not taken for these.
+-- (`unbusy.caching.recording` has the pieces of a stream.) Places that are always the same: what
+-- LuaJIT cannot compile, a pattern for one, would cost each hit as much as all stages together.
 local answers = require "unbusy.providers.answers"
 local cache = require "unbusy.cache"
 local headers = require "unbusy.headers"
@@ -15,6 +16,7 @@ local json_fields = require "unbusy.json_fields"
 local stored = {}
 
 local some = answers.some
+local byte, find, sub = string.byte, string.find, string.sub
 
 -- {== Keys ================================================================
 
@@ -200,26 +202,28 @@ function stored.pack(call, reply, ttl, pieces)
     return nil
   end
   local text = reply.raw or json.encode(reply.body)
-  return text and ("\1%s\n%.0f %d\n"):format(reply.target, math.min(ttl * 1000, 1e15), #text)
-    .. text .. (pieces or "")
+  pieces = pieces or ""
+  return text and ("\1%015.0f%012d%012d%s\n"):format(math.min(ttl * 1000, 1e14), #text, #pieces,
+    reply.target) .. text .. pieces
 end
 
 --- What `pack` has put together; nil for other bytes.
 ---@param value string
----@return string? target, string text the body, number ttl seconds, integer pieces where they begin
+---@return string? target, string text the body, integer pieces where they begin
 function stored.unpack(value)
-  local target, ttl, length, start = value:match "^\1([^\n]*)\n(%d+) (%d+)\n()"
-  local stop = target and start + tonumber(length) - 1
-  if not stop or stop > #value then return nil end
-  return target, value:sub(start, stop), tonumber(ttl) / 1000, stop + 1
+  if byte(value, 1) ~= 1 then return nil end
+  local length, pieces = tonumber(sub(value, 17, 28)), tonumber(sub(value, 29, 40))
+  local mark = find(value, "\n", 41, true)
+  if not (mark and length and pieces) or mark + length + pieces ~= #value then return nil end
+  return sub(value, 41, mark - 1), sub(value, mark + 1, mark + length), mark + length + 1
 end
 
 --- For how many seconds it was to be fresh; nil for other bytes.
 ---@param value string
 ---@return number?
 function stored.ttl(value)
-  local ttl = value:match "^\1[^\n]*\n(%d+) "
-  return ttl and tonumber(ttl) / 1000
+  local ms = byte(value, 1) == 1 and tonumber(sub(value, 2, 16))
+  return ms and ms / 1000 or nil
 end
 
 -- }========================================================================

@@ -4,7 +4,9 @@
 --     x-unbusy-priority: batch        place in the waiting line: interactive, normal, batch
 --     x-unbusy-cache: no              neither read nor kept; "refresh"; or seconds to keep it for
 --     x-unbusy-target: backup         this target only
+--     cache-control: max-age=60       where the site allows it, see `cache_control`
 --     accept-language: zh-CN,en;q=0.8 of what stands in for an answer
+local cache_control = require "unbusy.gateway.cache_control"
 local config = require "unbusy.config"
 local errors = require "unbusy.gateway.errors"
 local language = require "unbusy.fallback.language"
@@ -68,6 +70,24 @@ local function read_all(ctx, given)
   end
 end
 
+-- Whose answers the request may have out of the cache, where these are kept apart by more than what
+-- the request itself says.
+local function tenant_of(ctx, per)
+  if per == "tenant" then return ctx.key.tenant end
+  local value = type(per) == "table" and ctx.headers[per.header]
+  return type(value) == "string" and value ~= "" and value or nil
+end
+
+-- What concerns the cache.
+local function add_cache(ctx, given)
+  local per = ctx.client.caching.per
+  if per then given.tenant = tenant_of(ctx, per) end
+  local value = ctx.headers["cache-control"]
+  if value ~= nil and ctx.gateway.controls["cache-control"] then
+    cache_control.add(given, value)
+  end
+end
+
 local function add_all(lines, name, values)
   for _, value in ipairs(values) do lines[#lines + 1] = name .. ": " .. value end
 end
@@ -109,6 +129,7 @@ function controls.read(ctx, for_many)
   local given = config.trusted {}
   local refusal = says_something(ctx.headers) and read_all(ctx, given)
   if refusal then return nil, refusal end
+  if ctx.client.cache then add_cache(ctx, given) end
   given.headers = forwarded(ctx, for_many)
   if ctx.gateway.options.trace and not for_many then given.trace = true end
   local header = ctx.headers["accept-language"]

@@ -54,6 +54,7 @@ end
 -- What the server said the request was refused with goes on, where it is about the request.
 local function status_of(code, detail)
   local told = detail.status
+  if detail.only_cached then return 504 end -- RFC 9111 5.2.1.7
   if code == "invalid" and told and told >= 400 and told < 500 then return told end
   return codes[code].http
 end

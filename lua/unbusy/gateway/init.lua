@@ -46,6 +46,16 @@ local function new_client(given, path, where, level)
   return made
 end
 
+-- What of the cache and of the gateway does not go together.
+local function cache_fault(client, o)
+  if client.caching and client.caching.per == "tenant" and not o.keys then
+    return "cache.per: tenants are told by their keys: gateway.keys expected"
+  end
+  if not client.cache and set_of(o.controls)["cache-control"] then
+    return "gateway.controls: 'cache-control' needs a cache"
+  end
+end
+
 -- Who may see the status; nil for whoever is on this machine.
 local function status_keys(given)
   return type(given) == "table" and keys.new { { key = given.token, name = "status" } } or nil
@@ -61,6 +71,8 @@ function gateway.new(given)
   if path then given = config.load(path, 2) end
   local made = new_client(given, path, where, 2)
   local o = options.read(given.gateway, 2)
+  local wrong = cache_fault(made, o)
+  if wrong then error(where .. "unbusy: " .. wrong, 2) end
   local counts, message = quotas.new(o.keys, made.region)
   if not counts then error(("%sunbusy: gateway.keys: %s"):format(where, message), 2) end
   local self = setmetatable({ client = made, options = o, keys = keys.new(o.keys),

@@ -17,12 +17,22 @@ local function mark_of(key)
   return core.sip(key, secret)
 end
 
+-- Under which name a key's answers are kept, the same in all processes, today and tomorrow: the one
+-- that the site gave it. A key without one has a hash: by its number it would inherit the answers
+-- of another key when the list changes.
+local TENANTS = "unbusy tenants 1" -- 16 bytes, no secret
+
+local function tenant_of(key, name)
+  return name and "name " .. name or "key " .. core.sip(key, TENANTS)
+end
+
 --- What knows the keys; open to everybody without them.
----@param list table[]? { key =, name =, … }, checked
+---@param list table[]? { key =, name =, named = by the site, … }, checked
 function keys.new(list)
   local self = setmetatable({ open = list == nil, known = {} }, keys)
   for _, k in ipairs(list or {}) do
-    self.known[mark_of(k.key)] = { name = k.name, calls = k.calls, tokens = k.tokens }
+    self.known[mark_of(k.key)] = { name = k.name, calls = k.calls, tokens = k.tokens,
+      tenant = tenant_of(k.key, k.named and k.name) }
   end
   return self
 end
@@ -48,7 +58,7 @@ end
 
 --- Whose request is it? `{}` where everybody is served.
 ---@param headers table lower-case name -> value, or a list of them
----@return table? key { name =, calls =, tokens = }, string? message
+---@return table? key { name =, calls =, tokens =, tenant = see `cache.per` }, string? message
 function keys:of(headers)
   if self.open then return {} end
   local known = usual(self, headers.authorization)

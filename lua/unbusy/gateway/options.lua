@@ -36,8 +36,9 @@ gateway_options.schema = {
   forward = { type = "list", each = { type = "string" }, default = gateway_options.forward,
     doc = "request headers that are passed on" },
   controls = { type = "list", default = gateway_options.controls,
-    each = { type = "string", one_of = { "deadline", "priority", "cache", "target" } },
-    doc = "which `x-unbusy-…` headers of a request are obeyed" },
+    each = { type = "string",
+      one_of = { "deadline", "priority", "cache", "target", "cache-control" } },
+    doc = "which `x-unbusy-…` headers of a request are obeyed, and whether `cache-control` is" },
   pass = { type = "boolean", default = true,
     doc = "pass on what is below /v1 and not known here" },
   status = { type = "boolean|table", default = true, fields = {
@@ -73,7 +74,8 @@ local function filled_keys(given, where, level)
     if keys[k.key] then fail(at, ("the same as keys[%d]"):format(keys[k.key]), level + 1) end
     if names[name] then fail(at, ("the name of keys[%d]"):format(names[name]), level + 1) end
     keys[k.key], names[name] = i, i
-    out[i] = { key = k.key, name = name, calls = k.calls, tokens = k.tokens }
+    out[i] = { key = k.key, name = name, named = k.name ~= nil, calls = k.calls,
+      tokens = k.tokens }
   end
   return out
 end

@@ -10,7 +10,7 @@
 -- | `accept` | request, reply | true, or false for a poor answer | built-in |
 -- | `resume` | request, so_far | "prefix" or "prompt", or false: report the cut | built-in |
 -- | `normalise` | request | the table that counts as the question | the request |
--- | `cache` | request | seconds to keep it, true, or false | built-in |
+-- | `cache` | request | seconds to keep it, true, false, `{ ttl =, tags =, tools = }` | built-in |
 -- | `batch` | request | `{ key =, max =, window =, endpoint =, rule = }`, or false | built-in |
 -- | `merge` | requests | one request, and a path if it is another one | a fault |
 -- | `split` | body, requests | a list of answers, in order | a fault |
@@ -123,11 +123,49 @@ local function normalise(value)
   return copied(value)
 end
 
+local function is_time(value)
+  return is_finite(value) and value > 0 and value <= 1e9
+end
+
+local MOST_TAGS = 10
+
+-- A list of short texts, copied; or nil and what is wrong.
+local function copied_tags(value)
+  if type(value) ~= "table" then return wants("tags: a list", value) end
+  local out = {}
+  for i, tag in ipairs(value) do
+    if type(tag) ~= "string" then return wants(("tags: a text at place %d"):format(i), tag) end
+    if tag == "" or #tag > 64 or tag:find "[%z\1-\31\127]" then
+      return nil, "tags: texts of 1 to 64 bytes without control characters expected"
+    end
+    out[i] = tag
+  end
+  if #out > MOST_TAGS then return nil, ("tags: at most %d expected"):format(MOST_TAGS) end
+  return out
+end
+
+-- The form of it that says more than how long.
+local function cache_table(value)
+  local ttl, tags = value.ttl, nil
+  if ttl == nil and value.tags == nil and value.tools == nil then
+    return nil, "ttl, tags or tools expected, got none of them"
+  elseif ttl ~= nil and not is_time(ttl) then
+    return wants("ttl: seconds above 0", ttl)
+  elseif value.tools ~= nil and type(value.tools) ~= "boolean" then
+    return wants("tools: true or false", value.tools)
+  end
+  if value.tags ~= nil then
+    local wrong
+    tags, wrong = copied_tags(value.tags)
+    if not tags then return nil, wrong end
+  end
+  return true, { ttl = ttl, tags = tags, tools = value.tools or false }
+end
+
 local function cache(value)
   if value == nil then return false end
-  if type(value) == "boolean" or is_finite(value) and value > 0 and value <= 1e9 then
-    return true, value
-  end
+  if type(value) == "boolean" or is_time(value) then return true, value end
+  if type(value) == "table" then return cache_table(value) end
   return wants("seconds above 0, true or false", value)
 end
 

@@ -1,9 +1,10 @@
 --- Where a script lives: its environment, and how a text becomes a function in it.
 --
 -- A script sees `assert error ipairs next pairs select tonumber tostring type`, libraries of its
--- own (`math string table utf8`), `now()` in Unix seconds and `null`; nothing that reads or writes
--- anything, waits, catches an error, or makes code out of a text. It is guarded against accidents,
--- not against enemies: a method of a string (`("x"):rep(9)`) is the program's own.
+-- own (`fold math string table utf8`), `now()` in Unix seconds and `null`; nothing that reads or
+-- writes anything, waits, catches an error, or makes code out of a text. It is guarded against
+-- accidents, not against enemies: a method of a string (`("x"):rep(9)`) is the program's own.
+local fold = require "unbusy.fold"
 local json = require "unbusy.json"
 local utf8 = require "unbusy.policy.utf8"
 
@@ -16,6 +17,7 @@ local MOST = 16 * 1024 * 1024 -- bytes, and repetitions, of `string.rep`
 
 -- What every Lua has.
 local libraries = {
+  fold = { lib = fold, "case", "marks", "question", "spaces", "text", "width" },
   math = { lib = math, "abs", "ceil", "cos", "exp", "floor", "fmod", "huge", "log", "max", "min",
     "modf", "pi", "sin", "sqrt", "tan" },
   string = { lib = string, "byte", "char", "find", "format", "gmatch", "gsub", "len", "lower",

@@ -17,7 +17,6 @@ local codes = require "unbusy.codes"
 local keeping = require "unbusy.caching.keeping"
 local last_good = require "unbusy.caching.last_good"
 local plain = require "unbusy.policy.plain"
-local refreshing = require "unbusy.caching.refreshing"
 local stored = require "unbusy.caching.stored"
 
 local kinds = { chat = true, complete = true, embed = true }
@@ -81,7 +80,7 @@ local function stale(call, key, value, age, next)
   local may, renews = may_be_stale(call, value, age)
   local known = may and last_good.recall(call, value, "stale", age)
   if known and renews and not call.options.only_cached then
-    refreshing.begin(call, key, next)
+    call.client.flights:refresh(call, key, next)
   end
   return known
 end
