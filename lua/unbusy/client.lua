@@ -1,178 +1,28 @@
 --- A client: its targets, what they share, and the calls.
-local account = require "unbusy.account"
-local backoff = require "unbusy.backoff"
-local batches = require "unbusy.batching.batches"
-local breaker = require "unbusy.breaker"
-local budget = require "unbusy.budget"
-local cache = require "unbusy.cache"
-local levels = require "unbusy.caching.levels"
+local building = require "unbusy.building"
 local call = require "unbusy.call"
 local canceller = require "unbusy.canceller"
 local codes = require "unbusy.codes"
 local config = require "unbusy.config"
-local flights = require "unbusy.caching.flights"
 local flow = require "unbusy.flow"
-local list = require "unbusy.batching.list"
 local headers = require "unbusy.headers"
-local hot = require "unbusy.caching.hot"
-local hedges = require "unbusy.hedges"
-local lasting = require "unbusy.caching.lasting"
 local language = require "unbusy.fallback.language"
-local limiter = require "unbusy.limiter"
-local monotonic = require "unbusy.clock"
+local list = require "unbusy.batching.list"
 local loops = require "unbusy.loops"
+local monotonic = require "unbusy.clock"
 local options = require "unbusy.options"
 local passed = require "unbusy.passed"
 local passing = require "unbusy.passing"
-local permits = require "unbusy.permits"
-local policies = require "unbusy.policy.stack"
 local pools = require "unbusy.pools"
-local queue = require "unbusy.queue"
-local redis = require "unbusy.caching.redis"
-local router = require "unbusy.routing.router"
-local shared = require "unbusy.shared"
 local stream = require "unbusy.stream"
-local target = require "unbusy.target"
 local trace = require "unbusy.trace"
 local warm = require "unbusy.caching.warm"
-local warmer = require "unbusy.caching.warmer"
 
 local client = {}
 client.__index = client
 client.__name = "unbusy.client"
 
 -- {== Building ============================================================
-
--- What a part itself takes of the options given for it; `given` where they are none.
-local function part_options(part, given, clock)
-  if not given then return given end
-  local out = { clock = clock }
-  for name in pairs(part.schema) do
-    if given[name] ~= nil then out[name] = given[name] end
-  end
-  return out
-end
-
--- Numbers of 0 to 1: those of a seed, where there is one.
-local function chance_of(seed)
-  if not seed then return math.random end
-  local b = backoff.new { kind = "full", base = 1, factor = 1, cap = 1, seed = seed }
-  return function() return b:delay(1) end
-end
-
-local function build_retry(given, seed)
-  if not given then
-    return { attempts = 1, max_wait = 120, jitter = 0, chance = chance_of(seed) }
-  end
-  local o = part_options(backoff, given)
-  o.seed = seed
-  return { attempts = given.attempts, max_wait = given.max_wait, jitter = given.jitter,
-    chance = chance_of(seed), backoff = backoff.new(o) }
-end
-
-local function build_permits(self, given)
-  if not given then return nil end
-  return permits.new(self.budget, { retry = given.retry_cost, throttle = given.throttle_cost },
-    self.common)
-end
-
--- A part of the client itself, in the region where there is one; nil for none, and a failure.
-local function build_part(self, part, name, given, clock)
-  if not given then return nil end
-  local o = part_options(part, given, clock)
-  return part.new(self.common and self.common:part(o, name) or o)
-end
-
-local function build_targets(self, o, clock)
-  local accounts, targets = {}, {}
-  local breakers = part_options(breaker, o.breaker, clock)
-  if breakers then breakers.seed = o.seed end
-  local traits = {
-    breaker = breakers, on_open = o.breaker and o.breaker.on_open,
-    now = self.now, common = self.common, clock = clock, window = o.breaker and o.breaker.window,
-    changed = function(t, old, new, by_us) self:state_changed(t, old, new, by_us) end,
-    kept = function(t) self:kept_in(t) end,
-    released = function()
-      if self.queue.count > 0 or self.common then self.queue:offer(self.now()) end
-    end,
-  }
-  local limits = part_options(limiter, o.limiter)
-  for i, given in ipairs(o.targets) do
-    local name = given.account
-    accounts[name] = accounts[name] or account.new(name, limits, traits, o.per_minute[name])
-    local made, message, code = target.new(given, accounts[name], traits)
-    if not made then return nil, message, code end
-    targets[i] = made
-  end
-  return targets
-end
-
--- Where the client's answers come from: a cache may be shared with others, or outlive a reload.
-local function sources_of(targets)
-  local from = {}
-  for i, t in ipairs(targets) do
-    from[i] = { t.name, t.url, t.models, t.account_name, t.provider.name, t.extra_headers() }
-  end
-  return shared.tag("from", from)
-end
-
--- The pools, whose targets are out together only within bounds, and the order in them.
-local function build_routes(self, o)
-  self.pools = pools.of(self.targets)
-  for _, t in ipairs(self.targets) do
-    t.groups = { self.pools.by_name[t.pool], not t.reserve and self.pools.ordinary or nil }
-  end
-  local message, code
-  self.router, message, code = router.new(self, o)
-  return self.router, message, code
-end
-
--- A second level in a Redis server, if there is one; simulated time has none.
-local function build_far(self, o)
-  if not o.redis or self.loop and self.loop.name == "virtual" then return nil end
-  return redis.new(o.redis, { ttl = o.ttl, stale = o.stale, loop = self.loop,
-    tell = function(event) self:level_changed(event) end })
-end
-
--- Where answers are kept, if they are.
-local function build_cache(self, o, clock)
-  local near, message, code
-  if o.cache and o.cache.path then
-    near, message, code = lasting.open(part_options(cache, o.cache, clock))
-    self.cache_fault = near and message
-  else
-    near, message, code = build_part(self, cache, "cache", o.cache, clock)
-  end
-  if code then return nil, message, code end
-  if near then
-    self.cache, self.caching = levels.new(near, build_far(self, o.cache)), o.cache
-    self.caching.chance = chance_of(o.seed)
-    self.sources = sources_of(self.targets)
-    self.flights = flights.new(self, o.cache.coalesce)
-    return warmer.build(self, o.cache, clock)
-  end
-  return true
-end
-
--- What needs memory, or room in the region: true, or nil and a failure.
-local function build_parts(self, o)
-  local clock = self.now ~= monotonic and self.now or nil -- theirs is the clock of all parts anyway
-  local _, message, code
-  self.budget, message, code = build_part(self, budget, "budget", o.budget)
-  if code then return nil, message, code end
-  self.targets, message, code = build_targets(self, o, clock)
-  if code then return nil, message, code end
-  _, message, code = build_routes(self, o)
-  if code then return nil, message, code end
-  return build_cache(self, o, clock)
-end
-
--- Loads the policies; raises at the line of the caller of `client.new` what is wrong with one.
-local function build_policies(self, o)
-  local made, message = policies.new(o, function(fields, c) self:report_policy(fields, c) end)
-  if not made then error("unbusy: " .. message, 3) end
-  self.policies, self.policy = made, made.guests[1] and made or false
-end
 
 --- Makes a client; see `config.client` for the options. Without the memory for a cache, or room in
 --- its region, it is nil, message and a code ("nomem", "full", or "invalid" for what is no region).
@@ -184,24 +34,14 @@ function client.new(given)
   if lacks then error("unbusy: " .. lacks, 2) end
   local self = setmetatable({
     loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
-    retry = build_retry(o.retry, o.seed), on_event = o.on_event, event_faults = 0,
+    on_event = o.on_event, event_faults = 0,
     escalate = o.escalate, resume = o.resume, resumed = 0, upstream_stream = o.upstream_stream,
     calls = {},
   }, client)
-  build_policies(self, o)
-  local ok, message, code
-  if o.region then
-    self.common, message, code = shared.open(o.region)
-    if not self.common then return nil, message, code end
-    self.region = self.common.region
-  end
-  ok, message, code = build_parts(self, o)
+  local fine, fault = building.policies(self, o)
+  if not fine then error("unbusy: " .. fault, 2) end
+  local ok, message, code = building.build(self, o)
   if not ok then return nil, message, code end
-  self.permits = build_permits(self, o.budget)
-  self.queue = queue.new({ size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
-    waits = not (o.breaker and o.breaker.on_open == "fail"), foresees = o.queue.shed },
-    self.now())
-  self.batches, self.hedges = batches.new(self, o.batch), hedges.new(o.hedge)
   self.flow = flow.default(self)
   if self.common then self.common:attach(self) end
   if self.cache_fault then self:level_changed(self.cache_fault) end
@@ -450,6 +290,8 @@ function client:warm(questions, given)
   return warm.all(self, questions, given)
 end
 
+local top_options = { show = { type = "boolean", default = false, doc = "the questions too" } }
+
 --- Which questions are asked most lately, the most frequent first, where the option `cache.top`
 --- counts them: `{ { hash =, count =, error =, kind =, model = }, … }`; with `show` also the
 --- `question` and the `request`, where the option allows it.
@@ -457,7 +299,17 @@ end
 ---@param given table? { show = true }
 ---@return table[]? list, string? message, string? code nil when the client is closed
 function client:top(n, given)
-  return hot.ask(self, n, given)
+  local o = options.check(top_options, given, "top")
+  n = n == nil and 20 or n
+  if type(n) ~= "number" or n < 1 or n ~= math.floor(n) or n - n ~= 0 then
+    error("top: a whole number above 0 expected", 2)
+  end
+  if not self.hot then error("top: nothing is counted: the option cache.top is off", 2) end
+  if o.show and not self.hot.shows then
+    error("top: the questions may not be shown: the option cache.top.show is off", 2)
+  end
+  if self.closed then return nil, "the client is closed", "closed" end
+  return self.hot:top(n, o.show)
 end
 
 --- Asks many requests, as few calls as the rules of `batch` make of them.

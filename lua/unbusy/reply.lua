@@ -129,6 +129,26 @@ function reply.of_flight(call, whole, bytes)
     undecoded)
 end
 
+--- The same of a stream that has begun.
+---@param call table
+---@param whole table the reply of the call that is made for several
+---@param pieces table see `unbusy.source`
+---@param pays boolean this one shows what it costs
+function reply.of_flight_stream(call, whole, pieces, pays)
+  local self = setmetatable({ source = pays and whole.source or "coalesced", pieces = pieces,
+    target = whole.target, status = whole.status, headers = copy(whole.headers),
+    model = whole.model, tries = whole.tries, age = whole.age, failure = whole.failure,
+    resumed = whole.resumed, kept = true,
+    times = times(call, whole.times.start, call.loop.now(), whole.times.queued_upstream) }, reply)
+  if not pays then
+    self.cost, self.escalated = 0, unpaid(whole.escalated)
+    return self
+  end
+  self.price, self.escalated, self.hedged = whole.price, whole.escalated, whole.hedged
+  self.times.queued = whole.times.queued
+  return self
+end
+
 --- An answer that has begun: `pieces` gives the rest (see `unbusy.source`).
 function reply.of_stream(call, try, pieces)
   local target, now = call.place.target, call.loop.now()

@@ -48,15 +48,15 @@ local function finish(self, how)
 end
 
 -- The failure's message, outside-in.
-local function told(self, message, detail)
-  detail.target, detail.phase = detail.target or self.answer:writer(), detail.phase or "body"
-  return ("%s: %s: %s"):format(detail.target or self.source, detail.phase, message)
+local function told(answer, message, detail)
+  detail.target, detail.phase = detail.target or answer:writer(), detail.phase or "body"
+  return ("%s: %s: %s"):format(detail.target or answer.source, detail.phase, message)
 end
 
 local function fail(self, message, code, detail)
   local call = self.call
   detail = detail or {}
-  message = told(self, message, detail)
+  message = told(self.answer, message, detail)
   detail = call:detail(detail)
   self.broken = { message, code, detail }
   call:emit("cut", { target = detail.target, code = code, message = message })
@@ -66,6 +66,8 @@ end
 
 -- The codes of a transfer that broke all mean one thing once the answer has begun.
 local cuts = { network = "cut", empty = "cut", upstream = "cut", busy = "cut" }
+
+stream.cuts = cuts
 
 -- From now on it is read in this loop.
 local function move(self, loop)
@@ -93,13 +95,24 @@ local function ask_on(self, failure)
   return left, message, code, detail
 end
 
+--- What `resume:go_on` is told of an answer that has broken off.
+---@param answer table reply
+---@param message string
+---@param code string
+---@param detail table
+---@return table
+function stream.failure_of(answer, message, code, detail)
+  local text = told(answer, message, detail)
+  return { message = message, code = code, cut = cuts[code] or code, detail = detail, text = text,
+    target = detail.target }
+end
+
 -- It has broken off: what goes on with it is read, where somebody does.
 local function go_on(self, message, code, detail)
   local piece, left
   repeat
     detail = detail or {}
-    local failure = { message = message, code = code, cut = cuts[code] or code, detail = detail,
-      text = told(self, message, detail), target = detail.target }
+    local failure = stream.failure_of(self.answer, message, code, detail)
     left, message, code, detail = ask_on(self, failure)
     if not left then return nil, message, code, detail end
     self.left, self.answer.left, self.clock = left, left, token_clock.new(self.call)
@@ -112,6 +125,7 @@ end
 
 local function read(loop, self)
   if loop ~= self.call.loop then move(self, loop) end
+  if self.on_resume and self.left.resumable then self.left.on_resume = self.on_resume end
   local mark = loop.own and loop.own(self)
   local ok, piece, message, code, detail = pcall(self.clock.read, self.clock, self.left)
   if ok and code and self.answer.resume and not self.call.stopped and not self.closed then
@@ -147,7 +161,7 @@ end
 --- in it, hears when the wait for that begins (true) and ends (false).
 ---@return boolean
 function stream:is_resumable()
-  return self.answer.resume ~= nil
+  return self.answer.resume ~= nil or self.left.resumable == true
 end
 
 --- Is there a piece already, so that `read` would not wait for it?

@@ -10,12 +10,15 @@
 --
 -- What has failed has failed for all of them, but for what was the flight's own: where its time was
 -- up and theirs is not, or its host has ended it, they begin anew, and so one of them asks for all.
+local cache = require "unbusy.cache"
 local calls = require "unbusy.call"
 local json = require "unbusy.json"
 local keeping = require "unbusy.caching.keeping"
 local plain = require "unbusy.policy.plain"
 local reply = require "unbusy.reply"
 local scheduler = require "unbusy.loops.scheduler"
+local stream = require "unbusy.stream"
+local tape = require "unbusy.caching.tape"
 local turns = require "unbusy.turns"
 
 local flight = {}
@@ -51,7 +54,31 @@ end
 function member:close()
   if self.gone then return end
   self.gone = true
+  if self.told then self.told = false end
   self.flight:left(self)
+  if self.at then self.event:set() end
+end
+
+-- The pieces of a stream, as `unbusy.source`.
+
+--- The next piece, unless the call's time is up; the token clock is the flight's.
+function member:read()
+  return self.flight.tape:next_for(self)
+end
+
+--- Is there a piece already?
+function member:is_ready()
+  return self.flight.tape[self.at] ~= nil
+end
+
+--- The answer that the pieces make.
+function member:answer()
+  return self.flight.tape:answer_for(self)
+end
+
+--- From now on it is read in this loop.
+function member:move(loop)
+  self.event = loop.event()
 end
 
 -- Until when it waits: the last to go hear it of the call, which knows more.
@@ -69,8 +96,13 @@ function member:await()
   while not self.outcome do
     local limit = limit_of(self)
     if call.stopped or loop.now() >= limit then return nil end
-    event:clear()
-    loop.wait({ event }, limit)
+    local t = self.flight.tape
+    if t and not call.streaming then
+      t:step(self, limit)
+    else
+      event:clear()
+      loop.wait({ event }, limit)
+    end
   end
   return self.outcome
 end
@@ -107,12 +139,27 @@ local function number_of(priority)
   return turns.number[priority or "normal"]
 end
 
+-- Would the pieces be the same?
+local function same_pieces(a, b)
+  a, b = a.stream_options, b.stream_options
+  return a == b or a ~= nil and b ~= nil and cache.key(a) == cache.key(b)
+end
+
+-- A stream is wanted piece by piece, from the first one on; a whole answer may come as a stream.
+local function takes_form(self, call)
+  if not call.streaming then return true end
+  if not self.call.streaming or self.tape and not self.tape.open then return false end
+  return same_pieces(self.call.request, call.request)
+end
+
 --- Would this call ask the same in the same way, and be served no later?
 ---@param call table
 ---@param key userdata its question's
 ---@return boolean
 function flight:takes(call, key)
-  if self.policy ~= call.policy or self.key ~= key then return false end
+  if self.policy ~= call.policy or self.key ~= key or not takes_form(self, call) then
+    return false
+  end
   local mine, theirs = self.options, call.options
   if mine ~= theirs then
     for i = 1, #apart do
@@ -133,8 +180,11 @@ function flight:add(call)
   self.members[m] = true
   self.count = self.count + 1
   self.deadline = math.max(self.deadline, call.deadline)
-  local c = self.call
+  local c, t = self.call, self.tape
   if c.deadline then c.deadline = self.deadline end
+  if t then t.clock.last = math.max(t.clock.last, self.deadline) end
+  if t then self:show_tries(m) end
+  if t and call.streaming then m:settle { reply = t:give(m, false), stays = true } end
   return m
 end
 
@@ -154,11 +204,12 @@ function flight:left(m)
   if not self.members[m] then return end
   self.members[m] = nil
   self.count = self.count - 1
+  local c, t = self.call, self.tape
+  if t then t:left_by(m) end
   if self.done then return end
-  local c = self.call
   if self.count == 0 and not self.background then
     unlist(self)
-    c:abort "cancelled"
+    if t then t:close() else c:abort "cancelled" end
   elseif c.request == m.call.request then
     c.request = flight.copied(c.request) -- whose it was may do with it what it likes
   end
@@ -208,7 +259,8 @@ end
 -- The call that is made in place of this one. Its order is that one's, so that its events are, and
 -- its turn in the line.
 local function new_call(call, options)
-  local c = calls.new(call.client, call.kind, call.request, options)
+  local c = calls.new(call.client, call.kind, call.request, options,
+    call.streaming and { streaming = true } or nil)
   c.policy, c.order, c.merged = call.policy, call.order, true
   c.past, c.moved, c.moving = call.past, call.moved, call.moving
   c.extra, c.trace, c.shown = call.extra, call.trace, call.shown
@@ -240,6 +292,7 @@ local function perform(self, c)
   local ok, answer, message, code, detail = pcall(good and self.way or c.refusal, c)
   if loop.own then loop.disown(mark) end
   c:release(self)
+  if ok and answer and answer.pieces then return answer end
   c:finish()
   if not ok then error(answer, 0) end
   return answer, message, code, detail
@@ -267,6 +320,66 @@ local function answered(self, c, whole)
     local m = list[i]
     settle(self, m, { reply = i == 1 and whole or reply.of_flight(m.call, whole, bytes) })
   end
+end
+
+-- A whole answer has come as a stream: whoever wants it whole has it. Where nobody who reads it
+-- shows what it cost, the oldest of these does.
+local function ended_well(self, whole)
+  end_it(self, true)
+  local list, paid = present(self), self.paid and not self.paid.gone
+  local bytes = list[1] and (whole.raw or json.encode(whole.body))
+  for i = #list, 1, -1 do
+    local m = list[i]
+    settle(self, m, { reply = i == 1 and not paid and whole
+      or reply.of_flight(m.call, whole, bytes) })
+  end
+end
+
+-- It has broken off. Who was to have it whole has had nothing of it, and asks again as after any
+-- try that has failed.
+local function ended_badly(self, c, failure)
+  end_it(self, false)
+  local detail, now = failure.detail, self.loop.now()
+  local told = stream.failure_of(self.tape.answer, failure.message, failure.code, detail)
+  for _, m in ipairs(present(self)) do
+    local again = not c.stopped and m.call.deadline > now
+    local own = { message = told.text, code = told.cut, detail = copy(detail) }
+    self.flights:count("again", again and 1 or 0)
+    if again then
+      settle(self, m, { again = true, failed = detail.phase ~= "total" and own })
+    else
+      settle(self, m, { failure = own })
+    end
+  end
+end
+
+-- A background flight's own reader, which wants the whole.
+local function read_on(self, c)
+  local m = { call = c, event = self.loop.event() }
+  while not self.tape.over do self.tape:step(m, c.deadline) end
+end
+
+-- The stream has begun: it belongs to its readers from now on, and to no task.
+local function streams(self, c, answer)
+  if c.owner then
+    c.owner[c] = nil
+    c.owner = nil
+  end
+  self.tape = tape.new(c, answer, function(good, failure)
+    if good then return ended_well(self, answer) end
+    return ended_badly(self, c, failure)
+  end)
+  answer.kept = true
+  if self.count == 0 and not self.background then return self.tape:close() end
+  for i, m in ipairs(present(self)) do
+    if m.call.streaming then
+      if i == 1 then self.paid = m end
+      settle(self, m, { reply = self.tape:give(m, i == 1), stays = true })
+    else
+      m.event:set()
+    end
+  end
+  if self.background then return read_on(self, c) end
 end
 
 --- Its host has ended it without a word: its members go on without it.
@@ -303,6 +416,7 @@ local function ask(self)
   local c = self.call
   self.begun = true
   local answer, message, code, detail = perform(self, c)
+  if answer and answer.pieces then return streams(self, c, answer) end
   if answer then return answered(self, c, answer) end
   return failed(self, c, message, code, detail or {})
 end
@@ -332,8 +446,8 @@ function flight.new(flights, call, key, way, priority)
   return setmetatable({ flights = flights, key = key, way = way, loop = call.loop,
     policy = call.policy, options = options, call = new_call(call, options), members = {},
     count = 0, since = call.started, deadline = priority and 0 or call.deadline,
-    limit = call.deadline, background = priority ~= nil, on_end = false, begun = false,
-    done = false, list = false, ended = call.loop.event() }, flight)
+    tape = false, paid = false, limit = call.deadline, background = priority ~= nil,
+    on_end = false, begun = false, done = false, list = false, ended = call.loop.event() }, flight)
 end
 
 --- A request of its own, for a call that goes on when whoever asked has left.

@@ -97,6 +97,7 @@ local function wait_for(call, m)
   local outcome = m:await()
   if not outcome then m:leave() end
   if m.first then give_permit(call, outcome ~= nil and outcome.reply ~= nil) end
+  if outcome and outcome.stays and not m.gone then return outcome end
   call:release(m)
   m:close()
   return outcome

@@ -182,27 +182,6 @@ end
 
 -- }========================================================================
 
-local top_options = { show = { type = "boolean", default = false, doc = "the questions too" } }
-
---- What `client:top` gives.
----@param client table
----@param n integer? 20 by default
----@param given table? { show = true }
----@return table[]? list, string? message, string? code
-function hot.ask(client, n, given)
-  local o, self = options.check(top_options, given, "top"), client.hot
-  n = n == nil and 20 or n
-  if type(n) ~= "number" or n < 1 or n ~= math.floor(n) or n - n ~= 0 then
-    error("top: a whole number above 0 expected", 2)
-  end
-  if not self then error("top: nothing is counted: the option cache.top is off", 2) end
-  if o.show and not self.shows then
-    error("top: the questions may not be shown: the option cache.top.show is off", 2)
-  end
-  if client.closed then return nil, "the client is closed", "closed" end
-  return self:top(n, o.show)
-end
-
 --- The client is closed. What other processes share goes on.
 function hot:close()
   self.list:close()

@@ -12,7 +12,6 @@
 -- that comes when a round is due begins it beside itself. Where calls come seldom, somebody else
 -- looks now and then (`warmer:look`), as the gateway does.
 local core = require "unbusy.core"
-local hot = require "unbusy.caching.hot"
 local questions = require "unbusy.caching.questions"
 local warm = require "unbusy.caching.warm"
 
@@ -35,24 +34,6 @@ local function read_list(o)
 end
 
 -- }========================================================================
-
---- What a client with a cache needs for what is asked most, and ahead of time.
----@param client table whose `hot`, `warming` and `warmer` are set
----@param o table the checked options of its cache
----@param clock function?
----@return boolean|table|nil good, string? message, string? code
-function warmer.build(client, o, clock)
-  local message, code
-  client.warming = warm.new_state()
-  if o.top then
-    client.hot, message, code =
-      hot.new(o.top, o.per ~= nil, client.sources, client.common, clock)
-    if code then return nil, message, code end
-  end
-  if not o.warm then return true end
-  client.warmer, message, code = warmer.new(client, o.warm)
-  return client.warmer, message, code
-end
 
 --- What keeps a client's cache warm; nil and a failure where a file cannot be read.
 ---@param client table

@@ -10,7 +10,7 @@ return function(next, client)
   local flights = client.flights
   if not flights or not flights.on then return next end
   return function(call)
-    if not call.key or call.merged or call.ahead or call.streaming then return next(call) end
+    if not call.key or call.merged or call.ahead then return next(call) end
     return flights:join(call, call.key, next)
   end
 end
