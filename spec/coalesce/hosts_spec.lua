@@ -25,7 +25,8 @@ describe("calls of the same in loops of others", function()
   before_each(function() up:programme(HELD) end)
 
   local function new(more)
-    local o = { cache = true, retry = false, clocks = { total = 60, start = 60, headers = 60 },
+    local o = { cache = true, retry = false,
+      clocks = { total = 60, start = 60, headers = 60, connect = 60 },
       targets = { { name = "a", url = up.url .. "/v1" } } }
     for name, value in pairs(more or {}) do o[name] = value end
     client = assert(unbusy.new(o))

@@ -7,7 +7,8 @@ local unbusy = require "unbusy"
 local CONFIG = [[
   return {
     targets = { { name = "up", url = "${url}/v1", key = "k" } },
-    retry = { attempts = 1 }, limiter = { initial = 1000 }, clocks = { total = 100, start = 100 },
+    retry = { attempts = 1 }, limiter = { initial = 1000 },
+      clocks = { total = 100, start = 100, connect = 100 },
     cache = { bytes = 1000000 },
     gateway = { keys = { { key = "open", name = "open" } } },
   }
@@ -45,7 +46,7 @@ describe("a herd", function()
     g = gateways.start { workers = workers, config = CONFIG, server = SERVER,
       values = { url = up.url } }
     client = assert(unbusy.new { limiter = false, retry = false, breaker = false, queue = {},
-      clocks = { total = 100, start = 100, headers = 100 },
+      clocks = { total = 100, start = 100, headers = 100, connect = 100 },
       targets = { { name = "gateway", url = ("http://127.0.0.1:%d/v1"):format(g.port),
         key = "open" } } })
   end
@@ -88,7 +89,7 @@ describe("a herd", function()
   it("of 1,000 in one process is one upstream call", function()
     up = busyd.start { workers = 1, programme = HELD }
     client = assert(unbusy.new { cache = true, retry = false,
-      clocks = { total = 100, start = 100, headers = 100 },
+      clocks = { total = 100, start = 100, headers = 100, connect = 100 },
       targets = { { name = "a", url = up.url .. "/v1" } } })
     for _, kind in ipairs { "chat", "stream" } do
       local out = {}
