@@ -220,7 +220,8 @@ end
 function warm.job(client, list, o, hasty)
   local self = setmetatable({ client = client, list = list, options = o, order = {}, first = 1,
     last = #list, tries = {}, asked = 0, fresh = 0, failures = {}, stopped = false, waiting = nil,
-    told = false, hasty = hasty, under_way = 0, rest_until = 0, pause = REST }, job)
+    told = false, hasty = hasty, under_way = 0, owner = nil, ended = false, rest_until = 0,
+    pause = REST }, job)
   for i = 1, #list do self.order[i] = i end
   self.ahead = { pass = gate_of(self), before = o.before }
   return self
@@ -257,15 +258,38 @@ function job:stop()
   self.stopped = true
 end
 
-local function run(loop, self)
-  crew.run(loop, math.min(self.options.at_once, #self.list), function() work(self, loop) end,
-    function() self:stop() end)
-end
-
 -- What has come of all jobs of a client.
 local function count(warming, self)
   warming.asked, warming.fresh = warming.asked + self.asked, warming.fresh + self.fresh
   warming.failed = warming.failed + #self.failures
+end
+
+--- It is over, once.
+function job:finish()
+  local warming = self.client.warming
+  if not warming.jobs[self] then return end
+  warming.jobs[self] = nil
+  if self.owner then self.owner[self] = nil end
+  count(warming, self)
+  if self.ended then self.ended() end
+  self.client:warms("end", self:progress())
+end
+
+--- Whoever runs it is gone, and will never be resumed.
+function job:leave()
+  self:stop()
+  self:finish()
+end
+
+job.close = job.leave -- as whatever ends a call knows it
+
+local function run(loop, self)
+  if loop.adopt then self.owner = loop.adopt(self) end
+  local mark = loop.own and loop.own(self)
+  local ok, raised = pcall(crew.run, loop, math.min(self.options.at_once, #self.list),
+    function() work(self, loop) end, function() self:stop() end)
+  if loop.own then loop.disown(mark) end
+  if not ok then error(raised, 0) end
 end
 
 --- Runs it to its end, in the loop of whoever calls, or in `loop`.
@@ -278,9 +302,7 @@ function job:run(loop)
   local ok, raised
   if loop then ok, raised = pcall(run, loop, self)
   else ok, raised = pcall(loops.enter, client.loop, run, self) end
-  warming.jobs[self] = nil
-  count(warming, self)
-  client:warms("end", self:progress())
+  self:finish()
   if not ok then error(raised, 0) end
   return { asked = self.asked, fresh = self.fresh, failures = self.failures }
 end

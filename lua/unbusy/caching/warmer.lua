@@ -43,7 +43,7 @@ function warmer.new(client, o)
   local list, message = read_list(o)
   if not list then return nil, message, "invalid" end
   local self = setmetatable({ client = client, options = o, all = list, left = list, due = 0,
-    rounds = 0, running = false, asked_at = {}, failures = {}, job = false }, warmer)
+    rounds = 0, running = false, began = 0, asked_at = {}, failures = {}, job = false }, warmer)
   if client.common then
     self.name = client.common.tag("warmer", client.sources)
     self.token = tonumber(core.random_id():sub(1, 8), 16)
@@ -123,6 +123,9 @@ local function ask(self, loop)
     attempts = 1, priority = "batch", before = o.before, off_peak = o.off_peak,
     on_progress = function() if not leads(self) then job:stop() end end }, true)
   self.job = job
+  function job.ended() -- also where its host has dropped it without a word
+    self.running, self.job = false, false
+  end
   job:run(loop)
   keep_rest(self, job, #begins)
 end
@@ -135,8 +138,10 @@ end
 
 -- }========================================================================
 
-local function begin(self, loop)
-  self.running, self.rounds = true, self.rounds + 1
+local BEGIN = 60 -- seconds in which a round must have begun, or its host has dropped it
+
+local function begin(self, loop, now)
+  self.running, self.rounds, self.began = true, self.rounds + 1, now
   local ok, begun = pcall(loop.nursery or loop.spawn, function() round(self, loop) end)
   if not ok or not begun then self.running = false end -- the host has no room for it: later
 end
@@ -145,9 +150,10 @@ end
 ---@param loop table in which it runs
 ---@param now number
 function warmer:look(loop, now)
-  if now < self.due or self.running or self.client.closed then return end
+  if now < self.due or self.client.closed then return end
   self.due = now + self.options.every
-  if leads(self) then begin(self, loop) end
+  if self.running and (self.job or now < self.began + BEGIN) then return end
+  if leads(self) then begin(self, loop, now) end
 end
 
 --- What an operator wants to know.
