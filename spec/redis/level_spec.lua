@@ -438,15 +438,19 @@ describe("a cache with a Redis server", function()
 end)
 
 describe("a cache with what is no good Redis server", function()
-  guard.watch(before_each, after_each)
+  local server
+  guard.watch(before_each, function(check) after_each(function()
+    server:stop()
+    check()
+  end) end)
 
   it("answers all the same, and tells it once", function()
-    local server = garbage.start()
+    server = garbage.start()
     for bytes, code in pairs { ["hello\r\n"] = "upstream", ["+OK\r\n"] = "upstream",
       ["-NOAUTH x\r\n"] = "auth", ["-MOVED 1 10.0.0.1:1\r\n"] = "upstream",
       ["-LOADING x\r\n"] = "upstream", ["$400000000\r\n"] = "timeout" } do
       server:says("k", bytes)
-      local client = levels.client(server.path, { clock = 0.05 })
+      local client = levels.client(server.path, { clock = code == "timeout" and 0.05 or nil })
       for _ = 1, 10 do
         assert.is_nil((get(client, levels.key())))
         client.cache:set(levels.key(), "v")
@@ -456,11 +460,10 @@ describe("a cache with what is no good Redis server", function()
       assert.same({ "fault " .. code }, events(client))
       closing(client)
     end
-    server:stop()
   end)
 
   it("shows no password", function()
-    local server = redis_server.start { args = "--requirepass right-one" }
+    server = redis_server.start { args = "--requirepass right-one" }
     local client = levels.client(server.path, { password = "wr0ng-0ne" })
     for _ = 1, 3 do get(client, levels.key()) end
     assert.equal("auth", stats(client).fault.code)
@@ -470,7 +473,6 @@ describe("a cache with what is no good Redis server", function()
     client.cache:set(levels.key(), "v")
     assert.is_true(settle(client))
     closing(client)
-    server:stop()
   end)
 end)
 
