@@ -16,10 +16,13 @@
 -- most runs (its hash is seeded by chance; where they do not, pure Lua is ahead, for it copies
 -- nothing). "pieces" makes a key of the same three parts instead, and takes the same in every run.
 -- The third race takes a request as a table: its key, against its JSON, which who keys by a string
--- must write first.
+-- must write first. Then misses, sets, and all of it in a region; several processes on one cache
+-- (bench/support/cache_workers.lua); and caches of more and more entries (cache_sizes.lua). What
+-- shares memory in nginx is compared in bench/shared.lua, and how often it hits in bench/hits.lua.
 local cache = require "unbusy.cache"
 local json = require "unbusy.json"
 local measure = require "bench.support.measure"
+local region = require "unbusy.region"
 
 local KEY, VALUE = 1024, 2048
 
@@ -193,6 +196,57 @@ local function tables()
   measure.goal("ahead of its JSON", ns["json.encode"] / ns["cache.key"], 1, "times", true)
 end
 
+-- Misses and sets, and the same with the cache in a region.
+local function others()
+  local r = assert(region.new { bytes = 128 * 1024 * 1024 })
+  local private = cache.new { entries = 1000 }
+  local shared = assert(cache.new { region = r, name = "bench", entries = 1000 })
+  local keys, unknown, values = {}, {}, {}
+  for i = 1, 1000 do
+    keys[i] = cache.key(head .. middle(i) .. tail)
+    unknown[i] = cache.key(head .. middle(-i) .. tail)
+    private:set(keys[i], value())
+    shared:set(keys[i], value())
+  end
+  local function sets(c)
+    local at = 0
+    return function(n)
+      for _ = 1, n do
+        at = at % 1000 + 1
+        c:set(keys[at], values[at])
+      end
+    end
+  end
+  local all = {}
+  for i = 1, 1000 do all[i] = value() end
+  local c_floor, strings = floor(), subs(table.concat(all))
+  local ns = measure.race("a hit, by key", {
+    { name = "private", run = gets(private, keys) },
+    { name = "shared", run = gets(shared, keys) },
+    { name = "a Lua string", run = strings },
+  })
+  c_floor = math.min(c_floor, floor())
+  print(("  %-44s %10.1f ns"):format("C floor", c_floor))
+  measure.goal("a shared hit, of the C floor", ns.shared / c_floor, 2, "times")
+  local own = ns.shared - ns["a Lua string"]
+  measure.goal("and without the Lua string it gives", own / c_floor, 2, "times")
+  measure.race("a miss", {
+    { name = "private", run = gets(private, unknown) },
+    { name = "shared", run = gets(shared, unknown) },
+  })
+  for i = 1, 1000 do values[i] = value() end
+  measure.race("a set in place of another", {
+    { name = "private", run = sets(private) },
+    { name = "shared", run = sets(shared) },
+  })
+  private:close()
+  shared:close()
+  r:close()
+end
+
 known()
 fresh()
 tables()
+others()
+require "bench.support.cache_workers"()
+require "bench.support.cache_sizes"()

@@ -177,7 +177,8 @@ end)
 
 -- {== The C side ==========================================================
 
-local metas = { "lua/unbusy/core.meta.lua", "lua/unbusy/core_parts.meta.lua" }
+local metas = { "lua/unbusy/core.meta.lua", "lua/unbusy/core_parts.meta.lua",
+  "lua/unbusy/core_cache.meta.lua" }
 
 -- What they describe: owner -> name -> number of parameters.
 local function described()

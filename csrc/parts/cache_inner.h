@@ -14,7 +14,7 @@
 #include "parts/chunks.h"
 
 #define NONE     UINT32_MAX
-#define READERS  16        /* that count reads apart, so as not to share a cache line */
+#define READERS  512       /* that count reads apart: no lock, no shared cache line */
 #define SPARE    1         /* entry more than may be kept: for one in place of another */
 #define MOST_HITS  3       /* of an entry, that count */
 

@@ -18,8 +18,8 @@ typedef struct ub_cache_stats {
 
 /*
 ** Look a key up and copy its value to 'room', if that has 'found->length' bytes
-** (else nothing is copied or counted). Counted under 'reader', any number of the
-** process. UB_CACHE_UNSURE: others were at work too often just then, or it is to
+** (else nothing is copied or counted). 'reader' is a number that no other process has,
+** or 0. UB_CACHE_UNSURE: others were at work too often just then, or it is to
 ** be taken out; 'ub_cache_find' knows, with the lock.
 */
 ub_cache_state ub_cache_peek (ub_cache *c, const ub_cache_key *key, int64_t now_us,

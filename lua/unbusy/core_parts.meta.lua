@@ -2,7 +2,7 @@
 -- luacheck: ignore 212 241
 
 -- The parts of the C side, for language servers: never loaded. core.meta.lua has the rest, and says
--- how to read it.
+-- how to read it; core_cache.meta.lua the cache.
 
 ---@class unbusy.core
 local core = {}
@@ -165,50 +165,6 @@ function budget:finish(outcome) end
 ---@return { active: integer, permits: integer, tokens: number, refused: integer }
 function budget:stats() end
 
----@class unbusy.core.cache
-local cache = {}
-
----@param options table every field of `cache.schema`; `seed` may be missing
----@return unbusy.core.cache? cache, string? message, "nomem"? code
-function core.cache(options) end
-
----@param key unbusy.core.key|string
----@param now number? seconds
----@return string? value, "fresh"|"stale"|nil state, number? age in seconds
-function cache:get(key, now) end
-
----@param key unbusy.core.key|string
----@param value string
----@param ttl number? seconds that it is fresh
----@param now number? seconds
----@return true? stored, string? message, "full"? code
-function cache:set(key, value, ttl, now) end
-
----@param key unbusy.core.key|string
----@param now number? seconds
----@return boolean was_there
-function cache:delete(key, now) end
-
---- Forgets all entries; counts go on.
-function cache:clear() end
-
----@class unbusy.core.cache_stats
----@field entries integer now
----@field bytes integer of keys and values now
----@field hits integer gets of a fresh value
----@field stale integer gets of a stale one
----@field misses integer
----@field stored integer sets that were done
----@field refused integer sets that were too large
----@field evicted integer entries put out for room
----@field expired integer entries found past their time
-
----@return unbusy.core.cache_stats
-function cache:stats() end
-
---- Gives the memory back. May be called twice; the other methods raise then.
-function cache:close() end
-
 ---@class unbusy.core.json_field places as string.sub has them
 ---@field times integer how often the name comes; the rest is of the last one
 ---@field before integer the last byte of what is before the member
@@ -240,22 +196,6 @@ function core.json_once(text, names) end
 ---@param text string
 ---@return integer?
 function core.json_members(text) end
-
----@class unbusy.core.key
-
----@param ... any strings, numbers, booleans, JSON's null, tables of them
----@return unbusy.core.key? key, string? message, "invalid"|"nomem"|nil code
-function core.key(...) end
-
----@param names table<string, true> fields to leave out at the top of tables
----@param ... any as above
----@return unbusy.core.key? key, string? message, "invalid"|"nomem"|nil code
-function core.key_without(names, ...) end
-
----@param most integer bytes of each string that count
----@param ... any pieces, as above
----@return integer? hash under 2^52, string? message, "invalid"|"nomem"|nil code
-function core.key_hash(most, ...) end
 
 ---@class unbusy.core.counters
 local counters = {}

@@ -60,7 +60,7 @@ function building.build(self, o, clock)
     self.cache, self.caching = levels.new(near, build_far(self, o.cache)), o.cache
     self.caching.chance = parts_of.chance(o.seed)
     self.sources = sources_of(self.targets)
-    self.flights = flights.new(self, o.cache.coalesce)
+    self.flights = flights.new(self, o.cache.coalesce, clock)
     return build_warming(self, o.cache, clock)
   end
   return true

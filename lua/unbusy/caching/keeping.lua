@@ -61,7 +61,7 @@ local function put(call, key, answer, record)
   if pieces and #key + #value + bytes_of(tags) > client.caching.bytes then
     value = stored.pack(call, answer, ttl)
   end
-  client.cache:set(key, value, { ttl = ttl, tags = tags })
+  answer.stored = client.cache:set(key, value, { ttl = ttl, tags = tags }) ~= nil
 end
 
 --- Keeps the answer of a call once it has come to its good end. Of a stream its pieces are kept
