@@ -73,6 +73,29 @@ describe("the gateway's cache", function()
     assert.equal(1, up:counts().received)
   end)
 
+  it("gives them at the pace at which they came, and to nobody who has left", function()
+    start "cache = { replay = 0.001 }"
+    up:programme { reset = true, token_interval = 0.1 } -- the next ones would be 100 s apart
+    local stream = body_of("tell me a story", { stream = true })
+    local first = ask(nil, stream)
+    local s = g:connect()
+    s:write(("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s")
+      :format(#stream, stream))
+    s:flush()
+    local seen = {}
+    repeat
+      seen[#seen + 1] = s:read "*l"
+    until seen[#seen]:find("echo", 1, true)
+    s:close()
+    local head = table.concat(seen, "\n")
+    assert.is_truthy(head:find("x-unbusy-source: cache", 1, true))
+    assert.is_nil(head:find("[DONE]", 1, true))
+    assert.is_truthy(first.body:find(seen[#seen]:gsub("\r$", ""), 1, true))
+    g:settle()
+    assert.equal("cache", source(nil, body_of "tell me a story"))
+    assert.equal(1, up:counts().received)
+  end)
+
   it("keeps each client key's answers apart where it is to", function()
     start([[cache = { per = "tenant" }, gateway = { keys = { "sk-one", "sk-two",
       { key = "sk-three", name = "team" } } }]], 2)
