@@ -213,3 +213,21 @@ describe("a name in an object's text", function()
     end
   end)
 end)
+
+describe("json_fields.members", function()
+  it("counts those of all objects, however deep", function()
+    for text, count in pairs { ["{}"] = 0, ['{"a":1}'] = 1, [' { "a" : 1 , "a" : 2 } '] = 2,
+      ['{"a":{"b":{"c":[]}},"d":[{"e":1},{"f":{}},[{"g":null}]]}'] = 7,
+      ['{"a":":","\\":\\":":[1,2,":"]}'] = 2, ['{"":{"":""}}'] = 2,
+      ['{"a":[[],{},[{}]]}'] = 1 } do
+      assert.equal(count, json_fields.members(text), text)
+    end
+  end)
+
+  it("says nothing of what is no object", function()
+    for _, text in ipairs { "", "[]", "1", "null", '"a"', "{", '{"a"}', '{"a":1,}', '{"a":1} x',
+      '{"a":"\255"}', '{"a":' .. ("["):rep(200) .. ("]"):rep(200) .. "}" } do
+      assert.is_nil(json_fields.members(text))
+    end
+  end)
+end)

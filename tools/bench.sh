@@ -11,9 +11,10 @@ mkdir -p "$UNBUSY_BENCH_DIR"
 for source in bench/c/*.c; do
   [ -e "$source" ] || continue
   program=$UNBUSY_BENCH_DIR/$(basename "$source" .c)
+  case $source in */redis_*) hiredis=-lhiredis ;; *) hiredis= ;; esac
   [ "$program" -nt "$source" ] ||
     cc -O2 -g -std=gnu11 -D_GNU_SOURCE -Icsrc -o "$program" "$source" csrc/base/*.c csrc/parts/*.c \
-      -lcurl -lpthread -lm
+      -lcurl $hiredis -lpthread -lm
 done
 
 [ $# -gt 0 ] || set -- $(basename -s .lua -a bench/*.lua)

@@ -110,6 +110,11 @@ int ub_region_wake (ub_region *r) {
   return 0;
 }
 
+void ub_region_tell (ub_region *r, uint32_t process) {
+  if (process < UB_PROCESSES && slot_of(r, process)->address != 0)
+    wake(r, process);
+}
+
 /* All that wait, ourselves too. */
 static void wake_all (ub_region *r) {
   const ub_process_set *waiting = &r->header->waiting;
@@ -161,6 +166,12 @@ void ub_region_waiting (ub_region *r, uint32_t priority, uint32_t count, int64_t
 /* }============================================================================ */
 
 /* {== The dead =============================================================== */
+
+int ub_region_lives (ub_region *r, uint32_t process) {
+  const ub_process_slot *p = slot_of(r, process < UB_PROCESSES ? process : 0);
+  ub_process known = {.pid = __atomic_load_n(&p->pid, __ATOMIC_SEQ_CST), .start = p->start};
+  return known.pid != 0 && ub_process_lives(&known);
+}
 
 static void set_free (ub_region *r, uint32_t i) {
   ub_process_slot *p = slot_of(r, i);

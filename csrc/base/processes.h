@@ -39,4 +39,10 @@ ub_turns *ub_region_turns (ub_region *r);
 /* Wake one other process. Gives 0 when none waits, which costs next to nothing. */
 int ub_region_wake (ub_region *r);
 
+/* Wake that process, if it wants to be told of anything. */
+void ub_region_tell (ub_region *r, uint32_t process);
+
+/* Does the process with this slot live? */
+int ub_region_lives (ub_region *r, uint32_t process);
+
 #endif

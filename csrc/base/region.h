@@ -92,6 +92,7 @@ ub_shared *ub_region_part (ub_region *r, const ub_part_type *type, const char *n
                            size_t length, uint64_t layout, const void *config,
                            size_t config_bytes, int64_t now_us, int *err);
 void ub_shared_close (ub_shared *s);
+ub_region *ub_shared_region (ub_shared *s);
 
 #define UB_PART_NAME  255  /* bytes of a part's name, at most; at least 1 */
 

@@ -78,6 +78,10 @@ void *ub_shared_enter (ub_shared *s) {
   return how == 0 ? NULL : s->machine;
 }
 
+ub_region *ub_shared_region (ub_shared *s) {
+  return s->region;
+}
+
 void ub_shared_leave (ub_shared *s) {
   ub_block_end(s->block);
 }

@@ -171,6 +171,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_counters(L);
   ub_open_ends(L);
   ub_open_engine(L);
+  ub_open_flights(L);
   ub_open_glance(L);
   ub_open_guard(L);
   ub_open_histogram(L);

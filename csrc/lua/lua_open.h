@@ -15,6 +15,7 @@ void ub_open_cache (lua_State *L);
 void ub_open_counters (lua_State *L);
 void ub_open_ends (lua_State *L);
 void ub_open_engine (lua_State *L);
+void ub_open_flights (lua_State *L);
 void ub_open_glance (lua_State *L);
 void ub_open_guard (lua_State *L);
 void ub_open_histogram (lua_State *L);

@@ -15,8 +15,8 @@
 #include "redis/frame.h"
 #include "redis/link.h"
 
-#define TYPE  "unbusy.redis"
-#define REPLY "unbusy.redis_reply"
+#define TYPE  "unbusy.core_redis.link"
+#define REPLY "unbusy.core_redis.reply"
 
 #define KEY_META lua_upvalueindex(2)  /* of methods that take keys */
 
@@ -153,25 +153,25 @@ static int pushsent (lua_State *L, int err, uint64_t id) {
   return 1;
 }
 
-static int send_words (lua_State *L, const box *b, const words *w) {
+static int send_words (lua_State *L, const box *b, const words *w, int waits) {
   uint64_t id = 0;
-  int err = ub_link_send(b->link, w->count, w->word, w->length, &id);
+  int err = ub_link_send(b->link, w->count, w->word, w->length, waits, &id);
   return pushsent(L, err, id);
 }
 
 /* l:get(key), l:delete(key) -> id | nil, message, code */
-static int send_about (lua_State *L, const char *verb) {
+static int send_about (lua_State *L, const char *verb, int waits) {
   const box *b = checkbox(L);
   ub_cache_key key = ub_checkkey(L, 2, KEY_META);
   char name[MOST_PREFIX + UB_FRAME_NAME + 1];
   words w = {{NULL}, {0}, 0};
   add(&w, verb, strlen(verb));
   add(&w, name, name_of(b, &key, name));
-  return send_words(L, b, &w);
+  return send_words(L, b, &w, waits);
 }
 
-static int link_get (lua_State *L) { return send_about(L, "GET"); }
-static int link_delete (lua_State *L) { return send_about(L, "UNLINK"); }
+static int link_get (lua_State *L) { return send_about(L, "GET", 1); }
+static int link_delete (lua_State *L) { return send_about(L, "UNLINK", 0); }
 
 /* The list of tags at 'index', written as a frame has them: how many bytes. */
 static size_t read_tags (lua_State *L, int index, char *out) {
@@ -215,7 +215,7 @@ static int send_frame (lua_State *L, const box *b, const ub_cache_key *key, cons
   add(&w, bytes, size);
   add(&w, "PX", 2);
   add(&w, life, (size_t)snprintf(life, sizeof life, "%lld", (long long)life_ms));
-  err = ub_link_send(b->link, w.count, w.word, w.length, &id);
+  err = ub_link_send(b->link, w.count, w.word, w.length, 0, &id);
   ub_free(bytes);
   return pushsent(L, err, id);
 }
@@ -264,7 +264,7 @@ static int link_command (lua_State *L) {
     lua_pop(L, 1);
   }
   luaL_argcheck(L, b->link != NULL, 1, "the link is closed");  /* by a finalizer */
-  err = ub_link_send(b->link, (int)count, list, lengths, &id);
+  err = ub_link_send(b->link, (int)count, list, lengths, 0, &id);
   return pushsent(L, err, id);
 }
 

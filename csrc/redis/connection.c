@@ -59,8 +59,9 @@ static void on_reply (redisAsyncContext *context, void *reply, void *self) {
     return;
   }
   l->served = 1;
-  ub_reply_keep(reply);
-  ub_link_end(r, reply, UB_OK);
+  if (!r->forgotten)
+    ub_reply_keep(reply);  /* else hiredis frees it, behind us */
+  ub_link_end(r, r->forgotten ? NULL : reply, UB_OK);
 }
 
 /* The server's answer to what we say first. */
@@ -212,7 +213,7 @@ static void on_resolved (ub_link *l) {
   if (err == UB_OK)
     err = connect_to(l, address);
   if (err == UB_OK) {
-    ub_connection_flush(l);
+    ub_connection_flush(l, 0);
     return;
   }
   note_loss(l, err);
@@ -262,12 +263,15 @@ static void hand_over (ub_link *l) {
   }
 }
 
-void ub_connection_flush (ub_link *l) {
+void ub_connection_flush (ub_link *l, int later) {
   while (l->context != NULL && l->line.first != NULL)
     hand_over(l);
   if (l->context == NULL)
     return;
-  watch(l);
+  if (later || !(l->context->c.flags & REDIS_CONNECTED))
+    watch(l);
+  if (later)
+    return;
   if (l->context->c.flags & REDIS_CONNECTED)
     write_some(l);
   else

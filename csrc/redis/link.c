@@ -118,7 +118,7 @@ void ub_link_end (ub_link_request *r, redisReply *reply, int err) {
 }
 
 int ub_link_send (ub_link *l, int count, const char *const *words, const size_t *lengths,
-                  uint64_t *id) {
+                  int waits, uint64_t *id) {
   ub_link_request *r;
   int err;
   long long length;
@@ -141,7 +141,7 @@ int ub_link_send (ub_link *l, int count, const char *const *words, const size_t 
   l->bytes += r->length;
   ub_link_push(&l->line, r);
   *id = r->id;
-  ub_connection_flush(l);
+  ub_connection_flush(l, waits && l->waiting > 1);
   return UB_OK;
 }
 
@@ -200,6 +200,8 @@ void ub_link_step (ub_link *l) {
       return;
     for (i = 0; i < count; i++)
       ub_connection_serve(l, events[i].data.fd, events[i].events);
+    if (l->waiting == 0)
+      return;  /* nothing more is to come */
   }
 }
 

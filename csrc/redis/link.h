@@ -72,9 +72,12 @@ int ub_link_fd (const ub_link *l);
 ** Send a command. UB_OK and '*id' (under 2^53, never 0): it will end. Or nothing
 ** was sent: UB_ENOMEM, UB_EFULL (too many under way), UB_ENETWORK (no connection to be
 ** had), UB_ECLOSED (it has not begun in this process).
+**
+** 'waits': whoever sends it will let us step soon. So, where a reply is awaited anyway,
+** it is written then, together with what others send meanwhile; else at once.
 */
 int ub_link_send (ub_link *l, int count, const char *const *words, const size_t *lengths,
-                  uint64_t *id);
+                  int waits, uint64_t *id);
 
 /* Do what is due, or a part of it: then it is readable still. */
 void ub_link_step (ub_link *l);

@@ -61,8 +61,9 @@ void ub_link_end (ub_link_request *r, redisReply *reply, int err);
 /* Connect, or begin to. UB_OK; UB_ENETWORK, UB_ENOMEM: nothing has begun. */
 int ub_connection_open (ub_link *l);
 
-/* Hand the commands in line to hiredis, if there is a connection, and write what can be. */
-void ub_connection_flush (ub_link *l);
+/* Hand the commands in line to hiredis, if there is a connection, and write what can be;
+   or 'later', in the next step. */
+void ub_connection_flush (ub_link *l, int later);
 
 /* The events of the socket, or of the resolver. */
 void ub_connection_serve (ub_link *l, int fd, uint32_t events);

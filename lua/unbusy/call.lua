@@ -12,7 +12,7 @@ local call = { stopped = false, extra = false, path = false, failed = false, rea
   merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
   key = false, keeps = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
-  told = false, escalated = false, holds = false, so_far = false,
+  claim = false, told = false, escalated = false, holds = false, so_far = false,
   foreseen = false, ahead = false }
 call.__index = call
 

@@ -387,6 +387,7 @@ end
 function client:look_again()
   if self.queue.count > 0 then self.queue:serve(self.now()) end
   if self.permits then self.permits:serve() end
+  if self.flights then self.flights:look_again() end
 end
 
 --- A call of ours has ended.

@@ -218,4 +218,40 @@ function engine:close() end
 
 -- }========================================================================
 
+-- {== Flights, which belong to the parts =====================================
+
+---@class unbusy.core.flights
+local flights = {}
+
+--- Checked options of `unbusy.flights`; with a region and a name it is shared.
+---@param o table
+---@param _ nil
+---@param region userdata?
+---@param name string?
+---@return unbusy.core.flights? flights, string? message, string? code
+function core.flights(o, _, region, name) end
+
+---@param key userdata|string
+---@param priority integer 1 to 3
+---@param seconds number
+---@param now number? seconds
+---@return "lead"|"follow"|"alone" part, integer? ticket, boolean? kept
+function flights:claim(key, priority, seconds, now) end
+
+---@param ticket integer
+---@param now number? seconds
+---@return "led"|"kept"|"failed"|"apart"|"gone"
+function flights:look(ticket, now) end
+
+---@param ticket integer
+---@param outcome "kept"|"failed"|"apart"
+---@param now number? seconds
+---@return boolean was it under way?
+function flights:finish(ticket, outcome, now) end
+
+---@return { open: integer, led: integer, followed: integer, refused: integer, orphaned: integer }
+function flights:stats() end
+
+-- }========================================================================
+
 return core

@@ -171,7 +171,9 @@ describe("an answer that is no longer fresh", function()
       assert.same({ "stale", "old" }, { stream.source, stream:reply().text })
       w.loop.sleep(2)
       stream = w:stream()
-      assert.same({ "cache", "new" }, { stream.source, stream:reply().text })
+      local n = 0
+      for _ in stream:pieces() do n = n + 1 end
+      assert.same({ "cache", "new", 4 }, { stream.source, stream:reply().text, n })
     end)
     w:assert_clean()
   end)
@@ -370,6 +372,61 @@ describe("a call may say", function()
       assert.is_false(ok)
       assert.matches("chat: cache_tags", message)
     end
+  end)
+end)
+
+describe("what cannot be", function()
+  it("is refused where a call says it", function()
+    local w = cached { good() }
+    for told, given in pairs { ["max_age: a number at least 0"] = { max_age = -1 },
+      ["max_age: number expected"] = { max_age = "1" },
+      ["max_stale: a number at least 0"] = { max_stale = -1 },
+      ["max_stale: boolean or number expected"] = { max_stale = "x" },
+      ["only_cached: boolean expected"] = { only_cached = 1 },
+      ["tenant: string expected"] = { tenant = 5 },
+      ["cache_tags: list expected"] = { cache_tags = "x" },
+      ["did you mean 'max_stale'"] = { max_stael = 1 } } do
+      local ok, message = pcall(function() w:chat(given) end)
+      assert.is_false(ok)
+      assert.is_truthy(message:find(told, 1, true), message)
+    end
+    assert.equal(0, #w.log)
+  end)
+
+  it("is refused where a client says it", function()
+    for told, option in pairs { ["cache.jitter: a number at most 1"] = { jitter = 1.5 },
+      ["cache.jitter: a number at least 0"] = { jitter = -0.1 },
+      ["cache.revalidate: a number at least 0"] = { revalidate = -1 },
+      ["cache.replay: a number above 0"] = { replay = 0 },
+      ["cache.replay: a number at most 1000"] = { replay = math.huge },
+      ["cache.replay: boolean or number expected"] = { replay = "paced" } } do
+      local ok, message = pcall(cached, { good() }, option)
+      assert.is_false(ok)
+      assert.is_truthy(message:find(told, 1, true), message)
+    end
+  end)
+end)
+
+describe("answers are purged", function()
+  it("by what the call and the policy call them, by target and by model", function()
+    local w = world.new { script = { a = { good() }, b = { good() } },
+      options = { cache = { jitter = 0 }, retry = false } }
+    local function fill()
+      ask(w, "1", { target = "a", cache_tags = { "news" } })
+      ask(w, "2", { target = "b", cache_tags = { "news", "sport" } })
+      w.client:chat({ model = "big", messages = { { role = "user", content = "3" } } })
+    end
+    for tag, expected in pairs { news = 2, sport = 1, ["target:b"] = 1, ["target:a"] = 2,
+      ["model:m"] = 3, ["model:big"] = 1, other = 0, ["target:"] = 0 } do
+      fill()
+      local entries = w.client:status().cache.entries
+      assert.equal(expected, w.client.cache:purge(tag), tag)
+      assert.equal(entries - expected, w.client:status().cache.entries)
+    end
+    fill()
+    w.client.cache:purge "sport"
+    assert.equal("upstream", ask(w, "2", { target = "b" }).source)
+    assert.equal("cache", ask(w, "1", { target = "a" }).source)
   end)
 end)
 

@@ -110,6 +110,22 @@ describe("requests never meet", function()
     end
   end)
 
+  it("of clients whose targets are not the same", function()
+    local function sources(more)
+      local target = { name = "a", url = "http://a.test/v1" }
+      for k, v in pairs(more) do target[k] = v end
+      return unbusy.new({ targets = { target }, cache = { bytes = 1000, entries = 2 } }).sources
+    end
+    local seen = {}
+    for i, more in ipairs { {}, { url = "http://b.test/v1" }, { name = "b" }, { account = "other" },
+      { provider = "deepseek" }, { headers = { ["openai-organization"] = "o" } },
+      { models = { m = "n" } } } do
+      assert.is_nil(seen[sources(more)], "at place " .. i)
+      seen[sources(more)] = true
+    end
+    assert.equal(sources {}, sources { key = "another", weight = 5, priority = 2 })
+  end)
+
   -- The canonical form, written down the slow way.
   local never = { stream = true, stream_options = true, user = true, safety_identifier = true,
     prompt_cache_key = true }

@@ -1,6 +1,7 @@
 -- Streams are kept as they came, and given so again.
 local json = require "unbusy.json"
 local random = require "spec.support.random"
+local resumed = require "spec.support.resumed"
 local recording = require "unbusy.caching.recording"
 local stored = require "unbusy.caching.stored"
 local world = require "spec.support.world"
@@ -100,6 +101,9 @@ describe("a stream out of the cache", function()
     pieces_of(w, stream)
     assert.equal("abc", stream:reply().text)
     assert.near(30, w:now() - began, 0.01)
+    stream = w:stream { clocks = { token = 5 } } -- longer pauses would be a cut
+    pieces_of(w, stream)
+    assert.equal("abc", stream:reply().text)
   end)
 
   it("ends when it is closed, cancelled or the client is", function()
@@ -168,6 +172,23 @@ describe("a stream out of the cache", function()
     assert.same({ 3, 5 }, { read { include_usage = false } })
     assert.equal(3, (read { include_obfuscation = false }))
     assert.equal(1, #w.log)
+  end)
+
+  it("has the pieces of several tries, where it was gone on with", function()
+    local w = resumed.build { servers = { a = { cuts = { resumed.DONE } } },
+      options = { cache = true } }
+    local request = resumed.question()
+    local first = assert(w.client:stream(request))
+    local came = pieces_of(w, first)
+    for i = #came, 1, -1 do -- one of them was swallowed by the seam
+      if not came[i].piece.data then table.remove(came, i) end
+    end
+    assert.same({ "upstream", 1 }, { first.source, first.resumed })
+    local again = assert(w.client:stream(request))
+    assert.same(bytes_of(came), bytes_of(pieces_of(w, again)))
+    assert.same({ "cache", resumed.TEXT, 0 },
+      { again.source, again:reply().text, again.resumed })
+    assert.equal(2, #w.log)
   end)
 
   it("is one piece where pieces are not kept", function()

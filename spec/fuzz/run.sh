@@ -26,9 +26,13 @@ build() {
     EXTRA_LDFLAGS="-fsanitize=$checks" lua5.4
   objects=$(ls $dir/lua5.4/obj/base/*.o $dir/lua5.4/obj/parts/*.o $dir/lua5.4/obj/engine/*.o)
   for source in spec/fuzz/*_fuzz.c; do
+    case $source in
+      */redis_fuzz.c) more="$(ls $dir/lua5.4/obj/redis/*.o) -lhiredis" ;;
+      *) more= ;;
+    esac
     clang -std=gnu11 -D_GNU_SOURCE $frame -Wall -Wextra -Wpedantic -Werror -Icsrc \
       -fsanitize=fuzzer,$checks -o "$dir/$(basename "$source" .c)" "$source" \
-      spec/support/loopback.c $objects -lcurl -lpthread -lm
+      spec/support/loopback.c $objects $more -lcurl -lpthread -lm
   done
 }
 

@@ -10,8 +10,9 @@ local CONFIG = [[return {
 describe("the gateway's cache", function()
   local up, g
 
-  local function start(more)
-    g = gateways.start { config = CONFIG, values = { url = up.url, more = more or "" } }
+  local function start(more, workers)
+    g = gateways.start { config = CONFIG, workers = workers,
+      values = { url = up.url, more = more or "" } }
   end
 
   setup(function() up = busyd.start { workers = 1 } end)
@@ -73,8 +74,8 @@ describe("the gateway's cache", function()
   end)
 
   it("keeps each client key's answers apart where it is to", function()
-    start [[cache = { per = "tenant" }, gateway = { keys = { "sk-one", "sk-two",
-      { key = "sk-three", name = "team" } } }]]
+    start([[cache = { per = "tenant" }, gateway = { keys = { "sk-one", "sk-two",
+      { key = "sk-three", name = "team" } } }]], 2)
     local keys = { "one", "two", "three" }
     for _, expected in ipairs { "upstream", "cache" } do
       for _, key in ipairs(keys) do
@@ -82,6 +83,8 @@ describe("the gateway's cache", function()
       end
     end
     assert.equal("cache", source { "api-key: sk-two" })
+    os.execute("kill -HUP " .. g.server.pid) -- the new workers know their keys by new secrets
+    for _ = 1, 5 do assert.equal("cache", source { "authorization: Bearer sk-two" }) end
     assert.equal(3, up:counts().received)
   end)
 

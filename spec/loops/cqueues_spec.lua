@@ -113,7 +113,7 @@ describe("in cqueues", function()
   end)
 
   it("a controller that is closed or dropped in mid-call ends its calls when collected", function()
-    local client = h.new { limiter = { kind = "fixed", initial = 4 }, cache = true }
+    local client = h.new { limiter = { kind = "fixed", initial = 4 }, cache = { coalesce = false } }
     up():programme { reset = true, capacity = 0, queue = 100 }
     local ended = false
     for round = 1, 2 do

@@ -70,6 +70,7 @@ describe("a cache with a Redis server", function()
     assert.same({}, look(86501))
     assert.same({ "v", "fresh", 0 }, look(-4))  -- clocks of two machines
     assert.same({ "v", "stale", 0 }, look(-10)) -- a clock was wrong
+    assert.same({ "v", "stale" }, pair(a, key)) -- and near too
     closing(a)
   end)
 
@@ -189,6 +190,27 @@ describe("a cache with a Redis server", function()
     assert.equal("up", stats(client).state)
     assert.same({ "fault timeout", "well" }, events(client))
     closing(client)
+  end)
+
+  it("may be closed by whoever is told of it", function()
+    for _, trouble in ipairs { "freeze", "kill" } do
+      local client
+      client = levels.client(server.path, { clock = 0.01 }, { on_event = function(event)
+        if event.what == "fault" then client:close() end
+      end })
+      client.cache.far:set(levels.key(), "v")
+      settle(client)
+      server[trouble](server)
+      for _ = 1, 10 do
+        local ok, message = pcall(client.cache.far.set, client.cache.far, levels.key(), "v")
+        assert.is_true(ok, message)
+        if not client.closed then
+          assert.is_nil((get(client, levels.key())))
+        end
+      end
+      assert.is_true(client.closed)
+      if trouble == "kill" then server:restart() else server:thaw() end
+    end
   end)
 
   it("finds out by writing, too, that Redis hangs", function()

@@ -94,7 +94,7 @@ local function request_of(kind, draw)
   return { model = "m", messages = { { role = "user", content = text } } }
 end
 
-local real = { upstream = true, cache = true, stale = true, batch = true }
+local real = { upstream = true, cache = true, stale = true, batch = true, coalesced = true }
 
 local function note(count, reply, code, seconds)
   count.calls = count.calls + 1

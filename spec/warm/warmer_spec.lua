@@ -97,8 +97,50 @@ describe("a cache that keeps itself warm", function()
         w.loop.spawn(touch, w)
       end
     end)
-    assert.equal("long touch one two", asked(w)) -- who touches waits, and shares one call
+    assert.equal("long touch one two", asked(w))
     assert.equal(0, w.client:status().warm.warmer.left)
+  end)
+
+  it("makes little of a long list while nobody may be asked, and forgets none of it", function()
+    local list = {}
+    for i = 1, 5000 do list[i] = "q" .. i end
+    local w = warmed({ questions = list, every = 10, at_once = 10 },
+      { limiter = { kind = "fixed", initial = 1 }, cache = { ttl = 1e6, entries = 6000 } },
+      function(r) return good("x", r.body:find "long" and 25 or 0) end)
+    w.loop.run(function()
+      w.loop.spawn(function() w.client:chat(request "long") end)
+      w.loop.sleep(1)
+      local before = w.client:status().cache.misses
+      w.loop.sleep(9)
+      w.client.warmer:look(w.loop, w.loop.now())
+      w.loop.sleep(5)
+      assert.is_true(w.client:status().cache.misses - before <= 20)
+      assert.equal(5000, w.client:status().warm.warmer.left)
+      w.loop.sleep(20)
+      w.client.warmer:look(w.loop, w.loop.now())
+      w.loop.sleep(1000)
+      assert.equal(0, w.client:status().warm.warmer.left)
+      assert.equal(5001, #w.log)
+    end)
+  end)
+
+  it("lets others have their turns while it finds everything fresh", function()
+    local list = {}
+    for i = 1, 100 do list[i] = "q" .. i end
+    local w = warmed({ questions = list, keep = true, every = 10, before = 1 },
+      { cache = { ttl = 1e6, jitter = 0 } })
+    w.loop.run(function()
+      touch(w)
+      w.loop.sleep(100)
+      local turns = 0
+      w.client.warmer:look(w.loop, w.loop.now())
+      repeat
+        w.loop.sleep(0)
+        turns = turns + 1
+      until not w.client:status().warm.warmer.running
+      assert.is_true(turns >= 5, turns)
+    end)
+    assert.equal(101, #w.log)
   end)
 
   it("gives a question up that fails again and again, or is wrong", function()

@@ -12,10 +12,13 @@ local warmer = require "unbusy.caching.warmer"
 
 local building = {}
 
--- Where the client's answers come from: a cache may be shared with others, or outlive a reload.
+-- Where the client's answers come from: a cache may be shared with others, or outlive a reload, and
+-- another account, provider or header of a target may mean another answer.
 local function sources_of(targets)
   local from = {}
-  for i, t in ipairs(targets) do from[i] = { t.name, t.url, t.models } end
+  for i, t in ipairs(targets) do
+    from[i] = { t.name, t.url, t.models, t.account_name, t.provider.name, t.extra_headers() }
+  end
   return shared.tag("from", from)
 end
 
@@ -57,7 +60,7 @@ function building.build(self, o, clock)
     self.cache, self.caching = levels.new(near, build_far(self, o.cache)), o.cache
     self.caching.chance = parts_of.chance(o.seed)
     self.sources = sources_of(self.targets)
-    self.flights = flights.new(self, o.cache.coalesce)
+    self.flights = flights.new(self, o.cache.coalesce, clock)
     return build_warming(self, o.cache, clock)
   end
   return true

@@ -12,6 +12,7 @@
 -- up and theirs is not, or its host has ended it, they begin anew, and so one of them asks for all.
 local cache = require "unbusy.cache"
 local calls = require "unbusy.call"
+local claims = require "unbusy.caching.claims"
 local json = require "unbusy.json"
 local keeping = require "unbusy.caching.keeping"
 local plain = require "unbusy.policy.plain"
@@ -281,6 +282,26 @@ local function set_clock(self, c)
   c.deadline, self.limit = self.deadline, self.deadline
 end
 
+-- The call's way: by way of other processes, where there are some.
+local function go(self, c)
+  local others = self.flights.claims
+  if others and not c.claim then return others:ask(c, self.key, self.way) end
+  return self.way(c)
+end
+
+local function refuse(_, c)
+  return c:refusal()
+end
+
+-- Before anybody is told, and for all: the answer is kept, and other processes hear of it.
+local function note(c, answer, code)
+  if answer and not answer.pieces then
+    keeping.watch(c, answer)
+    answer.kept = true
+  end
+  claims.conclude(c, answer, code)
+end
+
 -- Makes the call, as a client makes one.
 local function perform(self, c)
   local client, loop = c.client, self.loop
@@ -289,9 +310,10 @@ local function perform(self, c)
   local good = c:begin(loop) and not c.stopped
   set_clock(self, c)
   local mark = loop.own and loop.own(c)
-  local ok, answer, message, code, detail = pcall(good and self.way or c.refusal, c)
+  local ok, answer, message, code, detail = pcall(good and go or refuse, self, c)
   if loop.own then loop.disown(mark) end
   c:release(self)
+  if ok then note(c, answer, code) end
   if ok and answer and answer.pieces then return answer end
   c:finish()
   if not ok then error(answer, 0) end
@@ -310,9 +332,7 @@ local function end_it(self, good)
   if self.on_end then self.on_end(good) end
 end
 
-local function answered(self, c, whole)
-  keeping.watch(c, whole) -- before anybody is told, and for all
-  whole.kept = true
+local function answered(self, whole)
   end_it(self, true)
   local list = present(self)
   local bytes = list[2] and (whole.raw or json.encode(whole.body))
@@ -417,7 +437,7 @@ local function ask(self)
   self.begun = true
   local answer, message, code, detail = perform(self, c)
   if answer and answer.pieces then return streams(self, c, answer) end
-  if answer then return answered(self, c, answer) end
+  if answer then return answered(self, answer) end
   return failed(self, c, message, code, detail or {})
 end
 

@@ -3,8 +3,10 @@
 -- A call takes part when it takes part in the cache, and under the key that it has there, which is
 -- compared whole. Who comes first begins a flight (`unbusy.caching.flight`), who comes later joins
 -- it. A loop that runs for one call alone has nobody to join: there it costs nothing.
+local claims = require "unbusy.caching.claims"
 local core = require "unbusy.core"
 local flight = require "unbusy.caching.flight"
+local keeping = require "unbusy.caching.keeping"
 
 local flights = {}
 flights.__index = flights
@@ -18,11 +20,19 @@ local RESTING = 1000 -- questions of which that is known
 --- The flights of a client.
 ---@param client table
 ---@param on boolean do calls share them?
-function flights.new(client, on)
+---@param clock function? of its parts
+function flights.new(client, on, clock)
+  local common = client.common
   return setmetatable({ client = client, on = on, process = core.process(),
+    claims = common and claims.new(common, client.caching, clock) or false,
     open = setmetatable({}, { __mode = "k" }), -- loop -> hash of a key -> list of flights
     resting = {}, rest_count = 0, behind = 0,
     counts = { flights = 0, joined = 0, again = 0, refreshed = 0, refused = 0 } }, flights)
+end
+
+--- Another process may have come to the end of what this one waits for.
+function flights:look_again()
+  if self.claims then self.claims:look_again() end
 end
 
 --- So many more.
@@ -41,8 +51,9 @@ function flights:stats()
       for _, f in ipairs(list) do open, members = open + 1, members + f.count end
     end
   end
+  local across = self.claims and not self.client.closed and self.claims:stats() or nil
   return { flights = c.flights, joined = c.joined, again = c.again, refreshed = c.refreshed,
-    refused = c.refused, open = open, members = members }
+    refused = c.refused, open = open, members = members, across = across }
 end
 
 -- {== Where they are found ================================================
@@ -128,6 +139,20 @@ local function join(self, call, f)
   return m, true
 end
 
+-- Nobody can join it in this process; others may ask the same.
+local function ask_alone(self, call, key, next)
+  local answer, message, code, detail = self.claims:ask(call, key, next)
+  if not call.claim then return answer, message, code, detail end
+  local ended = answer and answer.ended
+  if answer and not ended then claims.conclude(call, answer) end
+  if answer then
+    keeping.watch(call, answer)
+    answer.kept = true
+  end
+  if not answer or ended then claims.conclude(call, answer, code) end
+  return answer, message, code, detail
+end
+
 --- Makes the call with those who ask the same.
 ---@param call table
 ---@param key userdata its question's, in the cache
@@ -135,7 +160,10 @@ end
 ---@return table? reply, string? message, string? code, table? detail
 function flights:join(call, key, next)
   local lonely = call.loop.lonely
-  if lonely and lonely() then return next(call) end
+  if lonely and lonely() then
+    if self.claims then return ask_alone(self, call, key, next) end
+    return next(call)
+  end
   for _ = 1, ROUNDS do
     local f = flight_for(self, call, key, next)
     if not f then return next(call) end
@@ -205,6 +233,10 @@ function flights:refresh(call, key, next)
     return false
   end
   local f = flight.new(self, call, key, next, "batch")
+  if self.claims and not self.claims:take(f.call, key, f.call:clock "total") then
+    if not list[1] then list.place[id] = nil end
+    return false
+  end
   f.call.request, f.on_end = flight.copied(call.request), on_end(self, f, id)
   self.behind = self.behind + 1
   add_to(list, f)

@@ -45,23 +45,23 @@ local function tags_of(call, answer)
   return list
 end
 
--- Its bytes, without its pieces where there is no room for both; nil where it is not to be kept.
-local function value_of(call, key, answer, ttl, record)
-  local pieces = record and record:bytes()
-  local value = stored.pack(call, answer, ttl, pieces)
-  if value and pieces and #key + #value > call.client.caching.bytes then
-    return stored.pack(call, answer, ttl)
-  end
-  return value
+local function bytes_of(tags)
+  local sum = 0
+  for _, tag in ipairs(tags) do sum = sum + #tag end
+  return sum
 end
 
--- Puts the answer under the key, unless the request has changed since its own key was made.
+-- Puts the answer under the key, unless the request has changed since its own key was made. Its
+-- pieces are left out where there is no room for both.
 local function put(call, key, answer, record)
-  local ttl = ttl_of(call)
-  local value = value_of(call, key, answer, ttl, record)
-  if value and stored.key(call) == (call.own_key or key) then
-    call.client.cache:set(key, value, { ttl = ttl, tags = tags_of(call, answer) })
+  local ttl, pieces = ttl_of(call), record and record:bytes()
+  local value = stored.pack(call, answer, ttl, pieces)
+  if not value or stored.key(call) ~= (call.own_key or key) then return end
+  local tags, client = tags_of(call, answer), call.client
+  if pieces and #key + #value + bytes_of(tags) > client.caching.bytes then
+    value = stored.pack(call, answer, ttl)
   end
+  answer.stored = client.cache:set(key, value, { ttl = ttl, tags = tags }) ~= nil
 end
 
 --- Keeps the answer of a call once it has come to its good end. Of a stream its pieces are kept

@@ -35,6 +35,7 @@ function last_good.recall(call, value, source, age, failure)
   local target, text, at = stored.unpack(value)
   local answer = target and answer_of(call, text)
   if not answer then return nil end
+  age = age > 0 and age or 0 -- whatever a clock says
   if call.client.on_event then
     call:emit("cache", { source = source, age = age, target = target,
       code = failure and failure.code })

@@ -74,8 +74,9 @@ end
 
 -- {== With a far level ====================================================
 
--- Of what the far level gives, the near one gets a copy, which is as old.
-local function keep_near(self, key, value, age, ttl, tags)
+-- Of what the far level gives, the near one gets a copy, which is as old, and no fresher.
+local function keep_near(self, key, value, state, age, ttl, tags)
+  if state == "stale" then ttl = math.min(ttl, age) end
   pcall(self.near.set, self.near, key, value, ttl, tags, nil, age)
 end
 
@@ -85,7 +86,7 @@ function both:get(call, key)
   local other, its, old, ttl, tags = self.far:get(call, key)
   if not other or self.closed then return value, state, age end
   if its == "stale" and state and age <= old then return value, state, age end
-  keep_near(self, key, other, old, ttl, tags)
+  keep_near(self, key, other, its, old, ttl, tags)
   return other, its, old
 end
 

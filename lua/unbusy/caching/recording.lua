@@ -30,23 +30,43 @@ function recording.new(call, most)
   return setmetatable({ call = call, parts = {}, last = "", at = false, left = most }, recorder)
 end
 
--- How many bytes both begin with; and, of the rest, end with.
-local function shared(a, b)
-  local most, first, last = math.min(#a, #b), 0, 0
-  while first < most and byte(a, first + 1) == byte(b, first + 1) do first = first + 1 end
-  local from, to, rest = #a, #b, most - first
-  while last < rest and byte(a, from - last) == byte(b, to - last) do last = last + 1 end
-  return first, last
+local STEP = 32 -- bytes that are compared at once; strings so short are cheap in every Lua
+
+-- How many bytes both begin with.
+local function same_head(a, b, most)
+  local n = 0
+  while n + STEP <= most and sub(a, n + 1, n + STEP) == sub(b, n + 1, n + STEP) do n = n + STEP end
+  while n < most and byte(a, n + 1) == byte(b, n + 1) do n = n + 1 end
+  return n
+end
+
+-- How many bytes both end with.
+local function same_tail(a, b, most)
+  local n, i, j = 0, #a, #b
+  while n + STEP <= most
+    and sub(a, i - n - STEP + 1, i - n) == sub(b, j - n - STEP + 1, j - n) do
+    n = n + STEP
+  end
+  while n < most and byte(a, i - n) == byte(b, j - n) do n = n + 1 end
+  return n
+end
+
+-- Does a piece without bytes say nothing either, as where the seam of two tries swallows one?
+local function is_nothing(piece)
+  return not (piece.text or piece.reasoning or piece.refusal or piece.tool_calls or piece.finish
+    or piece.usage)
 end
 
 --- One more piece.
 ---@param piece table see `unbusy.stream`
 function recorder:add(piece)
   local parts, data = self.parts, piece.data
-  if not parts then return end
+  if not parts or not data and is_nothing(piece) then return end
   local now = self.call.loop.now()
   local pause = self.at and math.max(now - self.at, 0) or 0
-  local first, last = shared(self.last, data or "")
+  local most = math.min(#self.last, #(data or ""))
+  local first = same_head(self.last, data or "", most)
+  local last = same_tail(self.last, data or "", most - first)
   local event, id, middle = piece.event, piece.id, data and sub(data, first + 1, #data - last)
   self.left = self.left - (data and #middle + #(event or "") + #(id or "") or math.huge)
   if self.left < 0 then -- too much, or there are no bytes that could be given again
@@ -130,20 +150,20 @@ function recording.pieces(call, bytes, at, answer, pace)
     whole_read = false }, pieces)
 end
 
--- Waits until the piece is due; false where the reader's time is up before. What is there already
--- is not kept from a caller whose time is nearly over.
+-- Waits until the piece is due; false where it was closed meanwhile. What is there already is not
+-- kept from a reader whose time is up before, or from a caller whose time is nearly over.
 local function await(self, deadline)
   local loop = self.loop
-  local due = math.min(self.due, self.call.deadline)
+  local due = math.min(self.due, self.call.deadline, deadline)
   self.event = self.event or loop.event()
   while loop.now() < due do
-    if self.closed or loop.now() >= deadline then return false end
-    loop.wait({ self.event }, math.min(due, deadline))
+    if self.closed then return false end
+    loop.wait({ self.event }, due)
   end
   return true
 end
 
---- The next piece.
+--- The next piece, by then at the latest.
 ---@param deadline number
 ---@return table? piece, string? message, string? code, table? detail
 function pieces:read(deadline)
@@ -154,8 +174,7 @@ function pieces:read(deadline)
     return nil, "the kept stream is torn", "cut", {}
   end
   if self.pace ~= math.huge and not await(self, deadline) then
-    if self.closed then return nil, "the stream is closed", "closed", {} end
-    return nil, "late", "late", {}
+    return nil, "the stream is closed", "closed", {}
   end
   self.ahead = false
   return piece

@@ -20,6 +20,7 @@ local redis = {}
 redis.__index = redis
 
 local SILENCE = 1 -- seconds without a word, while something is under way, are trouble
+local LOOK = 0.1  -- seconds between two looks whether an idle connection has ended
 local SKEW = 5    -- seconds that the clocks of two machines may differ
 
 -- {== What is heard =======================================================
@@ -71,7 +72,7 @@ function redis.new(o, more)
     clock = o.clock, most = o.most,
     queue = o.queue, most_life = o.ttl or math.huge, ttl = more.ttl, stale = more.stale,
     tell = more.tell, loop = more.loop, wall = more.wall or core.wall,
-    counts = counts, pending = {}, idle = {},
+    counts = counts, pending = {}, idle = {}, looks_at = 0,
     health = health.new(more.chance), writes = health.new(more.chance), jobs = 0,
   }, redis)
   self.ear = setmetatable({ link = o.link, of = setmetatable({ level = self }, { __mode = "v" }) },
@@ -94,15 +95,18 @@ local function report(self, what, code, message)
 end
 
 -- Asked no more for a while. Whatever is under way is given up where the connection is no good.
+-- Whoever is told may close the client: that comes last.
 local function trouble(self, code, message, keep)
   self.counts.faults = self.counts.faults + 1
-  self.fault = { code = code, message = "redis: " .. (message or sentences[code] or code) }
-  if self.health:bad(now()) then report(self, "fault", code, self.fault.message) end
+  message = "redis: " .. (message or sentences[code] or code)
+  self.fault = { code = code, message = message }
+  local news = self.health:bad(now())
   if not keep then
     self.link:drop()
     self.link:lost() -- which we know of
     self:dispatch()
   end
+  if news then report(self, "fault", code, message) end
 end
 
 -- Writes are not taken, but reads are answered.
@@ -194,8 +198,9 @@ local function may_send(self)
     if not begin(self) then return false end
   else
     local waiting, _, silent = link:look()
-    if waiting == 0 or silent >= SILENCE then
+    if waiting == 0 and now() > self.looks_at or silent >= SILENCE then
       self.ear:heard() -- what has come while nobody looked: replies, an end
+      self.looks_at = now() + LOOK
       waiting, _, silent = link:look()
       if waiting > 0 and silent >= SILENCE then trouble(self, "timeout") end
     end

@@ -92,13 +92,20 @@ end
 local reasons = { rest = "a target was busy not long ago", peak = "these are busy hours",
   line = "other calls wait in line", busy = "no target has room to spare" }
 
+-- Seconds that it may still wait for room. One that waits for nobody waits for its own others.
+local function patience_left(self, call, limit)
+  if self.stopped then return 0 end
+  if self.hasty then return self.under_way > 0 and LOOK or 0 end
+  return limit - call.loop.now()
+end
+
 -- Waits until the question may be asked; gives why it may not, when that takes too long.
 local function wait(self, call)
   local limit, why = call.loop.now() + self.options.patience, obstacle(self, call)
   while why do
     self:tell(why)
-    local left = limit - call.loop.now()
-    if left <= 0 or self.stopped then return why end
+    local left = patience_left(self, call, limit)
+    if left <= 0 then return why end
     call:sleep(math.min(LOOK, left))
     if call.stopped then return nil end
     why = obstacle(self, call)
@@ -114,7 +121,10 @@ local function gate_of(self)
     if why then return nil, "not asked: " .. reasons[why], "full", { obstacle = why } end
     call.at_once = true
     call.deadline = call.loop.now() + (self.options.deadline or call:clock "total")
-    return next(call)
+    self.under_way = self.under_way + 1
+    local reply, message, code, detail = next(call)
+    self.under_way = self.under_way - 1
+    return reply, message, code, detail
   end
 end
 
@@ -160,6 +170,7 @@ end
 local function failed(self, loop, i, message, code, detail)
   local kind = codes[code]
   if kind.busy then rest(self, loop, detail) end
+  if self.hasty and detail and detail.obstacle then self:stop() end
   local tries = self.tries[i] or 1
   if kind.retry and tries < self.options.attempts and not self.client.closed then
     self.tries[i], self.last = tries + 1, self.last + 1
@@ -181,14 +192,18 @@ local function ask(self, loop, i)
   answered(self, reply)
 end
 
+local TURN = 20 -- questions, all of them fresh perhaps, after which others get their turn
+
 -- Asks one question after the other, as long as there are some.
 local function work(self, loop)
+  local count = 0
   while not self.stopped and self.first <= self.last do
     local i = self.order[self.first]
     self.order[self.first] = nil
-    self.first = self.first + 1
+    self.first, count = self.first + 1, count + 1
     ask(self, loop, i)
     self:tell(nil)
+    if count % TURN == 0 then loop.sleep(0) end
   end
 end
 
@@ -200,11 +215,12 @@ end
 ---@param client table with a cache
 ---@param list table[] see `unbusy.caching.questions`
 ---@param o table checked options
+---@param hasty boolean? it ends with the first question that is not to be asked now
 ---@return table job
-function warm.job(client, list, o)
+function warm.job(client, list, o, hasty)
   local self = setmetatable({ client = client, list = list, options = o, order = {}, first = 1,
     last = #list, tries = {}, asked = 0, fresh = 0, failures = {}, stopped = false, waiting = nil,
-    told = false, rest_until = 0, pause = REST }, job)
+    told = false, hasty = hasty, under_way = 0, rest_until = 0, pause = REST }, job)
   for i = 1, #list do self.order[i] = i end
   self.ahead = { pass = gate_of(self), before = o.before }
   return self
@@ -226,6 +242,14 @@ function job:tell(waiting)
   local same = done == self.told and waiting == self.waiting
   self.waiting, self.told = waiting, done
   if watch and not same then watch(self:progress()) end
+end
+
+--- The numbers of those that it has not come to.
+---@return integer[]
+function job:untouched()
+  local out = {}
+  for at = self.first, self.last do out[#out + 1] = self.order[at] end
+  return out
 end
 
 --- It asks nothing more.

@@ -91,16 +91,24 @@ local function joined(one, other)
   return out
 end
 
--- What is left of the list after a round: what could not be asked, and what failed for a while.
-local function keep_rest(self, list, count, result)
+-- May it be asked once more?
+local function is_left(self, question, code)
+  if code == "invalid" then return false end
+  if code == "full" then return true end -- it was not asked
+  self.failures[question] = (self.failures[question] or 0) + 1
+  return self.failures[question] < ATTEMPTS
+end
+
+-- What is left of the list after a round, of which the first `count` are of the list: what failed
+-- for a while, and what it did not come to.
+local function keep_rest(self, job, count)
   local left = {}
-  for _, failure in ipairs(result.failures) do
-    local question = failure.index <= count and list[failure.index]
-    if question and failure.code ~= "invalid" then
-      local asked = failure.code ~= "full"
-      self.failures[question] = (self.failures[question] or 0) + (asked and 1 or 0)
-      if self.failures[question] < ATTEMPTS then left[#left + 1] = question end
-    end
+  for _, failure in ipairs(job.failures) do
+    local question = failure.index <= count and job.list[failure.index]
+    if question and is_left(self, question, failure.code) then left[#left + 1] = question end
+  end
+  for _, i in ipairs(job:untouched()) do
+    if i <= count then left[#left + 1] = job.list[i] end
   end
   self.left = left
 end
@@ -113,9 +121,10 @@ local function ask(self, loop)
   local job
   job = warm.job(self.client, list, { at_once = o.at_once, deadline = o.deadline, patience = 0,
     attempts = 1, priority = "batch", before = o.before, off_peak = o.off_peak,
-    on_progress = function() if not leads(self) then job:stop() end end })
+    on_progress = function() if not leads(self) then job:stop() end end }, true)
   self.job = job
-  keep_rest(self, list, #begins, job:run(loop))
+  job:run(loop)
+  keep_rest(self, job, #begins)
 end
 
 local function round(self, loop)

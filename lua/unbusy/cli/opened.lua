@@ -61,13 +61,12 @@ end
 --- Opens a client of the configuration, which asks nothing by itself. Raises `{ status =,
 --- message = }` where there is nothing to be opened.
 ---@param values table the command's options: config
----@param on_event function?
 ---@return table client, string path
-function opened.client(values, on_event)
+function opened.client(values)
   local given, path = read(values)
   local region = region_of(given, path)
   given.cache = cache_of(given)
-  given.cache.warm, given.loop, given.on_event = nil, nil, on_event
+  given.cache.warm, given.loop, given.on_event = nil, nil, nil
   local lasting = given.cache.path ~= nil
   if is_there(region) then
     given.region = region
