@@ -107,6 +107,75 @@ describe("processes of one region", function()
       assert.is_true(cleared < 100)
     end)
 
+    it("that is read while others change it: what comes is whole", function()
+      local o = { entries = 20, bytes = 60000 } -- so that all is used again at once
+      local c, seen, missed = new_cache(o), 0, 0
+      for w = 1, 3 do
+        fork(function()
+          local own = new_cache(o)
+          for i = 1, 1e9 do
+            local k = i * w % 29
+            own:set(tostring(k), value_of(k, i % 1000))
+            if i % 50 == 0 then own:purge "none" end
+            if i % 5000 == 0 then own:clear() end
+          end
+        end)
+      end
+      regions.wait_for(function() return c:stats().stored > 1000 end)
+      local before = c:stats().stored
+      while seen + missed < 20000 or c:stats().stored < before + 20000 do
+        for k = 0, 28 do
+          local value = c:get(tostring(k))
+          if value then
+            seen = seen + 1
+            assert(is_whole(tostring(k), value), "torn")
+          else
+            missed = missed + 1
+          end
+        end
+        local cursor, key, value = c:next()
+        while cursor do
+          assert(is_whole(key:sub(2), value), "torn on the way through")
+          cursor, key, value = c:next(cursor)
+        end
+      end
+      assert.is_true(seen > 1000, seen)
+    end)
+
+    it("that always has what is only ever replaced", function()
+      local o = { entries = 10, bytes = 100000 }
+      local c = new_cache(o)
+      c:set("1", value_of(1, 0))
+      for w = 1, 2 do
+        fork(function()
+          local own = new_cache(o)
+          for i = 1, 1e9 do own:set("1", value_of(1, w * i % 1000)) end
+        end)
+      end
+      local before = c:stats().stored
+      local n = 0
+      while n < 20000 or c:stats().stored < before + 5000 do
+        n = n + 1
+        assert(is_whole("1", assert((c:get "1"), "missed")), "torn")
+      end
+      assert.equal(0, c:stats().misses)
+    end)
+
+    it("of 64 MB under a key of 1 MB, too", function()
+      local big = assert(region.new { bytes = 2 ^ 27 })
+      local c = assert(cache.new { region = big, name = "c", entries = 3, bytes = 2 ^ 26 + 2 ^ 21 })
+      local key, value = cache.key(("k"):rep(2 ^ 20), 1), ("v"):rep(2 ^ 26)
+      assert.is_true(c:set(key, value, nil, { "t" }))
+      assert.is_true((c:get(key)) == value)
+      assert.is_nil((c:get(cache.key(("k"):rep(2 ^ 20), 2))))
+      assert.is_true(select(3, c:next()) == value)
+      assert.is_true(c:set(key, value))
+      assert.is_true((c:get(key)) == value)
+      assert.equal(1, c:stats().entries)
+      c:close()
+      big:close()
+    end)
+
     it("that close leaves to the others", function()
       local c, other = new_cache(), new_cache()
       c:set("k", "v")

@@ -15,8 +15,8 @@
 
 #include "base/hash.h"
 
-#define GETS     200000  /* of a turn */
-#define TURNS    15
+#define GETS     100000  /* of a turn */
+#define TURNS    7
 #define MOST_ASKED  20000
 #define MOST_VALUE  65536
 
