@@ -215,6 +215,7 @@ function stored.unpack(value)
   local length, pieces = tonumber(sub(value, 17, 28)), tonumber(sub(value, 29, 40))
   local mark = find(value, "\n", 41, true)
   if not (mark and length and pieces) or mark + length + pieces ~= #value then return nil end
+  if length < 0 or pieces < 0 or length % 1 ~= 0 then return nil end
   return sub(value, 41, mark - 1), sub(value, mark + 1, mark + length), mark + length + 1
 end
 
