@@ -124,7 +124,7 @@ local function find(client, hash)
     local bytes, value, about
     cursor, bytes, value, about = near:next(cursor)
     local key = bytes and cache_part.key_of_bytes(bytes)
-    if key and tostring(key):find(": " .. hash:lower(), 1, true) then return key, value, about end
+    if key and tostring(key):match ": (%x+)" == hash:lower() then return key, value, about end
   until not cursor
 end
 
