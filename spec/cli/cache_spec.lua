@@ -148,6 +148,7 @@ describe("unbusy cache", function()
         path)))
       assert.is_true(again.top.asked <= 2)
       assert.equal(3, at("get", "--hash", "0123456789abcdef").rc)
+      assert.equal(3, at("delete", "--hash", top.questions[1].hash:sub(1, 1)).rc) -- not just any
     end)
 
     it("takes out a question, a model's or a target's answers, or everything", function()
@@ -229,6 +230,20 @@ describe("unbusy cache", function()
     assert.equal("echo: kept\n", run({ "get", "kept", "--model", "m", "--config", path }).out)
     assert.equal("took out 1\n", run({ "purge", "--model", "m", "--config", path }).out)
     assert.equal(3, run({ "get", "kept", "--model", "m", "--config", path }).rc)
+  end)
+
+  it("works on no memory of its own where the file cannot be had", function()
+    local file = place:write("answers", ("no cache of ours"):rep(1000))
+    os.execute("chmod 600 " .. served.quote(file))
+    local path = place:write("own.lua", CONFIG:format(up.url, ("path = %q"):format(file), ""))
+    for _, words in ipairs { { "stats" }, { "clear", "--yes" }, { "import", "/dev/null" },
+      { "purge", "x" } } do
+      words[#words + 1] = "--config"
+      words[#words + 1] = path
+      local r = run(words)
+      assert.same({ "", 1 }, { r.out, r.rc })
+      assert.matches("own%.lua: cache: its file: .*the file is no region of unbusy", r.err)
+    end
   end)
 
   it("needs somebody who has it open, where it lives in memory", function()

@@ -333,6 +333,53 @@ describe("a cache with a Redis server", function()
     closing(client)
   end)
 
+  -- Asks, and meanwhile lets `f` run, while the server stands still.
+  local function asking(client, key, f)
+    local value
+    server:freeze()
+    unbusy.run(function()
+      unbusy.spawn(function() value = get(client, key) end)
+      tasks.enter(function(loop) loop.sleep(0.05) end)
+      f()
+      server:thaw()
+    end)
+    settle(client)
+    return value
+  end
+
+  it("keeps nothing near that was on its way when it was taken out", function()
+    for name, f in pairs {
+      delete = function(cache, key) cache:delete(key) end,
+      purge = function(cache) cache:purge "t" end,
+      clear = function(cache) cache:clear() end,
+    } do
+      local client, key = levels.client(server.path), levels.key()
+      client.cache.far:set(key, "old", { ttl = 100, tags = { "t" } })
+      assert.is_true(settle(client))
+      assert.equal("old", asking(client, key, function() f(client.cache, key) end), name)
+      assert.is_nil((client.cache.near:get(key)), name)
+      assert.is_nil((get(client, key)), name)
+      closing(client)
+    end
+  end)
+
+  it("keeps nothing near that is read while entries are being taken out", function()
+    for name, f in pairs {
+      purge = function(cache) cache:purge "t" end,
+      clear = function(cache) cache:clear() end,
+    } do
+      local client, key = levels.client(server.path), levels.key()
+      client.cache:set(key, "old", { ttl = 100, tags = { "t" } })
+      assert.is_true(settle(client))
+      f(client.cache)
+      get(client, key) -- Redis has looked for names by now, and taken nothing out yet
+      assert.is_true(settle(client))
+      assert.is_nil((client.cache.near:get(key)), name)
+      assert.is_nil((get(client, key)), name)
+      closing(client)
+    end
+  end)
+
   it("answers many calls at once", function()
     local client, keys, right = levels.client(server.path), {}, 0
     for i = 1, 300 do

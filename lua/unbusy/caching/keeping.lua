@@ -23,20 +23,18 @@ local function ttl_of(call)
   return caching.ttl * (1 - caching.jitter * caching.chance())
 end
 
-local MOST_TAG = 64 -- bytes
-
 local function add_all(list, more)
   for i = 1, more and #more or 0 do list[#list + 1] = more[i] end
 end
 
 local function add_model(list, model)
-  if type(model) == "string" then list[#list + 1] = ("model:" .. model):sub(1, MOST_TAG) end
+  if type(model) == "string" then list[#list + 1] = stored.tag("model", model) end
 end
 
 -- Whose answer it is, by its models (the one that was asked for, and what the server calls it) and
 -- target; and what the call and its policy say.
 local function tags_of(call, answer)
-  local list = { ("target:" .. answer.target):sub(1, MOST_TAG) }
+  local list = { stored.tag("target", answer.target) }
   add_model(list, call.model)
   if answer.model ~= call.model then add_model(list, answer.model) end
   add_all(list, call.options.cache_tags)

@@ -16,7 +16,7 @@ both.__index = both
 ---@param near table|userdata
 ---@param far table?
 function levels.new(near, far)
-  return setmetatable({ near = near, far = far }, far and both or levels)
+  return setmetatable({ near = near, far = far, taken = 0 }, far and both or levels)
 end
 
 --- What is kept under the key: its bytes, "fresh" or "stale", and for how many seconds they have
@@ -83,10 +83,11 @@ end
 function both:get(call, key)
   local value, state, age = self.near:get(key)
   if state == "fresh" then return value, state, age end
+  local taken = self.taken
   local other, its, old, ttl, tags = self.far:get(call, key)
   if not other or self.closed then return value, state, age end
   if its == "stale" and state and age <= old then return value, state, age end
-  keep_near(self, key, other, its, old, ttl, tags)
+  if self.taken == taken then keep_near(self, key, other, its, old, ttl, tags) end
   return other, its, old
 end
 
@@ -95,18 +96,29 @@ function both:set(key, value, about)
   return self.near:set(key, value, about and about.ttl, about and about.tags)
 end
 
+-- What is taken out far takes a while, in which it may be read once more: no answer that was on its
+-- way then is kept near, and what others have kept meanwhile goes when the far level has done.
+local function take_out(self, again)
+  self.taken = self.taken + 1
+  return function()
+    self.taken = self.taken + 1
+    if not self.closed then again(self.near) end
+  end
+end
+
 function both:delete(key)
+  self.taken = self.taken + 1
   self.far:delete(key)
   return self.near:delete(key)
 end
 
 function both:clear()
-  self.far:remove_all()
+  self.far:remove_all(nil, take_out(self, function(near) near:clear() end))
   self.near:clear()
 end
 
 function both:purge(tag)
-  self.far:remove_all(tag)
+  self.far:remove_all(tag, take_out(self, function(near) near:purge(tag) end))
   return self.near:purge(tag)
 end
 

@@ -100,9 +100,11 @@ local function next_event(self)
   local ms, first, last, event, id, length, at = bytes:match(HEAD, self.at)
   if not ms then return nil end
   first, last, event, id = tonumber(first), tonumber(last), tonumber(event), tonumber(id)
+  length = tonumber(length)
+  if math.max(first, last, event, id, length) > #bytes then return nil end -- no sum goes around
   local id_at = at + math.max(event, 0)
   local from = id_at + math.max(id, 0)
-  local stop = from + tonumber(length) - 1
+  local stop = from + length - 1
   if stop > #bytes or first + last > #before then return nil end
   self.at = stop + 1
   self.data = sub(before, 1, first) .. sub(bytes, from, stop) .. sub(before, #before - last + 1)

@@ -361,8 +361,9 @@ end
 
 --- Takes all entries out, in the background; with a tag those that have it.
 ---@param tag string?
-function redis:remove_all(tag)
-  if not self.closed then sweep.begin(self, tag) end
+---@param on_end function? called when that is over, however it went
+function redis:remove_all(tag, on_end)
+  if not self.closed then sweep.begin(self, tag, on_end) end
 end
 
 --- A job has ended.

@@ -29,6 +29,7 @@ end
 local function finish(self, message)
   if self.done then return end
   self.done = true
+  if self.on_end then self.on_end() end
   self.level:job_done(self.removed, message)
 end
 
@@ -113,9 +114,11 @@ end
 --- Begins to take out what a level (`unbusy.caching.redis`) keeps; it is told by `job_done`.
 ---@param level table
 ---@param tag string?
-function sweep.begin(level, tag)
+---@param on_end function? called when it is over
+function sweep.begin(level, tag, on_end)
   level.jobs = level.jobs + 1
-  scan(setmetatable({ level = level, tag = tag, cursor = "0", removed = 0, found = {} }, job))
+  scan(setmetatable({ level = level, tag = tag, cursor = "0", removed = 0, found = {},
+    on_end = on_end }, job))
 end
 
 return sweep

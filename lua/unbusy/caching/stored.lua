@@ -138,6 +138,21 @@ end
 
 -- }========================================================================
 
+local MOST_TAG = 64 -- bytes
+
+--- The tag of the answers of a model or a target; of a long name its first whole characters.
+---@param sort "model"|"target"
+---@param name string
+---@return string
+function stored.tag(sort, name)
+  local tag, last = sort .. ":" .. name, MOST_TAG
+  if #tag <= MOST_TAG then return tag end
+  while last > 0 and byte(tag, last + 1) >= 0x80 and byte(tag, last + 1) < 0xC0 do
+    last = last - 1
+  end
+  return sub(tag, 1, last)
+end
+
 -- {== What is kept ========================================================
 
 local USUAL = 1 -- the temperature that servers take when none is given
@@ -215,6 +230,7 @@ function stored.unpack(value)
   local length, pieces = tonumber(sub(value, 17, 28)), tonumber(sub(value, 29, 40))
   local mark = find(value, "\n", 41, true)
   if not (mark and length and pieces) or mark + length + pieces ~= #value then return nil end
+  if length < 0 or pieces < 0 or length % 1 ~= 0 then return nil end
   return sub(value, 41, mark - 1), sub(value, mark + 1, mark + length), mark + length + 1
 end
 

@@ -8,9 +8,9 @@
 -- until the end. One who leaves in the midst of a pull (at its deadline, or with its coroutine)
 -- has taken nothing away: the next one who waits goes on.
 --
--- The tape is kept from the beginning for those who come late, up to MOST bytes. Of a longer one
--- only that is kept which somebody has still to read, nobody joins it any more, and who is further
--- behind than that is cut off.
+-- The tape is kept from the beginning for those who come late, up to MOST bytes, and ALL bytes of
+-- all tapes of the process. Beyond that only that is kept which somebody has still to read, nobody
+-- joins it any more, and who is further behind than MOST is cut off.
 local keeping = require "unbusy.caching.keeping"
 local plain = require "unbusy.policy.plain"
 local reply = require "unbusy.reply"
@@ -21,6 +21,8 @@ local tape = {}
 tape.__index = tape
 
 tape.MOST = 8 * 1024 * 1024 -- bytes
+tape.ALL = 64 * 1024 * 1024
+tape.STEP = 64 * 1024       -- bytes after which a tape looks how much all of them have
 
 local PIECE = 400 -- bytes that Lua takes for a piece, beside what it says
 
@@ -40,6 +42,17 @@ local function way_of(self)
   return way
 end
 
+local all = setmetatable({}, { __mode = "k" })
+
+-- What is kept on all tapes that somebody reads.
+local function bytes_of_all()
+  local sum = 0
+  for t in pairs(all) do
+    if next(t.readers) then sum = sum + t.bytes end
+  end
+  return sum
+end
+
 -- What ends the tape when its call is stopped; of a function that has returned.
 local function guard_of(answer)
   return { abort = function() answer:settle "cancelled" end, close = nothing }
@@ -55,9 +68,11 @@ function tape.new(c, answer, on_end)
   local left = answer.pieces
   answer.pieces, answer.left = nil, left
   local self = setmetatable({ call = c, answer = answer, left = left, clock = token_clock.new(c),
-    first = 1, last = 0, bytes = 0, puller = false, readers = {}, waiting = {}, plain = {},
+    first = 1, last = 0, bytes = 0, look_at = tape.STEP,
+    puller = false, readers = {}, waiting = {}, plain = {},
     over = false, failure = false, patience = 0, resuming = false, open = true, guard = false,
     loop = c.loop, way = false, on_end = on_end }, tape)
+  all[self] = true
   self.way = way_of(self)
   left:move(self.way)
   answer:on_end(function(a) a.left:close() c:finish() end)
@@ -115,17 +130,23 @@ local function slowest(self)
   return who, at
 end
 
+-- Forgets what all have read; nobody joins from now on. Gives the reader that is furthest behind.
+local function forget(self)
+  self.open = false
+  local who, at = slowest(self)
+  for i = self.first, at - 1 do
+    self.bytes = self.bytes - size_of(self[i])
+    self[i] = nil
+  end
+  self.first = math.max(self.first, at)
+  return who, at
+end
+
 -- Too much is on the tape: forgets what all have read, and then the readers that are too slow.
 local function trim(self)
-  self.open = false
   repeat
-    local who, at = slowest(self)
-    for i = self.first, at - 1 do
-      self.bytes = self.bytes - size_of(self[i])
-      self[i] = nil
-    end
-    self.first = math.max(self.first, at)
-    if self.bytes <= tape.MOST or not who then return end
+    local who, at = forget(self)
+    if self.bytes <= tape.MOST or not who or at == self.last then return end -- nobody is slow
     who.lost = true
     self.readers[who] = nil
     who.event:set()
@@ -138,7 +159,12 @@ local function add(self, piece)
   self.last = self.last + 1
   self[self.last] = piece
   self.bytes = self.bytes + size_of(piece)
-  if self.bytes > tape.MOST then trim(self) end
+  if self.bytes > tape.MOST then
+    trim(self)
+  elseif self.bytes >= self.look_at then
+    if not self.open or bytes_of_all() > tape.ALL then forget(self) end
+    self.look_at = self.bytes + tape.STEP
+  end
   wake(self)
 end
 

@@ -180,16 +180,21 @@ local function failed(self, loop, i, message, code, detail)
   self.failures[#self.failures + 1] = { index = i, message = message, code = code }
 end
 
-local function answered(self, reply)
+local function answered(self, i, reply)
   self.pause = REST
-  if reply.source == "cache" then self.fresh = self.fresh + 1 else self.asked = self.asked + 1 end
+  if reply.source == "cache" then
+    self.fresh = self.fresh + 1
+    return
+  end
+  self.asked = self.asked + 1
+  if not reply.stored then self.unkept[#self.unkept + 1] = i end
 end
 
 local function ask(self, loop, i)
   local reply, message, code, detail = perform(self, loop, new_call(self, self.list[i]))
   if not reply then return failed(self, loop, i, message, code, detail) end
   if reply.weak then return failed(self, loop, i, "a weak answer, which is not kept", "policy") end
-  answered(self, reply)
+  answered(self, i, reply)
 end
 
 local TURN = 20 -- questions, all of them fresh perhaps, after which others get their turn
@@ -219,9 +224,9 @@ end
 ---@return table job
 function warm.job(client, list, o, hasty)
   local self = setmetatable({ client = client, list = list, options = o, order = {}, first = 1,
-    last = #list, tries = {}, asked = 0, fresh = 0, failures = {}, stopped = false, waiting = nil,
-    told = false, hasty = hasty, under_way = 0, owner = nil, ended = false, rest_until = 0,
-    pause = REST }, job)
+    last = #list, tries = {}, asked = 0, fresh = 0, failures = {}, unkept = {}, stopped = false,
+    waiting = nil, told = false, hasty = hasty, under_way = 0, owner = nil, ended = false,
+    rest_until = 0, pause = REST }, job)
   for i = 1, #list do self.order[i] = i end
   self.ahead = { pass = gate_of(self), before = o.before }
   return self

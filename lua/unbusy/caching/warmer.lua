@@ -43,7 +43,8 @@ function warmer.new(client, o)
   local list, message = read_list(o)
   if not list then return nil, message, "invalid" end
   local self = setmetatable({ client = client, options = o, all = list, left = list, due = 0,
-    rounds = 0, running = false, began = 0, asked_at = {}, failures = {}, job = false }, warmer)
+    rounds = 0, running = false, began = 0, asked_at = {}, failures = {}, job = false,
+    rests = {} }, warmer)
   if client.common then
     self.name = client.common.tag("warmer", client.sources)
     self.token = tonumber(core.random_id():sub(1, 8), 16)
@@ -91,6 +92,23 @@ local function joined(one, other)
   return out
 end
 
+-- Those of the whole list that are to be kept warm. One whose answer was not kept rests.
+local function kept_ones(self, now)
+  if not next(self.rests) then return self.all end
+  local out = {}
+  for _, question in ipairs(self.all) do
+    if now >= (self.rests[question] or now) then out[#out + 1] = question end
+  end
+  return out
+end
+
+-- What was answered in vain is not to be paid for in each round.
+local function note_unkept(self, job, count, now)
+  for _, i in ipairs(job.unkept) do
+    if i <= count then self.rests[job.list[i]] = now + self.client.caching.ttl / 2 end
+  end
+end
+
 -- May it be asked once more?
 local function is_left(self, question, code)
   if code == "invalid" then return false end
@@ -115,7 +133,7 @@ end
 
 local function ask(self, loop)
   local o, begins = self.options, self.left
-  if o.keep and not begins[1] then begins = self.all end
+  if o.keep and not begins[1] then begins = kept_ones(self, loop.now()) end
   local list = joined(begins, hot_ones(self, loop.now()))
   if not list[1] then return end
   local job
@@ -127,6 +145,7 @@ local function ask(self, loop)
     self.running, self.job = false, false
   end
   job:run(loop)
+  note_unkept(self, job, #begins, loop.now())
   keep_rest(self, job, #begins)
 end
 

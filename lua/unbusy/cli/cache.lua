@@ -124,7 +124,7 @@ local function find(client, hash)
     local bytes, value, about
     cursor, bytes, value, about = near:next(cursor)
     local key = bytes and cache_part.key_of_bytes(bytes)
-    if key and tostring(key):find(": " .. hash:lower(), 1, true) then return key, value, about end
+    if key and tostring(key):match ": (%x+)" == hash:lower() then return key, value, about end
   until not cursor
 end
 
@@ -226,8 +226,8 @@ end
 local function tags_of(values)
   local list = {}
   for i = 2, #values do list[#list + 1] = values[i] end
-  if values.model then list[#list + 1] = "model:" .. values.model end
-  if values.target then list[#list + 1] = "target:" .. values.target end
+  if values.model then list[#list + 1] = stored.tag("model", values.model) end
+  if values.target then list[#list + 1] = stored.tag("target", values.target) end
   if not list[1] then fail(USAGE, "purge: a TAG, --model or --target expected") end
   for _, tag in ipairs(list) do
     if #tag < 1 or #tag > 64 then fail(USAGE, "purge: a tag has 1 to 64 bytes") end

@@ -3,8 +3,9 @@
 --     {"unbusy":"cache","version":1}
 --     {"key":"cA…","age":12.5,"ttl":287.5,"tags":["model:m"],"value":"…"}
 --
--- The key's bytes are in base64; so is a value that is no text, as `value64`. `age` is how many
--- seconds it has been there, `ttl` for how many more it is fresh (below 0: it is stale).
+-- The key's bytes are in base64; so is a value that is no text, as `value64`, and so are all tags
+-- where one of them is none, as `tags64`. `age` is how many seconds it has been there, `ttl` for
+-- how many more it is fresh (below 0: it is stale).
 local base64 = require "unbusy.cli.base64"
 local json = require "unbusy.json"
 
@@ -18,14 +19,29 @@ function entries.head()
   return ('{"unbusy":"cache","version":%d}'):format(VERSION)
 end
 
+-- The tags, and whether each of them is a text; nil for none.
+local function list_of(tags)
+  if not tags or not tags[1] then return nil, true end
+  local sound = true
+  for _, tag in ipairs(tags) do sound = sound and json.is_utf8(tag) end
+  return json.array(tags), sound
+end
+
+local function each(list, f)
+  local out = json.array()
+  for i, item in ipairs(type(list) == "table" and list or {}) do out[i] = f(item) or false end
+  return out
+end
+
 --- An entry's line.
 ---@param key string its bytes
 ---@param value string
 ---@param about table age, ttl, tags
 ---@return string
 function entries.line(key, value, about)
-  local out = { key = base64.encode(key), age = about.age, ttl = about.ttl,
-    tags = about.tags and about.tags[1] and json.array(about.tags) or nil }
+  local out, tags, sound = { key = base64.encode(key), age = about.age, ttl = about.ttl },
+    list_of(about.tags)
+  if sound then out.tags = tags else out.tags64 = each(tags, base64.encode) end
   if json.is_utf8(value) then out.value = value else out.value64 = base64.encode(value) end
   return assert(json.encode(out))
 end
@@ -66,8 +82,10 @@ function entries.read(text)
   if not is_number(line.age) or line.age < 0 or not is_number(line.ttl) then
     return nil, "age and ttl, in seconds, expected"
   end
-  if not is_tags(line.tags) then return nil, "tags: a list of at most 16 texts expected" end
-  return { key = key, value = value, age = line.age, ttl = line.ttl, tags = line.tags }
+  local tags = line.tags
+  if line.tags64 ~= nil then tags = each(line.tags64, base64.decode) end
+  if not is_tags(tags) then return nil, "tags: a list of at most 16 texts expected" end
+  return { key = key, value = value, age = line.age, ttl = line.ttl, tags = tags }
 end
 
 return entries

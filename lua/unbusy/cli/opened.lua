@@ -78,6 +78,11 @@ function opened.client(values)
   local ok, client, message = pcall(require("unbusy").new, given)
   if not ok then fail(USAGE, ("%s: %s"):format(path, (tostring(client):gsub("^unbusy: ", "")))) end
   if not client then fail(FAULT, ("%s: %s"):format(path, message)) end
+  if client.cache_fault then -- what it has instead is of no use to anybody
+    message = client.cache_fault.message
+    client:close()
+    fail(FAULT, ("%s: %s"):format(path, message))
+  end
   return client, path
 end
 

@@ -77,6 +77,17 @@ local function told(body)
   return said, type(e) == "table" and type(e.message) == "string" and e.message or nil
 end
 
+local function is_number(n)
+  return type(n) == "number" and n - n == 0
+end
+
+-- Is it what a gateway says of a question? Whoever answers there is not trusted with the terminal.
+local function is_question(e)
+  return type(e) == "table" and type(e.hash) == "string" and e.hash:find "^%x+$" ~= nil
+    and is_number(e.count) and is_number(e.error) and (e.model == nil or type(e.model) == "string")
+    and (e.question == nil or type(e.question) == "string")
+end
+
 local function ask(client, path)
   local answer, message = client:pass({ path = path }, { deadline = 10 })
   if not answer then fail(FAULT, message) end
@@ -91,6 +102,9 @@ local function ask(client, path)
   if type(said) ~= "table" then fail(FAULT, "this is no status of a gateway") end
   if type(said.questions) ~= "table" then
     fail(USAGE, "nothing is counted: cache.top is off there")
+  end
+  for _, e in ipairs(said.questions) do
+    if not is_question(e) then fail(FAULT, "this is no status of a gateway") end
   end
   return said
 end
@@ -122,18 +136,22 @@ local function brief(text, columns)
   return (text:sub(1, most - 3):gsub("[\194-\244][\128-\191]*$", "")) .. "..."
 end
 
+local function count(n)
+  return is_number(n) and n or 0
+end
+
 local function hit_rate(cache)
   if type(cache) ~= "table" then return nil end
   local near = type(cache.near) == "table" and cache.near or cache
-  local all = (near.hits or 0) + (near.stale or 0) + (near.misses or 0)
+  local all = count(near.hits) + count(near.stale) + count(near.misses)
   return all > 0 and ("; %.1f %% of all lookups found a fresh answer"):format(
-    100 * near.hits / all) or nil
+    100 * count(near.hits) / all) or nil
 end
 
 local function lines_of(said, columns)
-  local counts = said.top or {}
-  local out = { ("%s questions lately, %d of them told apart%s"):format(number(counts.asked or 0),
-    counts.used or 0, hit_rate(said.cache) or "") }
+  local counts = type(said.top) == "table" and said.top or {}
+  local out = { ("%s questions lately, %.0f of them told apart%s"):format(
+    number(count(counts.asked)), count(counts.used), hit_rate(said.cache) or "") }
   if not said.questions[1] then return out end
   out[2] = "   #     asked  +-     hash              model"
   for i, e in ipairs(said.questions) do
