@@ -10,7 +10,8 @@
 -- The request itself is kept only of those that are listed and came more than once, beside their
 -- counter, so that it can be asked again ahead of time; when another question takes the counter
 -- over, it is wiped out. It is shown only where the option `show` allows it; else a hash stands for
--- it. Who asked is not kept: where answers are kept apart (`per`), no request is.
+-- it. Who asked is not kept: where answers are kept apart (`per`, or a `tenant` of the call), no
+-- request is, since without that it would be another question.
 local headers = require "unbusy.headers"
 local json = require "unbusy.json"
 local options = require "unbusy.options"
@@ -88,7 +89,7 @@ end
 ---@param key userdata of the question
 function hot:count(call, key)
   if call.ahead or call.again then return end
-  if self.list:add(key, 1) then note(self, call, key) end
+  if self.list:add(key, 1) and not call.options.tenant then note(self, call, key) end
 end
 
 -- }========================================================================
