@@ -333,6 +333,8 @@ soak() {
     echo "== killed at every 11th instruction on $lua"
     export UNBUSY_KILLS=11
     busted_with $lua "build/$lua" spec/region_kill_spec.lua spec/shared_kill_spec.lua
+    export UNBUSY_KILLS=211
+    busted_with $lua "build/$lua" spec/cache_kill_spec.lua spec/cache_file_spec.lua
     unset UNBUSY_KILLS
   done
 }

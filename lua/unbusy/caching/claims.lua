@@ -192,7 +192,8 @@ function claims:ask(c, key, next, alone)
   end
 end
 
---- Takes the lead for a call, where nobody has it: false where somebody has, or has just had.
+--- Takes the lead for a call, where nobody has it: false where somebody has, or has just had and
+--- kept an answer that is still fresh.
 ---@param c table
 ---@param key userdata
 ---@param seconds number
@@ -200,7 +201,7 @@ end
 function claims:take(c, key, seconds)
   local part, ticket, kept = self.part:claim(key, turns.number.batch, seconds)
   if part == "follow" then return false end
-  if part == "lead" and kept then
+  if part == "lead" and kept and select(2, c.client.cache.near:get(key)) == "fresh" then
     self.part:finish(ticket, "kept")
     return false
   end
