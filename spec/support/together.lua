@@ -177,7 +177,8 @@ local function options(r)
     breaker = { min_calls = 8, open_for = 1 }, budget = { tokens = r:pick { 10, 100 } },
     retry = { attempts = r:pick { 2, 4 }, base = 0.1 },
     queue = { size = r:pick { 3, 100 }, max_wait = 3 },
-    cache = { ttl = 5 }, batch = "completions",
+    cache = { ttl = 5, coalesce = false }, -- each call makes its own tries, which are counted
+    batch = "completions",
     fallback = r:pick { { { stale = true }, { pool = "spare" }, together.FALLBACK },
       { { pool = "spare" } }, together.FALLBACK },
     clocks = { start = 4, token = 2, headers = 6, total = 20 }, seed = r:int(1e6),

@@ -115,7 +115,7 @@ function world.new(given)
     if t.keys then t.key = nil end
     o.targets[i] = t
   end
-  self.client = assert(unbusy.new(o))
+  self.given, self.client = o, assert(unbusy.new(o))
   made[#made + 1] = self
   return self
 end

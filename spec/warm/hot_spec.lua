@@ -109,6 +109,16 @@ describe("hot questions", function()
     assert.same({ asked = 0, fresh = 0, failures = {} }, w.client:warm(20))
   end)
 
+  it("are not kept of a call for one tenant: asked for nobody, they are others", function()
+    local w = counting { cache = { top = { show = true } } }
+    ask(w, "q", 3, nil, { tenant = "t1" })
+    ask(w, "r", 2)
+    local top = w.client:top(20, { show = true })
+    assert.same({ 3, 2 }, { top[1].count, top[2].count })
+    assert.same({ nil, "r" }, { top[1].question, top[2].question })
+    assert.same({ asked = 0, fresh = 1, failures = {} }, w.client:warm(20))
+  end)
+
   it("are what the policy takes for one question", function()
     local w = counting { cache = { top = { show = true } }, policy = {
       normalise = function(r)

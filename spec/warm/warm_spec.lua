@@ -324,6 +324,16 @@ describe("client:warm", function()
     w:assert_clean()
   end)
 
+  it("asks somebody else in place of a weak answer, not the same one once more", function()
+    local w = warmed({ a = { good "I don't know" }, b = { good "sure" } }, { cache = { ttl = 300 },
+      policy = { accept = function(_, reply) return reply.text == "sure" end } })
+    assert.same({ asked = 1, fresh = 0, failures = {} }, w.client:warm { request "q" })
+    assert.same({ "a", "b", 2 }, { w.log[1].host, w.log[2].host, #w.log })
+    local reply = w.client:chat(request "q")
+    assert.same({ "cache", "sure" }, { reply.source, reply.text })
+    w:assert_clean()
+  end)
+
   it("says so where an answer is weak, which is not kept", function()
     local w = warmed({ good "bad" }, { policy = { accept = function() return false end } })
     local result = w.client:warm { "q" }

@@ -185,8 +185,9 @@ function claims:ask(c, key, next, alone)
     if part ~= "follow" then return next(c) end
     local state = follow(self, c, ticket)
     if c.stopped then return c:refusal() end
-    if state == "kept" then return recall(self, c, key, began) or next(c) end
-    if state == "apart" then return next(c) end
+    local known = state == "kept" and recall(self, c, key, began)
+    if known then return known end
+    if state == "kept" or state == "apart" then return next(c) end
     if c.loop.now() >= c.deadline then return too_late(c) end
   end
 end

@@ -59,12 +59,15 @@ local function has_room_to_spare(target, model, now)
   return not limiter or limiter:in_flight() + 1 <= math.max(1, limiter:limit() / 2)
 end
 
--- Rules out the targets that are not to be asked now: is one left?
-local function choose(call, now)
+-- Rules out the targets that are not to be asked now, beside those that are `out` in any case (as
+-- where another one is to make up for a weak answer): is one left?
+local function choose(call, now, out)
   local only, any = call.options.target, false
   call.ruled_out = nil
+  for name in pairs(out) do call:rule_out(name) end
   for _, t in ipairs(only and call.client.targets or call:targets()) do
-    if (not only or only == t.name) and has_room_to_spare(t, t:model(call.model), now) then
+    local meant = (not only or only == t.name) and call:may_ask(t.name)
+    if meant and has_room_to_spare(t, t:model(call.model), now) then
       any = true
     else
       call:rule_out(t.name)
@@ -81,12 +84,12 @@ local function is_peak(call)
 end
 
 -- Why the question is not to be asked now; nil when it may.
-local function obstacle(self, call)
+local function obstacle(self, call, out)
   local now = call.loop.now()
   if now < self.rest_until then return "rest" end
   if self.options.off_peak and is_peak(call) then return "peak" end
   if call.client.queue.count > 0 then return "line" end
-  return not choose(call, now) and "busy" or nil
+  return not choose(call, now, out) and "busy" or nil
 end
 
 local reasons = { rest = "a target was busy not long ago", peak = "these are busy hours",
@@ -101,14 +104,15 @@ end
 
 -- Waits until the question may be asked; gives why it may not, when that takes too long.
 local function wait(self, call)
-  local limit, why = call.loop.now() + self.options.patience, obstacle(self, call)
+  local limit, out = call.loop.now() + self.options.patience, call.ruled_out or {}
+  local why = obstacle(self, call, out)
   while why do
     self:tell(why)
     local left = patience_left(self, call, limit)
     if left <= 0 then return why end
     call:sleep(math.min(LOOK, left))
     if call.stopped then return nil end
-    why = obstacle(self, call)
+    why = obstacle(self, call, out)
   end
   self:tell(nil)
 end
