@@ -363,7 +363,9 @@ end
 ---@param tag string?
 ---@param on_end function? called when that is over, however it went
 function redis:remove_all(tag, on_end)
-  if not self.closed then sweep.begin(self, tag, on_end) end
+  if self.closed then return end
+  sweep.begin(self, tag, on_end)
+  self:dispatch() -- what was refused as it was sent has ended by now, and nothing more comes of it
 end
 
 --- A job has ended.
