@@ -550,7 +550,7 @@ end
 
 -- }========================================================================
 
-local ROUNDS = tonumber(os.getenv "UNBUSY_ROUNDS") or 240
+local ROUNDS = tonumber(os.getenv "UNBUSY_ROUNDS") or 60
 local AT_ONCE = 20 -- rounds in one test
 
 describe("everything around the cache at once", function()
