@@ -189,7 +189,7 @@ describe("the bell rings", function()
   end)
 
   it("in a thread that no signal reaches, and that ends with it", function()
-    local all, tries = nil, 0
+    local tries, all = 0
     repeat -- one that has just begun still has all of them blocked
       C.usleep(1000)
       all, tries = threads(), tries + 1
