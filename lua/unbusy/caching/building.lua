@@ -22,28 +22,9 @@ local function sources_of(targets)
   return shared.tag("from", from)
 end
 
--- Simulated time has no file and no server: what is in them is of another time, and of use to
--- others.
-local function is_simulated(self)
-  return self.loop ~= nil and self.loop.name == "virtual"
-end
-
--- The first level: a file, or memory.
-local function build_near(self, o, clock)
-  local own = parts_of.options(cache, o, clock)
-  if not o or not o.path then return parts_of.make(self, cache, "cache", o, clock) end
-  if is_simulated(self) then
-    own.path = nil
-    return parts_of.make(self, cache, "cache", own, clock)
-  end
-  local near, message, code = lasting.open(own)
-  self.cache_fault = near and message
-  return near, not near and message or nil, code
-end
-
--- A second level in a Redis server, if there is one.
+-- A second level in a Redis server, if there is one; simulated time has none.
 local function build_far(self, o)
-  if not o.redis or is_simulated(self) then return nil end
+  if not o.redis or self.loop and self.loop.name == "virtual" then return nil end
   return redis.new(o.redis, { ttl = o.ttl, stale = o.stale, loop = self.loop,
     tell = function(event) self:level_changed(event) end })
 end
@@ -67,7 +48,13 @@ end
 ---@param clock function?
 ---@return table|true|nil, string? message, string? code
 function building.build(self, o, clock)
-  local near, message, code = build_near(self, o.cache, clock)
+  local near, message, code
+  if o.cache and o.cache.path then
+    near, message, code = lasting.open(parts_of.options(cache, o.cache, clock))
+    self.cache_fault = near and message
+  else
+    near, message, code = parts_of.make(self, cache, "cache", o.cache, clock)
+  end
   if code then return nil, message, code end
   if near then
     self.cache, self.caching = levels.new(near, build_far(self, o.cache)), o.cache
