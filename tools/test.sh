@@ -5,8 +5,9 @@
 #   sanitize    specs against a core built with ASan and UBSan, but for those of nginx and a few
 #               others; side by side (alone: sanitize_lua54, sanitize_luajit)
 #   quick       all that `make test` runs but for check: every spec once on each Lua (plain on LuaJIT,
-#               on Lua 5.4 under the sanitizers where they are; the others alone: rest_lua54), nginx,
-#               clang, oom_quick, rock and third, four at a time
+#               but for those of the tools and the simulator: quick_luajit; on Lua 5.4 under the
+#               sanitizers where they are; the others alone: rest_lua54), nginx, clang, oom_quick,
+#               rock and third, four at a time
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
@@ -131,6 +132,13 @@ without_ffi() {
   unset UNBUSY_FFI
 }
 
+# Of the quick run: the tools and the simulator, which are Lua alone, are left to Lua 5.4.
+quick_luajit() {
+  echo "== specs on luajit"
+  in_batches luajit build/luajit $(other_specs | grep -v -E '/(cli|simulate)/')
+  without_ffi
+}
+
 unit_lua54() { unit_on lua5.4; }
 unit_luajit() { unit_on luajit; without_ffi; }
 unit() { side_by_side unit_lua54 unit_luajit nginx; }
@@ -180,7 +188,7 @@ rest_lua54() {
 }
 
 quick() {
-  side_by_side unit_luajit sanitize_lua54 nginx "rest_lua54 clang oom_quick rock third"
+  side_by_side quick_luajit sanitize_lua54 nginx "rest_lua54 clang oom_quick rock third"
 }
 
 clang_build() {
@@ -343,7 +351,7 @@ soak() {
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
+    unit|unit_lua54|unit_luajit|quick_luajit|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
