@@ -55,6 +55,15 @@ local function of_config(trace, given)
   return out
 end
 
+-- Of a configuration's cache, what is left of it where there is neither a file nor a server.
+local function in_memory(cache)
+  if type(cache) ~= "table" then return cache end
+  local out = {}
+  for name, value in pairs(cache) do out[name] = value end
+  out.path, out.redis = nil, nil
+  return out
+end
+
 --- The options of a client, without its loop: those of the configuration, or of the trace alone.
 ---@param trace table
 ---@param config table? options of `unbusy.new`
@@ -64,6 +73,7 @@ function setup.options(trace, config)
   local out = {}
   for name, value in pairs(config) do out[name] = value end
   out.loop, out.region, out.gateway, out.on_event, out.seed = nil, nil, nil, nil, nil
+  out.cache = in_memory(out.cache)
   local message
   out.targets, message = of_config(trace, config.targets)
   if not out.targets then return nil, message end
