@@ -103,6 +103,16 @@ function call:hold(thing)
   table.insert(self.held, thing)
 end
 
+--- The permit that was taken for it, if any, goes back.
+---@param good boolean was it worth its cost, or not used at all?
+function call:give_permit(good)
+  local permit = self.permit
+  if not permit then return end
+  self.permit = false
+  self:release(permit)
+  permit.give(good)
+end
+
 --- It is in other hands now.
 function call:release(thing)
   local held = self.held or {}

@@ -95,19 +95,11 @@ local function too_late(call, m)
   return nil, message, "timeout", { phase = "total", target = target }
 end
 
--- What the first one's call had paid for, and was asked for all.
-local function give_permit(call, good)
-  local permit = call.permit
-  if not permit then return end
-  call.permit = false
-  call:release(permit)
-  permit.give(good)
-end
-
 local function wait_for(call, m)
   local outcome = m:await()
   if not outcome then m:leave() end
-  if m.first then give_permit(call, outcome ~= nil and outcome.reply ~= nil) end
+  -- What the first one's call had paid for was asked for all.
+  if m.first then call:give_permit(outcome ~= nil and outcome.reply ~= nil) end
   if outcome and outcome.stays and not m.gone then return outcome end
   call:release(m)
   m:close()

@@ -83,15 +83,6 @@ local function pay(way)
   return true
 end
 
--- What was paid for and not used (the answer came out of the cache) goes back.
-local function give_back(call)
-  local permit = call.permit
-  if not permit then return end
-  call.permit = false
-  call:release(permit)
-  permit.give(true)
-end
-
 local function with(t, name, value)
   local out = {}
   for k, v in next, t do out[k] = v end
@@ -126,7 +117,7 @@ function again.ask(way, node, tell)
   if pay(way) and not call.stopped then
     tell()
     if not call.stopped then made = way.next(call) end
-    give_back(call)
+    call:give_permit(true) -- if it was not used: the answer came out of the cache
   end
   if not made then call:go_back(before) end
   return made

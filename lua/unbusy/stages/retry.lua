@@ -158,14 +158,6 @@ local function take_permit(call, code)
   return true
 end
 
-local function give_permit(call, good)
-  local permit = call.permit
-  if not permit then return end
-  call.permit = false
-  call:release(permit)
-  permit.give(good)
-end
-
 local function with_reason(message, reason)
   return reason and ("%s (%s)"):format(message, reason) or message
 end
@@ -181,7 +173,7 @@ local function prepare(call, code, detail)
     detail.budget = true
     return false, "the retry budget is spent"
   elseif not call:can_wait(seconds) then -- it has waited for its permit
-    give_permit(call, true)
+    call:give_permit(true)
     return false, "the deadline is too near to try again"
   end
   call:emit("retry", { number = call:tries_made() + 1, attempts = call.client.retry.attempts,
@@ -202,7 +194,7 @@ local function try_again(call, next, tried, message, code, detail)
     tried = #call.tries
     local reply
     reply, message, code, detail = next(call)
-    give_permit(call, reply ~= nil)
+    call:give_permit(reply ~= nil)
     if reply then return reply end
   end
   return nil, message, code, detail
@@ -217,7 +209,7 @@ local function attempt(call, next)
     return try_again(call, next, tried - 1, failed.message, failed.code, failed.detail)
   end
   local reply, message, code, detail = next(call)
-  if call.permit then give_permit(call, reply ~= nil) end -- of one that is asked again
+  if call.permit then call:give_permit(reply ~= nil) end -- of one that is asked again
   if reply then return reply end
   return try_again(call, next, tried, message, code, detail)
 end
