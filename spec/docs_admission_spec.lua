@@ -1,47 +1,26 @@
 -- docs/admission.md stays true: its example runs and prints what it says, its options can be.
 local busyd = require "spec.support.busyd"
 local limiter = require "unbusy.limiter"
+local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
 local turns = require "unbusy.turns"
 local unbusy = require "unbusy"
 
 local PATH = "docs/admission.md"
 
-local function output_of(text)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-  local pipe = assert(io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1"))
-  local out = pipe:read "*a"
-  pipe:close()
-  os.remove(path)
-  return out
-end
-
 describe("docs/admission.md", function()
   local up
   setup(function() up = busyd.start { workers = 1 } end)
   teardown(function() up:stop() end)
 
-  local blocks = readme.blocks(PATH)
+  local count, blocks = pages.examples(PATH, it, function(text)
+    return pages.output_of(pages.at(text, { ["https://api.deepseek.com"] = up.url }))
+  end)
 
-  it("has an example that prints what it says, and options that can be", function()
-    local ran, others = 0, 0
-    for i, block in ipairs(blocks) do
-      if block.language == "lua" and (block.comment or ""):find "^run " then
-        ran = ran + 1
-        local out = output_of((block.text:gsub("https://api%.deepseek%.com",
-          (up.url:gsub("%%", "%%%%")))))
-        assert.equal(blocks[i + 1].text, out)
-      elseif block.language == "lua" then
-        others = others + 1
-        local read = loadstring or load -- luacheck: ignore
-        local o = assert(read("return {" .. block.text .. "}"))()
-        assert.is_table(unbusy.new(o))
-      end
-    end
-    assert.same({ 1, 1 }, { ran, others })
+  it("has one example, and options that can be", function()
+    local list = pages.options(blocks)
+    for _, o in ipairs(list) do assert(unbusy.new(o)):close() end
+    assert.same({ 1, 1 }, { count, #list })
   end)
 
   it("names what is there", function()

@@ -1,38 +1,24 @@
 -- docs/cache_file.md stays true: its example runs and prints what it says.
 local busyd = require "spec.support.busyd"
+local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
 
 local PATH = "docs/cache_file.md"
-
-local function output_of(text)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-  local pipe = assert(io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1"))
-  local out = pipe:read "*a"
-  pipe:close()
-  os.remove(path)
-  return out
-end
 
 describe(PATH, function()
   local up
   setup(function() up = busyd.start { workers = 1 } end)
   teardown(function() up:stop() end)
 
-  it("has an example that prints what it says", function()
-    local blocks, ran = readme.blocks(PATH), 0
-    for i, block in ipairs(blocks) do
-      if block.language == "lua" then
-        assert.equal("run", (block.comment or ""):match "^%s*(%w+)")
-        ran = ran + 1
-        local out = output_of((block.text:gsub("https://api%.deepseek%.com",
-          (up.url:gsub("%%", "%%%%")))))
-        assert.equal(blocks[i + 1].text, out)
-      end
-    end
-    assert.equal(1, ran)
+  local count, blocks = pages.examples(PATH, it, function(text)
+    up:programme { reset = true }
+    return pages.output_of(pages.at(text, { ["https://api.deepseek.com"] = up.url }))
+  end)
+
+  it("has one example, and no other Lua", function()
+    local lua = 0
+    for _, block in ipairs(blocks) do lua = lua + (block.language == "lua" and 1 or 0) end
+    assert.same({ 1, 1 }, { count, lua })
   end)
 
   it("names what is there", function()

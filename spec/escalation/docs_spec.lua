@@ -1,27 +1,12 @@
 -- docs/edge.md stays true: its examples run against an edge and a centre, each in a process of its
 -- own, and print what it says; its tables name what the code has.
 local busyd = require "spec.support.busyd"
-local cjson = require "cjson"
 local checks = require "unbusy.escalation.checks"
+local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
 local schema = require "unbusy.escalation.options".schema
 
 local PATH = "docs/edge.md"
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function output_of(path)
-  local pipe = assert(io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
-
-local function plain(url) return (url:gsub("%%", "%%%%")) end
 
 describe("the examples of docs/edge.md", function()
   local edge, centre
@@ -33,28 +18,15 @@ describe("the examples of docs/edge.md", function()
     centre:stop()
   end)
 
-  local blocks, ran = readme.blocks(PATH), 0
-  for i, block in ipairs(blocks) do
-    local programmes = block.language == "lua" and (block.comment or ""):match "^run (.*)$"
-    if programmes then
-      ran = ran + 1
-      it(("line %d: prints what it says"):format(block.line), function()
-        local both = cjson.decode(programmes)
-        both.edge.reset, both.centre.reset = true, true
-        edge:programme(both.edge)
-        centre:programme(both.centre)
-        local path = os.tmpname()
-        write(path, (block.text:gsub("https://api%.deepseek%.com", plain(centre.url))
-          :gsub("http://127%.0%.0%.1:8081/v1", plain(edge.url .. "/v1"))))
-        local out = output_of(path)
-        os.remove(path)
-        assert.equal("text", blocks[i + 1].language)
-        assert.equal(blocks[i + 1].text, out)
-      end)
-    end
-  end
+  local count, blocks = pages.examples(PATH, it, function(text, programme)
+    programme.edge.reset, programme.centre.reset = true, true
+    edge:programme(programme.edge)
+    centre:programme(programme.centre)
+    return pages.output_of(pages.at(text, { ["https://api.deepseek.com"] = centre.url,
+      ["http://127.0.0.1:8081/v1"] = edge.url .. "/v1" }))
+  end)
 
-  it("are four", function() assert.equal(4, ran) end)
+  it("are four", function() assert.equal(4, count) end)
 
   it("name every reason and every way to keep a weak answer", function()
     local text, named = readme.text(PATH), {}
@@ -79,9 +51,9 @@ describe("the examples of docs/edge.md", function()
     file:close()
     for _, block in ipairs(blocks) do
       if block.language == "lua" and not block.comment then
-        local copy, count = text:gsub("local function own%(.-\nend\n",
+        local copy, copies = text:gsub("local function own%(.-\nend\n",
           function() return block.text end)
-        assert.equal(1, count)
+        assert.equal(1, copies)
         local report = inspect.text(copy, "copy.lua")
         assert.same({}, report.problems)
       end

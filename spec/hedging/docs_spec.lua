@@ -1,25 +1,12 @@
 -- docs/hedging.md stays true: its examples run, each in a process of its own, and print what it
 -- says; its table of options is what the schema has.
 local busyd = require "spec.support.busyd"
-local cjson = require "cjson"
 local hedges = require "unbusy.hedges"
+local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
 local world = require "spec.support.world"
 
 local PATH = "docs/hedging.md"
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function output_of(path)
-  local pipe = assert(io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
 
 describe("the examples of docs/hedging.md", function()
   local main, backup
@@ -29,29 +16,16 @@ describe("the examples of docs/hedging.md", function()
     backup:stop()
   end)
 
-  local blocks, ran = readme.blocks(PATH), 0
-  for i, block in ipairs(blocks) do
-    local programme = block.language == "lua" and (block.comment or ""):match "^run (.*)$"
-    if programme then
-      ran = ran + 1
-      it(("line %d: prints what it says"):format(block.line), function()
-        local script = cjson.decode(programme)
-        script.main.reset, script.backup.reset = true, true
-        main:programme(script.main)
-        backup:programme(script.backup)
-        local path = os.tmpname()
-        write(path, (block.text:gsub("https://api%.deepseek%.com", (main.url:gsub("%%", "%%%%")))
-          :gsub("https://backup%.example%.com", (backup.url:gsub("%%", "%%%%")))))
-        local out = output_of(path)
-        os.remove(path)
-        assert.equal("text", blocks[i + 1].language)
-        assert.equal(blocks[i + 1].text, out)
-      end)
-    end
-  end
+  local count, blocks = pages.examples(PATH, it, function(text, programme)
+    programme.main.reset, programme.backup.reset = true, true
+    main:programme(programme.main)
+    backup:programme(programme.backup)
+    return pages.output_of(pages.at(text, { ["https://api.deepseek.com"] = main.url,
+      ["https://backup.example.com"] = backup.url }))
+  end)
 
   it("are three, and all there are", function()
-    assert.equal(3, ran)
+    assert.equal(3, count)
     for _, block in ipairs(blocks) do
       assert.is_true(block.language == "text" or (block.comment or ""):find "^run " ~= nil)
     end

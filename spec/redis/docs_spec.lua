@@ -2,6 +2,7 @@
 -- has.
 local busyd = require "spec.support.busyd"
 local levels = require "spec.support.redis_levels"
+local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
 local redis_options = require "unbusy.caching.redis_options"
 local redis_server = require "spec.support.redis_server"
@@ -19,25 +20,13 @@ describe("docs/redis.md", function()
     server:stop()
   end)
 
-  it("has an example that prints what it says", function()
-    local blocks, ran = readme.blocks(PATH), 0
-    for i, block in ipairs(blocks) do
-      if block.language == "lua" then
-        ran = ran + 1
-        up:programme { reset = true }
-        local path = os.tmpname()
-        local file = assert(io.open(path, "wb"))
-        file:write((block.text:gsub("https://api%.deepseek%.com", up.url)
-          :gsub("127%.0%.0%.1:6379", "127.0.0.1:" .. server.port)))
-        file:close()
-        local out = redis_server.output_of(("%s %s 2>&1"):format(os.getenv "UNBUSY_LUA" or "lua5.4",
-          path))
-        os.remove(path)
-        assert.equal(blocks[i + 1].text, out .. "\n")
-      end
-    end
-    assert.equal(1, ran)
+  local count = pages.examples(PATH, it, function(text)
+    up:programme { reset = true }
+    return pages.output_of(pages.at(text, { ["https://api.deepseek.com"] = up.url,
+      ["127.0.0.1:6379"] = "127.0.0.1:" .. server.port }))
   end)
+
+  it("has one example", function() assert.equal(1, count) end)
 
   it("names every option, with its default", function()
     local text = readme.text(PATH)

@@ -2,64 +2,33 @@
 -- says; its tables are what the code has.
 local busyd = require "spec.support.busyd"
 local caching_options = require "unbusy.caching.options"
-local cjson = require "cjson"
+local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
 local unbusy = require "unbusy"
 local warm = require "unbusy.caching.warm"
 
 local PATH = "docs/warm_up.md"
 
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function output_of(path)
-  local pipe = assert(io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
-
 describe("the examples of docs/warm_up.md", function()
   local up
   setup(function() up = busyd.start { workers = 1 } end)
   teardown(function() up:stop() end)
 
-  local blocks, ran = readme.blocks(PATH), 0
-  for i, block in ipairs(blocks) do
-    local programme = block.language == "lua" and (block.comment or ""):match "^run (.*)$"
-    if programme then
-      ran = ran + 1
-      it(("line %d: prints what it says"):format(block.line), function()
-        local script = cjson.decode(programme)
-        script.reset = true
-        up:programme(script)
-        local path = os.tmpname()
-        write(path, (block.text:gsub("https://api%.deepseek%.com", (up.url:gsub("%%", "%%%%")))))
-        local out = output_of(path)
-        os.remove(path)
-        assert.equal("text", blocks[i + 1].language)
-        assert.equal(blocks[i + 1].text, out)
-      end)
-    end
-  end
+  local count, blocks = pages.examples(PATH, it, function(text, programme)
+    programme.reset = true
+    up:programme(programme)
+    return pages.output_of(pages.at(text, { ["https://api.deepseek.com"] = up.url }))
+  end)
 
-  it("are two", function() assert.equal(2, ran) end)
+  it("are two", function() assert.equal(2, count) end)
 
   it("are options that can be, where they are no more than that", function()
-    local others = 0
-    for _, block in ipairs(blocks) do
-      if block.language == "lua" and not (block.comment or ""):find "^run " then
-        others = others + 1
-        local text = "return {" .. block.text .. "}"
-        local o = assert((loadstring or load)(text))() -- luacheck: ignore
-        o.targets = { { name = "a", url = "http://a.test" } }
-        assert(unbusy.new(o)):close()
-      end
+    local list = pages.options(blocks)
+    for _, o in ipairs(list) do
+      o.targets = { { name = "a", url = "http://a.test" } }
+      assert(unbusy.new(o)):close()
     end
-    assert.equal(1, others)
+    assert.equal(1, #list)
   end)
 end)
 
