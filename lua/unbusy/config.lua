@@ -207,7 +207,7 @@ config.call = {
   cache_tags = { type = "list", max = 10, each = { type = "string" },
     doc = "names by which the kept answer can be purged, up to 64 bytes each" },
   max_age = { type = "number", min = 0, max = 1e9, unit = "s",
-    doc = "none out of the cache that is older" },
+    doc = "none out of the cache that is older, unless it stands in for a failure (`stale`)" },
   max_stale = { type = "boolean|number", min = 0, max = 1e9,
     doc = "one out of the cache will do for so many seconds after it was fresh; true: in any "
       .. "case" },
