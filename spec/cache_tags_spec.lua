@@ -1,24 +1,9 @@
 -- Tags of entries, going through all of them, and keys as plain bytes.
 local cache = require "unbusy.cache"
+local caches = require "spec.support.caches"
 local guard = require "spec.support.leak_guard"
 
--- A cache in time of its own: `t.now` is the clock, `t.c` the cache.
-local function timed(o)
-  local t = { now = 1000 }
-  o = o or {}
-  o.clock = function() return t.now end
-  t.c = assert(cache.new(o))
-  function t.forward(seconds) t.now = t.now + seconds end
-  return t
-end
-
-local function keys_in(c, keys)
-  local out = {}
-  for _, key in ipairs(keys) do
-    if c:get(key) then out[#out + 1] = key end
-  end
-  return table.concat(out, " ")
-end
+local timed, keys_in = caches.timed, caches.keys_in
 
 describe("cache", function()
   guard.watch(before_each, after_each)

@@ -89,15 +89,8 @@ describe("unbusy cache", function()
   end)
   after_each(function() place:remove() end)
 
-  -- Runs the tool: what it printed, said, and its exit status.
   local function run(words, input)
-    local parts = { lua, "bin/unbusy cache" }
-    for _, word in ipairs(words) do parts[#parts + 1] = served.quote(word) end
-    local dir = served.quote(place.dir)
-    os.execute(("%s <%s >%s/out 2>%s/err; echo $? >%s/rc"):format(table.concat(parts, " "),
-      input or "/dev/null", dir, dir, dir))
-    return { out = served.read(place.dir .. "/out"), err = served.read(place.dir .. "/err"),
-      rc = tonumber(served.read(place.dir .. "/rc")) }
+    return place:run({ "cache", unpack(words) }, { input = input })
   end
 
   describe("of a gateway", function()

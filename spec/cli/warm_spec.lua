@@ -27,16 +27,7 @@ describe("the tools of the cache", function()
       gateway or ""))
   end
 
-  -- Runs the tool: what it printed, said, and its exit status.
-  local function run(words, more)
-    local parts = { more and more.env or "", lua, "bin/unbusy" }
-    for _, word in ipairs(words) do parts[#parts + 1] = served.quote(word) end
-    local dir = served.quote(place.dir)
-    os.execute(("%s <%s >%s/out 2>%s/err; echo $? >%s/rc"):format(table.concat(parts, " "),
-      more and more.input or "/dev/null", dir, dir, dir))
-    return { out = served.read(place.dir .. "/out"), err = served.read(place.dir .. "/err"),
-      rc = tonumber(served.read(place.dir .. "/rc")) }
-  end
+  local function run(words, more) return place:run(words, more) end
 
   local function unbusy(...) return run { ... } end
 

@@ -6,25 +6,12 @@
 --     server:cli "DBSIZE"          what redis-cli prints
 --     server:freeze()  server:thaw()  server:kill()  server:restart()  server:stop()
 local direct = require "spec.support.direct"
+local served = require "spec.support.served"
 
 local redis_server = {}
 redis_server.__index = redis_server
 
-local function output_of(command)
-  local pipe = assert(io.popen(command, "r"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return (out:gsub("%s+$", ""))
-end
-
-redis_server.output_of = output_of
-
-local function random_port()
-  local file = assert(io.open("/dev/urandom", "rb"))
-  local a, b = file:read(2):byte(1, 2)
-  file:close()
-  return 10000 + (a * 256 + b) % 22000
-end
+local output_of = served.output
 
 local function is_alive(pid)
   return output_of(("kill -0 %d 2>/dev/null && echo yes"):format(pid)) == "yes"
@@ -62,7 +49,7 @@ function redis_server.start(given)
     dir = output_of 'mktemp -d "${TMPDIR:-/tmp}/redis.XXXXXX"' }, redis_server)
   self.path = self.dir .. "/socket"
   for _ = 1, 5 do
-    if given.port then self.port = random_port() end
+    if given.port then self.port = served.free_port() end
     if launch(self) then return self end
     self:kill()
   end

@@ -103,6 +103,21 @@ function Place:run(words, given)
     rc = tonumber(served.read(self.dir .. "/rc")) }
 end
 
+--- Runs a command of ours in the top folder.
+---@param words string[] the command's name and its arguments
+---@param more table? { env = "NAME=value …", input = path }
+---@return table done { out =, err = what it printed and said, rc = its exit status }
+function Place:run(words, more)
+  more = more or {}
+  local parts = { more.env or "", os.getenv "UNBUSY_LUA" or "lua5.4", "bin/unbusy" }
+  for _, word in ipairs(words) do parts[#parts + 1] = quote(word) end
+  local dir = quote(self.dir)
+  os.execute(("%s <%s >%s/out 2>%s/err; echo $? >%s/rc"):format(table.concat(parts, " "),
+    more.input or "/dev/null", dir, dir, dir))
+  return { out = served.read(self.dir .. "/out"), err = served.read(self.dir .. "/err"),
+    rc = tonumber(served.read(self.dir .. "/rc")) }
+end
+
 --- Ends what runs there and removes the folder.
 function Place:remove()
   for _, server in ipairs(self.servers) do server:stop() end
