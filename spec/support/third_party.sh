@@ -8,12 +8,16 @@
 #   start FIXTURES   becomes the server: prints its pid, then what it says ("listening on http://…").
 #                    It takes a free port of 127.0.0.1 and dies with whoever started it.
 #   model            becomes the server of the small model, in the same way ("bigram: http://…")
+#   install-browser  puts what drives a browser into build/browser (Chromium itself is Debian's)
+#   browser NAME JSON  runs third_party/browser/NAME.mjs, which is given JSON
 #   sdk NAME JSON    runs third_party/openai/NAME.mjs, which is given JSON; OPENAI_BASE_URL and
 #                    OPENAI_API_KEY say who is asked
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 pins=$root/spec/support/third_party
 into=$root/build/third_party
+browser_pins=$pins/browser
+browser_into=$root/build/browser
 model_pins=$root/examples/edge/model
 model_into=$root/build/edge_model
 node_into=$root/build/node
@@ -32,6 +36,8 @@ need() {
 }
 
 installed() { [ -e "$server" ] && [ -e "$sdk" ]; }
+
+browser_installed() { [ -e "$browser_into/node_modules/playwright-core/index.mjs" ]; }
 
 model_installed() { [ -d "$model_into/node_modules/@node-llama-cpp/linux-x64" ]; }
 
@@ -104,8 +110,22 @@ run_sdk() { # NAME JSON
     setpriv --pdeathsig KILL node --no-warnings "$pins/openai/$1.mjs" "$2"
 }
 
+# It has a folder of its own for what Chromium writes, and ends with whoever started it.
+run_browser() { # NAME JSON
+  home=$(mktemp -d)
+  trap 'rm -rf "$home"' EXIT
+  env -i PATH="$PATH" HOME="$home" TMPDIR="$home" BROWSER_MODULES="$browser_into" \
+    setpriv --pdeathsig KILL node --no-warnings "$browser_pins/$1.mjs" "$2"
+}
+
 case "${1:-} $#" in
   "install 1") install ;;
+  "install-browser 1")
+    is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
+    install_pinned "$browser_pins" "$browser_into" browser_installed ;;
+  "browser 3")
+    browser_installed || fail "not installed: run 'sh spec/support/third_party.sh install-browser'"
+    run_browser "$2" "$3" ;;
   "install-model 1") install_model ;;
   "start 2")
     need_install
@@ -118,5 +138,5 @@ case "${1:-} $#" in
     run_sdk "$2" "$3" ;;
   "serve 3") serve "$2" "$3" ;;
   "serve-model 2") serve_model "$2" ;;
-  *) fail "install, install-model, start FIXTURES, model, or sdk NAME JSON?" ;;
+  *) fail "install, install-model, install-browser, start FIXTURES, model, sdk or browser NAME JSON?" ;;
 esac
