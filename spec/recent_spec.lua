@@ -2,6 +2,7 @@
 local counters = require "unbusy.counters"
 local recent = require "unbusy.recent"
 local region = require "unbusy.region"
+local world = require "spec.support.world"
 
 local function sum(list)
   local n = 0
@@ -142,5 +143,83 @@ describe("what happened lately", function()
     attach { common = common }
     r:answered "cache"
     assert.equal(1, r:status().answers.cache[60])
+  end)
+end)
+
+describe("what targets did lately, and why they are left alone", function()
+  after_each(world.end_all)
+
+  -- A world with such answers, whose calls are told; what was told; and its only target's status.
+  local function try(script, ask)
+    local w = world.new { script = { up = script }, options = { retry = false, breaker = false } }
+    local r = recent.attach(w.client)
+    local hour, start_of
+    w.loop.run(function()
+      ask(w)
+      hour, start_of = r:status()
+    end)
+    return hour.failures, start_of "up", w.client:status().targets[1], w
+  end
+
+  local function chat(w) w:chat() end
+
+  local function near(expected, seconds)
+    assert.is_true(seconds > expected / 1.13 and seconds < expected * 1.13, tostring(seconds))
+  end
+
+  it("tells when a whole answer began, and a stream", function()
+    local failures, start = try({ world.good("x", 2) }, chat)
+    assert.same({ 0, 1 }, { #failures, start.calls })
+    near(2, start.half)
+    failures, start = try({ world.words({ "a", "b" }, 0.7) }, function(w)
+      for _ in w:stream():pieces() do end -- luacheck: ignore
+    end)
+    assert.same({ 0, 1 }, { #failures, start.calls })
+    near(0.8, start.half)
+  end)
+
+  it("tells a failure, and of its body's beginning nothing", function()
+    local failures, start = try({ world.status(503, nil, "busy") }, chat)
+    assert.same({ "up", "busy", 1 }, { failures[1].target, failures[1].code, failures[1].count })
+    assert.is_nil(start)
+  end)
+
+  it("tells a stream that broke off", function()
+    local steps = { { 0, world.chunk { content = "a" } } }
+    local failures, start = try({ world.streamed(steps, { fail = "cut", message = "gone" }) },
+      function(w)
+        local stream = assert(w:stream())
+        while stream:read() do end -- luacheck: ignore
+      end)
+    assert.same({ "cut", 1 }, { failures[1].code, start.calls })
+  end)
+
+  it("tells nothing of a call that its caller has given up", function()
+    local failures = try({ world.good("x", 20) }, function(w)
+      local cancel = require("unbusy").canceller()
+      w.loop.spawn(function()
+        w.loop.sleep(1)
+        cancel:cancel()
+      end)
+      w:chat { cancel = cancel }
+    end)
+    assert.same(0, #failures)
+  end)
+
+  it("says that a server wants to be left alone, and for how long", function()
+    local _, _, target, w = try({ world.status(503, { ["retry-after"] = "30" }, "busy") }, chat)
+    assert.is_true(target.rests > 29 and target.rests <= 30, tostring(target.rests))
+    w.loop.run(function() w.loop.sleep(31) end)
+    assert.is_nil(w.client:status().targets[1].rests)
+  end)
+
+  it("says that its key was refused, or that its account has no credit", function()
+    local _, _, target = try({ world.status(401, nil, "no") }, chat)
+    assert.equal("auth", target.refused)
+    local w
+    _, _, target, w = try({ world.status(402, nil, "no") }, chat)
+    assert.equal("quota", target.refused)
+    w.loop.run(function() w.loop.sleep(301) end)
+    assert.is_nil(w.client:status().targets[1].refused)
   end)
 end)

@@ -42,7 +42,7 @@ local LEAST, FACTOR, MOST = 0.001, 1.25, 62 -- 0.001 · 1.25^62: a thousand seco
 local middle = math.sqrt(FACTOR)
 
 local function size_of(seconds)
-  if not (seconds > LEAST) then return 0 end
+  if seconds ~= seconds or seconds <= LEAST then return 0 end
   return math.min(math.floor(math.log(seconds / LEAST) / math.log(FACTOR)), MOST)
 end
 

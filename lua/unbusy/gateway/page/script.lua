@@ -60,11 +60,29 @@ function keep(parent, items, keyOf, build, fill) {
   for (const node of old.values()) node.remove();
 }
 
-// Pairs of a name and a value, as a list of both.
-function facts(parent, pairs) {
-  const flat = pairs.flatMap(([name, value]) => [["dt", name, name], ["dd", name, value]]);
-  keep(parent, flat, ([tag, name]) => tag + name, ([tag]) => make(tag),
-    (node, [, , value]) => put(node, value));
+function buildFact([name]) {
+  const node = make("div"), value = make("dd");
+  value.append(make("span"));
+  node.append(make("dt", "", name), value);
+  return node;
+}
+
+// A bar beside a number that has a limit: { label, value, limit }.
+function fillBar(parent, bar) {
+  let node = parent.querySelector("meter");
+  if (!bar) return node && node.remove();
+  node = node || parent.appendChild(make("meter"));
+  node.setAttribute("aria-label", bar.label);
+  node.max = Math.max(1, Math.floor(bar.limit));
+  node.value = number(bar.value);
+}
+
+// Names and values, some of them with a bar.
+function facts(parent, rows) {
+  keep(parent, rows, ([name]) => name, buildFact, (node, [, text, bar]) => {
+    put(node.lastChild.firstChild, text);
+    fillBar(node.lastChild, bar);
+  });
 }
 
 function row(cells) {
@@ -117,29 +135,15 @@ function pairsOf(target) {
   const pairs = [["First byte", start ? duration(start.half) + "; 95 %: " +
     duration(start.most) : "none lately"]];
   for (const [model, l] of fields(target.limits)) {
-    pairs.push(["In flight" + (model ? ", " + model : ""), limitText(l)]);
+    const name = "In flight" + (model ? ", " + model : "");
+    pairs.push([name, limitText(l), number(l.limit) > 0 && { label: name + ", at " + target.name,
+      value: l.in_flight, limit: l.limit }]);
   }
   pairs.push(["Failures", breakerText(target.breaker)]);
   if (number(queue.calls)) {
     pairs.push(["In its queue", whole(queue.calls) + ", for " + duration(queue.seconds)]);
   }
   return pairs;
-}
-
-// A bar of each limit, below its numbers.
-function meters(card, target) {
-  const limits = fields(target.limits).filter(([, l]) => number(l.limit) > 0);
-  const bars = [...card.querySelectorAll("meter")];
-  while (bars.length < limits.length) {
-    bars.push(card.appendChild(make("meter")));
-  }
-  bars.forEach((bar, i) => {
-    if (!limits[i]) return bar.remove();
-    const [model, l] = limits[i];
-    bar.setAttribute("aria-label", "in flight at " + target.name + (model ? ", " + model : ""));
-    bar.max = Math.max(1, Math.floor(l.limit));
-    bar.value = number(l.in_flight);
-  });
 }
 
 function fillCard(card, target) {
@@ -150,7 +154,6 @@ function fillCard(card, target) {
   put(state, stateOf(target));
   put(where, "account " + target.account + ", pool " + target.pool + ", " + target.provider);
   facts(numbers, pairsOf(target));
-  meters(card, target);
 }
 
 const isOut = (target) => toneOf(target) === "bad" || Boolean(target.refused);

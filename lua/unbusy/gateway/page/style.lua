@@ -58,8 +58,9 @@ dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .card[data-tone=bad] { border-left-color: var(--bad); }
 .card .head { display: flex; flex-wrap: wrap; gap: .25rem .75rem; justify-content: space-between; }
 .card .state { font-weight: 600; margin: 0; }
-.card dl { margin-top: .5rem; display: grid; grid-template-columns: 7.5rem 1fr; gap: .15rem .5rem; }
-.card dt { font-size: 1rem; }
+.card dl { margin-top: .5rem; }
+.card dl div { display: grid; grid-template-columns: 7.5rem 1fr; gap: .5rem; padding: .1rem 0; }
+.card dt { font-size: 1rem; overflow-wrap: anywhere; }
 meter { width: 100%; max-width: 12rem; height: .9rem; display: block; }
 
 figure { margin: 0 0 .75rem; }
@@ -83,6 +84,7 @@ figcaption { display: flex; justify-content: space-between; color: var(--soft); 
 table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; vertical-align: top; }
 th { color: var(--soft); font-size: .875rem; font-weight: 600; }
+tbody th { color: var(--text); font-size: 1rem; font-weight: 400; }
 tr { border-bottom: 1px solid var(--line); }
 td { overflow-wrap: anywhere; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
@@ -99,6 +101,6 @@ label { display: block; padding: .25rem 0; }
 @media (max-width: 30rem) {
   body { padding: .75rem; }
   #pause { margin-left: 0; }
-  .card dl { grid-template-columns: 6.5rem 1fr; }
+  .card dl div { grid-template-columns: 6.5rem 1fr; }
 }
 ]]

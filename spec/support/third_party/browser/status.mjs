@@ -1,5 +1,6 @@
-// The page of /status in a real browser. Given { url, up, shots, key, token: { url, token } }, it
-// prints what it has seen, as JSON; the spec says what that must be. `up` is the busy upstream.
+// The page of /status in a real browser. Given { url, up, hostile, shots, token: { url, token } }, it
+// prints what it has seen, as JSON; the spec says what that must be. `up` is the busy upstream,
+// `hostile` a question.
 import { createRequire } from "node:module";
 import { mkdirSync } from "node:fs";
 
@@ -158,13 +159,13 @@ async function looks(browser) {
 }
 
 async function withToken(browser) {
-  const place = given.token.url + "/status", faults = seen.faults.length;
-  const stranger = await open(browser, {}, place).catch((fault) => ({ fault: String(fault) }));
+  const place = given.token.url + "/status";
+  const stranger = await fetch(place, { headers: { accept: "text/html" } });
   const { page, answer } = await open(browser, { httpCredentials: { username: "me",
     password: given.token.token } }, place);
   await says(page, "whole", "answer");
-  seen.token = { stranger: stranger.fault || stranger.answer.status(), own: answer.status() };
-  seen.faults.length = faults; // of the stranger, whose browser says so
+  seen.token = { stranger: stranger.status, asks: stranger.headers.get("www-authenticate"),
+    own: answer.status() };
 }
 
 // }==========================================================================
