@@ -132,10 +132,13 @@ without_ffi() {
   unset UNBUSY_FFI
 }
 
-# Of the quick run: the tools and the simulator, which are Lua alone, are left to Lua 5.4.
+tools="/(demo|cli|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate)/"
+
+# Of the quick run: the tools and the simulator, which are Lua alone, are left to Lua 5.4, and so is
+# what kills processes in the midst of C.
 quick_luajit() {
   echo "== specs on luajit"
-  in_batches luajit build/luajit $(other_specs | grep -v -E '/(cli|simulate)/')
+  in_batches luajit build/luajit $(other_specs | grep -v -E "$tools|_kill_spec")
   without_ffi
 }
 
@@ -160,8 +163,7 @@ sanitized_build() { # LUA
 
 # Without what takes long and runs little of the C: a tool, a crowd, a kill at each step.
 sanitized_specs() { # LUA
-  but='/(demo|cli|readme|docs_policies|docs_simulator|signs|busyd|busyd_load|inspect|names)_spec'
-  but="$but|/(cli|policies|simulate)/|_kill_spec"
+  but="$tools|/(inspect|names|scheduler_memory)_spec|/policies/|/policy/bad_input_spec|_kill_spec"
   [ "$1" = lua5.4 ] || but="$but|/faults_spec|_model_spec|_processes_spec"
   other_specs | grep -v -E "$but"
 }
