@@ -38,6 +38,7 @@ local function plain(n)
     sizes[size] = (sizes[size] or 0) + 1
     minutes[60] = (minutes[60] or 0) + 1
   end
+  return minutes, sizes
 end
 
 local function failing(r)

@@ -101,6 +101,14 @@ describe("the page of /status", function()
     end
   end)
 
+  it("says so where it is told what it does not know, and breaks at nothing", function()
+    local strange = "The gateway tells what this page does not know"
+    assert.same({ "The gateway says 500", strange, strange, strange, strange,
+      "The token is not accepted any more: load the page again" },
+      { (table.unpack or unpack)(seen.strange, 1, 6) }) -- luacheck: ignore
+    assert.same({}, seen.thrown)
+  end)
+
   it("says when its gateway is gone, and goes on when that is back", function()
     assert.equal("bad", seen.lost)
   end)

@@ -30,12 +30,12 @@ end
 local WHOLE = {
   "unbusy 0.1.0: 2 of 4 targets are out; in flight 8, waiting 3",
   "",
-  "target        state        model  in flight                      first byte      failures",
-  "up            open         m      [####################] 5 of 5  16 ms .. 1.3 s  4 of 4",
-  "same account  half open    m      [####################] 5 of 5  -               -",
-  "spare         rests 2 min  m      1                              -               -",
+  "target        state        model  in flight                       first token     failures",
+  "up            open         m      [####################] 5 of 5   16 ms .. 1.3 s  4 of 4",
+  "same account  half open    m      [####################] 5 of 5   -               -",
+  "spare         rests 2 min  m      1                               -               -",
   "                           n      [##------------------] 2 of 20",
-  "poor          no credit                                          -               -",
+  "poor          no credit                                           -               -",
   "",
   "calls in the last hour: 40",
   "  upstream  [##################--]  36  90.0 %",
@@ -75,7 +75,7 @@ describe("the drawing of what goes on", function()
 
   it("shows what little there is", function()
     assert.same({ "unbusy : no target is out; in flight 0, waiting 0", "",
-      "target  state  model  in flight  first byte  failures" },
+      "target  state  model  in flight  first token  failures" },
       drawing.lines({ targets = {} }, 100))
     local t = told()
     t.hour, t.questions = { answers = {} }, json.null

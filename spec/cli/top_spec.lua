@@ -7,7 +7,8 @@ local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
 
 local CONFIG = [[return {
   targets = { { name = "up", url = "%s/v1", models = { default = "m" } } },
-  retry = { base = 0.01, attempts = 2 }, limiter = { initial = 7 }, %s
+  retry = { base = 0.01, attempts = 2 }, limiter = { initial = 7 },
+  breaker = { window = 600 }, %s
 }]]
 
 describe("unbusy top", function()
@@ -34,7 +35,7 @@ describe("unbusy top", function()
     assert.matches("\n  upstream +%[#+%-+%] +5 +83%.3 %%\n", out)
     assert.matches("\n  failed +%[#+%-+%] +1 +16%.7 %%\n", out)
     assert.matches("\n  by minute |[ .:=+*#-]+| at most %d\n", out)
-    assert.matches("\n  up  invalid  1  [%w ]+\n$", out)
+    assert.matches("\n  up  invalid  1  [%w. ]+\n$", out)
   end
 
   it("shows what the workers know together, also without a cache", function()

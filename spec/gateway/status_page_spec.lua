@@ -151,7 +151,8 @@ describe("the status as a page", function()
 
     it("each of a batch", function()
       start()
-      local body = json.encode { requests = { { prompt = "one" }, { prompt = "two" }, { wrong = 1 } } }
+      local body = json.encode { requests = { { prompt = "one" }, { prompt = "two" },
+        { wrong = 1 } } }
       assert.equal(200, g:ask("/api/v1/batch", { body = body }).status)
       assert.same({ upstream = 2 }, hour())
     end)
@@ -167,7 +168,7 @@ describe("the status as a page", function()
     end)
   end)
 
-  it("is the same from every worker, with the models that only another one was asked for", function()
+  it("is the same from every worker, with models that only another was asked for", function()
     start({}, { workers = 3 })
     chat "one"
     local seen, n = {}, 0

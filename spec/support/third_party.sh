@@ -111,11 +111,15 @@ run_sdk() { # NAME JSON
 }
 
 # It has a folder of its own for what Chromium writes, and ends with whoever started it.
-run_browser() { # NAME JSON
+run_browser() { # PARENT NAME JSON
+  [ "$PPID" = "$1" ] || exit 1
   home=$(mktemp -d)
   trap 'rm -rf "$home"' EXIT
+  trap 'kill "$child" 2>/dev/null; exit 143' TERM
   env -i PATH="$PATH" HOME="$home" TMPDIR="$home" BROWSER_MODULES="$browser_into" \
-    setpriv --pdeathsig KILL node --no-warnings "$browser_pins/$1.mjs" "$2"
+    setpriv --pdeathsig TERM node --no-warnings "$browser_pins/$2.mjs" "$3" &
+  child=$!
+  wait "$child"
 }
 
 case "${1:-} $#" in
@@ -125,7 +129,8 @@ case "${1:-} $#" in
     install_pinned "$browser_pins" "$browser_into" browser_installed ;;
   "browser 3")
     browser_installed || fail "not installed: run 'sh spec/support/third_party.sh install-browser'"
-    run_browser "$2" "$3" ;;
+    exec setpriv --pdeathsig TERM sh "$0" run-browser "$PPID" "$2" "$3" ;;
+  "run-browser 4") run_browser "$2" "$3" "$4" ;;
   "install-model 1") install_model ;;
   "start 2")
     need_install

@@ -2,7 +2,7 @@
 --
 --     unbusy 0.1.0: 1 of 2 targets is out; in flight 2, waiting 0; …
 --
---     target  state   model  in flight                      first byte      failures
+--     target  state   model  in flight                      first token     failures
 --     up      open    m      [--------------------] 0 of 5  16 ms .. 62 ms  4 of 4
 --
 -- What is told may come from anywhere: a number that is none counts as 0, and a text is shown
@@ -119,7 +119,7 @@ local function flight(l)
   return ("%s %s of %d"):format(bar.gauge(n / limit), whole(n), limit)
 end
 
-local function first_byte(t)
+local function first_token(t)
   local start = of(t.start)
   if not t.start then return "-" end
   return ("%s .. %s"):format(duration(start.half), duration(start.most))
@@ -133,7 +133,7 @@ end
 
 -- A target's rows: one for each model that it was asked for.
 local function rows_of(t)
-  local rows = { { cut(plain(t.name), NAME), state_of(t), "", "", first_byte(t),
+  local rows = { { cut(plain(t.name), NAME), state_of(t), "", "", first_token(t),
     failures_of(t) } }
   for i, model in ipairs(models_of(t)) do
     rows[i] = rows[i] or { "", "", "", "", "", "" }
@@ -143,7 +143,7 @@ local function rows_of(t)
 end
 
 local function targets_of(told)
-  local rows = { { "target", "state", "model", "in flight", "first byte", "failures" } }
+  local rows = { { "target", "state", "model", "in flight", "first token", "failures" } }
   for _, t in ipairs(of(told.targets)) do add(rows, rows_of(of(t))) end
   return in_columns(rows, {})
 end

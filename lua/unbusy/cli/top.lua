@@ -59,9 +59,9 @@ end
 
 local WIDE, HIGH = 100, 1000 -- of an output that does not say how large it is
 
--- Columns and lines of the terminal that standard output is.
+-- Columns and lines of the terminal that standard output is: ours, for that of `stty` is a pipe.
 local function size_of_output()
-  local pipe = io.popen "stty size <&1 2>/dev/null"
+  local pipe = io.popen "stty size 2>/dev/null </proc/$PPID/fd/1"
   local lines, columns = (pipe and pipe:read "*a" or ""):match "^(%d+) (%d+)"
   if pipe then pipe:close() end
   lines, columns = tonumber(lines), tonumber(columns)

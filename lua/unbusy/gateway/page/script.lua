@@ -10,7 +10,7 @@ const SOURCES = [["upstream", "from a target"], ["cache", "from the cache"],
   ["stale", "from the cache, no longer fresh"], ["fallback", "fallback"],
   ["failed", "none: the call failed"]];
 const STATES = { closed: ["good", "answers"], open: ["bad", "left alone"],
-  half_open: ["warn", "is being probed"], forced_open: ["bad", "closed by hand to calls"],
+  half_open: ["warn", "is being probed"], forced_open: ["bad", "held open by hand"],
   disabled: ["warn", "breaker disabled"], metrics_only: ["warn", "breaker only counts"] };
 
 // {== Small things =========================================================
@@ -132,7 +132,7 @@ function breakerText(b) {
 
 function pairsOf(target) {
   const start = target.start, queue = target.queue || {};
-  const pairs = [["First byte", start ? duration(start.half) + "; 95 %: " +
+  const pairs = [["First token", start ? duration(start.half) + "; 95 %: " +
     duration(start.most) : "none lately"]];
   for (const [model, l] of fields(target.limits)) {
     const name = "In flight" + (model ? ", " + model : "");
@@ -333,7 +333,7 @@ function showQuestions(told) {
 // {== Asking ================================================================
 
 function show(told) {
-  const targets = list(told.targets);
+  const targets = told.targets.filter((t) => t && typeof t === "object");
   judge(targets);
   noteChanges(targets);
   keep(at("targets"), targets, (t) => t.name, buildCard, fillCard);
@@ -348,19 +348,28 @@ const reasons = { 401: "The token is not accepted any more: load the page again"
   403: "The gateway does not show this here any more",
   404: "The gateway shows no status any more" };
 
-async function ask() {
+const STRANGE = "The gateway tells what this page does not know";
+
+// What the gateway tells; or nothing, and it is said why.
+async function load() {
   const stop = new AbortController(), clock = setTimeout(() => stop.abort(), PATIENCE);
   try {
     const answer = await fetch("status.json" + query(), { signal: stop.signal, cache: "no-store",
       headers: { accept: "application/json" } });
-    if (!answer.ok) throw new Error(reasons[answer.status] || "The gateway says " + answer.status);
-    show(await answer.json());
+    if (answer.ok) return await answer.json();
+    showWhole("bad", reasons[answer.status] || "The gateway says " + answer.status);
   } catch (fault) {
-    const own = fault instanceof TypeError || fault.name === "AbortError";
-    showWhole("bad", own ? "The gateway cannot be reached" : fault.message);
+    showWhole("bad", fault instanceof SyntaxError ? STRANGE : "The gateway cannot be reached");
   } finally {
     clearTimeout(clock);
   }
+}
+
+async function ask() {
+  const told = await load();
+  if (told === undefined) return;
+  if (told && Array.isArray(told.targets)) show(told);
+  else showWhole("bad", STRANGE);
 }
 
 let timer = 0, asking = false, paused = false;
@@ -369,7 +378,7 @@ async function look() {
   clearTimeout(timer);
   if (asking || document.hidden) return;
   asking = true;
-  await ask();
+  await ask().catch(() => showWhole("bad", STRANGE));
   asking = false;
   if (!paused) timer = setTimeout(look, EVERY);
 }

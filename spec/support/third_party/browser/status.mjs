@@ -142,6 +142,24 @@ async function withoutNetwork(context, page) {
   await says(page, "whole", "All 2 targets answer");
 }
 
+// Whatever comes in place of the status, the page says so and goes on.
+async function strangeAnswers(page) {
+  seen.strange = [];
+  for (const [status, body] of [[500, "x"], [200, "no JSON"], [200, "{}"], [200, "[1]"],
+    [200, "null"], [401, "{}"], [200, '{"targets":[null,5,{"name":"x","limits":[1],"hour":3}]}']]) {
+    let answered;
+    const done = new Promise((resolve) => { answered = resolve; });
+    await page.route("**/status.json*", (route) =>
+      route.fulfill({ status, body }).then(answered));
+    for (let i = 0; i < 2; i++) await page.locator("#pause").click(); // it looks at once
+    await done;
+    await page.waitForTimeout(50);
+    seen.strange.push(await page.locator("#whole").innerText());
+    await page.unroute("**/status.json*");
+  }
+  await says(page, "whole", "All 2 targets answer");
+}
+
 async function looks(browser) {
   seen.looks = {};
   for (const scheme of ["light", "dark"]) {
@@ -182,6 +200,8 @@ try {
   await withKeys(page);
   await looks(browser);
   const loads = seen.faults.length;
+  await strangeAnswers(page);
+  seen.thrown = seen.faults.slice(loads).filter((f) => !f.startsWith("Failed to load resource"));
   await withoutNetwork(context, page);
   seen.faults.length = loads; // the browser says that it has no network
   await withToken(browser);
