@@ -88,6 +88,7 @@ tbody th { color: var(--text); font-size: 1rem; font-weight: 400; }
 tr { border-bottom: 1px solid var(--line); }
 td { overflow-wrap: anywhere; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.number, th.number { width: 1%; }
 td.number:last-child, th.number:last-child { padding-right: 0; }
 code { font-family: ui-monospace, monospace; font-size: .925em; }
 .log { max-height: 14rem; overflow-y: auto; }
