@@ -1,7 +1,9 @@
 -- What happened lately: answers by minute, failures, starts; alone, and of several processes.
 local counters = require "unbusy.counters"
+local guard = require "spec.support.leak_guard"
 local recent = require "unbusy.recent"
 local region = require "unbusy.region"
+local regions = require "spec.support.regions"
 local world = require "spec.support.world"
 
 local function sum(list)
@@ -19,6 +21,11 @@ describe("what happened lately", function()
     r = recent.attach(client)
   end
 
+  after_each(function()
+    client, r = nil, nil
+    regions.collect()
+  end)
+  guard.watch(before_each, after_each)
   before_each(function()
     time = 6000 -- a minute begins
     attach()
@@ -139,10 +146,12 @@ describe("what happened lately", function()
     assert.same({ 1, 1 }, { r:status().answers.upstream[60], r:status().failures[1].count })
     local full = assert(region.new { bytes = 256 * 1024 })
     while counters.new { region = full, name = tostring(full:stats().parts), counters = 20 } do end
+    shared:close()
     shared = full
     attach { common = common }
     r:answered "cache"
     assert.equal(1, r:status().answers.cache[60])
+    full:close()
   end)
 end)
 
