@@ -9,8 +9,9 @@ describe("the status of one of several clients in a region", function()
 
   -- Two of one process are as two processes here: each has accounts of its own.
   local function client(name)
+    name = name or "up"
     local made = assert(unbusy.new { region = r, limiter = { initial = 7 },
-      targets = { { name = name or "up", account = name or "up", url = "http://127.0.0.1:1/v1" } } })
+      targets = { { name = name, account = name, url = "http://127.0.0.1:1/v1" } } })
     clients[#clients + 1] = made
     return made
   end
