@@ -13,6 +13,7 @@ local permits = require "unbusy.permits"
 local policies = require "unbusy.policy.stack"
 local pools = require "unbusy.pools"
 local queue = require "unbusy.queue"
+local recorder = require "unbusy.metrics.recorder"
 local router = require "unbusy.routing.router"
 local shared = require "unbusy.shared"
 local target = require "unbusy.target"
@@ -80,6 +81,10 @@ local function build_parts(self, o)
   if code then return nil, message, code end
   _, message, code = build_routes(self, o)
   if code then return nil, message, code end
+  if o.metrics then
+    self.meter, message, code = recorder.new(self, o.metrics)
+    if code then return nil, message, code end
+  end
   return caching.build(self, o, clock)
 end
 
