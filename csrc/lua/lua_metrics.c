@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/err.h"
-#include "base/process_set.h"
 #include "base/region_peek.h"
 #include "lua/lua_shared.h"
 #include "parts/metrics.h"
@@ -67,9 +67,10 @@ static int metrics_new (lua_State *L) {
                 "bytes out of range");
   memset(&config, 0, sizeof config);  /* its hash tells one layout from another */
   config.bytes = (uint32_t)bytes;
-  config.processes = shares ? UB_PROCESSES : 1;
+  config.processes = shares ? UB_METRICS_SHARED : 1;
   layout = ub_layout(&config, sizeof config);
   config.seed = ub_fieldseed(L, 1);
+  config.began_us = ub_clock_wall_us();
   if (shares)
     return ub_pushshared(L, SHARED, &ub_metrics_part, layout, &config, sizeof config, 0);
   b = ub_newuserdata(L, sizeof *b);
@@ -121,7 +122,8 @@ static int metrics_open (lua_State *L) {
   return 1;
 }
 
-/* The i-th series of the list at 2: its kind, key and, for want of room, the other key. */
+/* The i-th series of the list at 2: its kind, key and, for want of room, the other key. What
+   has no room and no other is left out. */
 static int add_series (lua_State *L, const ub_self *self, set *s, int i) {
   int kind, err;
   ub_metric_key key;
@@ -141,9 +143,8 @@ static int add_series (lua_State *L, const ub_self *self, set *s, int i) {
     lua_pop(L, 1);
   }
   lua_pop(L, 3);
-  if (err == UB_OK)
-    s->count++;
-  return err;
+  s->count++;
+  return err == UB_EFULL ? UB_OK : err;
 }
 
 /* m:set { { kind, key, other or nil }, … } -> set | nil, message, code */
@@ -266,7 +267,7 @@ static int metrics_list (lua_State *L) {
   return 1;
 }
 
-/* m:stats() -> { bytes =, used =, series =, refused = } */
+/* m:stats() -> { bytes =, used =, series =, refused =, began = } */
 static int metrics_stats (lua_State *L) {
   ub_self self = check(L);
   ub_metrics room;
@@ -279,6 +280,7 @@ static int metrics_stats (lua_State *L) {
   ub_setwhole(L, "used", room.used);
   ub_setwhole(L, "series", room.series);
   ub_setwhole(L, "refused", room.refused);
+  ub_setnumber(L, "began", (double)room.config.began_us / UB_SECOND_US);
   return 1;
 }
 

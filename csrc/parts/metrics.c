@@ -118,6 +118,39 @@ static void add_number (uint64_t *cell, double n) {
     continue;
 }
 
+/* The first cell from 'at' on that 'owner' has (0: nobody); or NULL. */
+static uint64_t *cell_of (uint64_t *cells, uint32_t count, uint32_t at, uint64_t owner) {
+  uint32_t i;
+  for (i = 0; i < count; i++, at = (at + 1) % count)
+    if (__atomic_load_n(&cells[at], __ATOMIC_RELAXED) >> 32 == owner)
+      return &cells[at];
+  return NULL;
+}
+
+/* Set what a process has: in its cell, or in one that nobody has. */
+static void set_level (uint64_t *cells, uint32_t count, uint32_t process, double value) {
+  uint64_t owner = (uint64_t)process + 1;
+  uint64_t wanted = owner << 32 | (value < UINT32_MAX ? (uint32_t)value : UINT32_MAX);
+  uint32_t home = process % count;  /* where it is found at once, if it was free */
+  uint64_t *cell = cell_of(cells, count, home, owner), none = 0;
+  while (cell == NULL && (cell = cell_of(cells, count, home, 0)) != NULL) {
+    if (__atomic_compare_exchange_n(cell, &none, wanted, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+      return;
+    none = 0;
+    cell = NULL;  /* another process was quicker: there may be one more */
+  }
+  if (cell != NULL)
+    __atomic_store_n(cell, wanted, __ATOMIC_RELAXED);
+}
+
+static double level_of (const uint64_t *cells, uint32_t count) {
+  double sum = 0;
+  uint32_t i;
+  for (i = 0; i < count; i++)
+    sum += (uint32_t)__atomic_load_n(&cells[i], __ATOMIC_RELAXED);
+  return sum;
+}
+
 /* The bucket of a value: of the first bound that is not below it. */
 static uint32_t bucket_of (ub_metrics_kind kind, double value) {
   const double *bounds = kinds[kind].bounds;
@@ -167,7 +200,7 @@ static record *make (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *k
 
 int ub_metrics_open (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *key, int quiet,
                      ub_metric *found) {
-  uint64_t hash = ub_hash(key->bytes, key->length, m->config.seed);
+  uint64_t hash = ub_hash(key->bytes, key->length, m->config.seed) | 1;  /* never 0 */
   uint32_t *place = place_of(m, hash, key);
   record *r;
   if (*place == 0) {
@@ -194,7 +227,7 @@ int ub_metrics_open (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *k
 static record *there (const ub_metrics *m, const ub_metric *which) {
   uint32_t used = __atomic_load_n(&m->used, __ATOMIC_ACQUIRE);
   record *r;
-  if (which->at >= used)
+  if (which->at >= used || which->hash == 0)
     return NULL;
   r = record_at(m, which->at);
   return r->hash == which->hash ? r : NULL;
@@ -204,7 +237,7 @@ int ub_metrics_note (ub_metrics *m, const ub_metric *which, uint32_t process, do
   const record *r = there(m, which);
   uint64_t *cells;
   if (r == NULL)
-    return 0;
+    return which->hash == 0;
   if (!(value >= 0) || value - value != 0)
     return 1;
   cells = cells_of(r);
@@ -214,8 +247,7 @@ int ub_metrics_note (ub_metrics *m, const ub_metric *which, uint32_t process, do
   } else if (which->kind == UB_COUNTER) {
     add_number(cells, value);
   } else {
-    process = process < m->config.processes ? process : 0;
-    __atomic_store_n(&cells[process], as_bits(value), __ATOMIC_RELAXED);
+    set_level(cells, m->config.processes, process, value);
   }
   return 1;
 }
@@ -223,11 +255,9 @@ int ub_metrics_note (ub_metrics *m, const ub_metric *which, uint32_t process, do
 static void read_cells (const ub_metrics *m, const record *r, ub_metric_view *view) {
   const uint64_t *cells = cells_of(r);
   uint32_t i, count = kinds[r->kind].count;
-  view->sum = 0;
   view->count = 0;
   if (count == 0) {
-    for (i = 0; i < cells_for(m, r->kind); i++)
-      view->sum += number_in(&cells[i]);
+    view->sum = r->kind == UB_LEVEL ? level_of(cells, m->config.processes) : number_in(cells);
     return;
   }
   for (i = 0; i <= count; i++) {
@@ -278,15 +308,21 @@ static void part_repair (void *machine) {
     *place_of(m, record_at(m, at)->hash, NULL) = at + 1;
 }
 
+/* Take a process's cell of a level back: had it one? */
+static int give_back (uint64_t *cells, uint32_t count, uint32_t process) {
+  uint64_t *cell = cell_of(cells, count, process % count, (uint64_t)process + 1);
+  if (cell != NULL)
+    __atomic_store_n(cell, 0, __ATOMIC_RELAXED);
+  return cell != NULL;
+}
+
 /* The level of a process, of one series that has one. */
 static int part_release (void *machine, uint32_t process) {
   ub_metrics *m = machine;
-  uint32_t at, bytes;
-  for (at = 0; at < m->used; at += bytes) {
+  uint32_t at;
+  for (at = 0; at < m->used; at += record_at(m, at)->bytes) {
     const record *r = record_at(m, at);
-    bytes = r->bytes;
-    if (r->kind == UB_LEVEL && process < m->config.processes
-        && __atomic_exchange_n(&cells_of(r)[process], 0, __ATOMIC_RELAXED) != 0)
+    if (r->kind == UB_LEVEL && give_back(cells_of(r), m->config.processes, process))
       return 1;
   }
   return 0;

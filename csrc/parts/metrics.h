@@ -10,8 +10,9 @@
 ** as it is at some moment. A process that dies between two cells of a histogram has
 ** counted a value in a bucket and not in the sum; 'count' is the sum of the buckets.
 **
-** A level (what is going on just now) has a cell for each process of a region, which
-** it alone writes; what a dead process has left there is taken back.
+** A level (what is going on just now) has cells that processes take, each its own:
+** [ process + 1 | value ], written by one store. What a dead process has left there
+** is taken back. Of more processes than cells at a time, some are not told of.
 **
 ** The room has a bound: a series for which there is none is refused, and whoever
 ** counts has one ready in which the rest goes together.
@@ -25,10 +26,11 @@
 #define UB_METRICS_MOST   (1u << 30)
 #define UB_METRICS_KEY    1024  /* bytes of a name with its labels, at most; at least 1 */
 #define UB_METRICS_BOUNDS 24    /* bounds of buckets that a kind may have, at most */
+#define UB_METRICS_SHARED 64    /* cells of a level that processes share */
 
 typedef enum ub_metrics_kind {
   UB_COUNTER,    /* a sum that never falls */
-  UB_LEVEL,      /* what each process has just now; their sum */
+  UB_LEVEL,      /* what each process has just now (whole, under 2^32); their sum */
   UB_SECONDS,    /* histograms: durations up to ten minutes */
   UB_MOMENTS,    /* durations of our own work, from 10 microseconds on */
   UB_TOKENS,     /* tokens of a call */
@@ -38,8 +40,9 @@ typedef enum ub_metrics_kind {
 
 typedef struct ub_metrics_config {
   uint32_t bytes;      /* for records: UB_METRICS_LEAST to UB_METRICS_MOST */
-  uint32_t processes;  /* cells of a level: slots of a region, or 1 */
+  uint32_t processes;  /* cells of a level, at least 1 */
   uint64_t seed;       /* of the hash */
+  int64_t began_us;    /* since 1970: when counting began */
 } ub_metrics_config;
 
 typedef struct ub_metrics {
@@ -88,8 +91,8 @@ int ub_metrics_open (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *k
 
 /*
 ** Count: add to a counter, count in a histogram, or set the level of 'process'. No
-** lock is needed. What is not finite, or below 0, is left out. 0: it is not there
-** (the part was made anew since it was found).
+** lock is needed. What is not finite, or below 0, is left out, and so is all for a
+** 'which' of zeros. 0: it is not there (the part was made anew since it was found).
 */
 int ub_metrics_note (ub_metrics *m, const ub_metric *which, uint32_t process, double value);
 

@@ -82,7 +82,7 @@ local function build_parts(self, o)
   _, message, code = build_routes(self, o)
   if code then return nil, message, code end
   if o.metrics then
-    self.meter, message, code = recorder.new(self, o.metrics)
+    self.meter, message, code = recorder.new(self, o)
     if code then return nil, message, code end
   end
   return caching.build(self, o, clock)
@@ -100,7 +100,7 @@ end
 
 local function build_queue(self, o)
   return queue.new({ size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
-    waits = not (o.breaker and o.breaker.on_open == "fail"), foresees = o.queue.shed },
+    meter = self.meter, waits = not (o.breaker and o.breaker.on_open == "fail"), foresees = o.queue.shed },
     self.now())
 end
 

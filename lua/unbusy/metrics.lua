@@ -30,8 +30,9 @@ metrics.schema = {
 -- shown; up to 1024 bytes. Its kind is one of
 --
 -- - `counter`: a sum; what is noted is added to it;
--- - `level`: what is going on just now; what is noted is so from then on. Each process of a region
---   has its own, and the sum of all is shown; that of a process that has died goes;
+-- - `level`: what is going on just now; what is noted (whole, under 2^32) is so from then on. Each
+--   process of a region has its own (64 at a time), and the sum is shown; that of a process that
+--   has died goes;
 -- - `seconds`, `moments`, `tokens`, `sizes`: histograms of durations (up to ten minutes), of
 --   durations of our own work (from 10 µs on), of tokens, and of how many went together.
 --
@@ -40,7 +41,8 @@ metrics.schema = {
 -- there and of another kind.
 --
 -- `m:set { { kind, key, other }, … } -> set`: 1 to 12 series that are counted together, made where
--- they are missing. Where there is no room for one, `other` takes its place, if that is there.
+-- they are missing. Where there is no room for one, `other` takes its place, if that is there, or it
+-- is left out.
 --
 -- `set:note(value, …) -> boolean`: notes a value in each series of the set, in their order; nil,
 -- what is below 0 or not finite is left out. False when they are not there any more: the metrics
@@ -51,8 +53,8 @@ metrics.schema = {
 -- `m:list(name) -> { { labels = '{…}' or "", value = number }, … }`; a histogram has `count` and
 -- `sum` in place of `value`.
 --
--- `m:stats() -> { bytes =, used =, series =, refused = }`: the room, how much of it is taken, by
--- how many series, and how many found none.
+-- `m:stats() -> { bytes =, used =, series =, refused =, began = }`: the room, how much of it is
+-- taken, by how many series, how many found none, and since when is counted (seconds since 1970).
 --
 -- `m:close()` gives the memory back at once; it may be called twice, the other methods raise then.
 --

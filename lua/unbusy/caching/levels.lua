@@ -15,8 +15,9 @@ both.__index = both
 --- Levels over a part: see `unbusy.cache`, and `unbusy.caching.redis`.
 ---@param near table|userdata
 ---@param far table?
-function levels.new(near, far)
-  return setmetatable({ near = near, far = far, taken = 0 }, far and both or levels)
+---@param meter table? counts what the far one gives, see `unbusy.metrics.recorder`
+function levels.new(near, far, meter)
+  return setmetatable({ near = near, far = far, taken = 0, meter = meter }, far and both or levels)
 end
 
 --- What is kept under the key: its bytes, "fresh" or "stale", and for how many seconds they have
@@ -80,11 +81,16 @@ local function keep_near(self, key, value, state, age, ttl, tags)
   pcall(self.near.set, self.near, key, value, ttl, tags, nil, age)
 end
 
+local found = { fresh = "hit", stale = "stale" } -- as metrics call it
+
 function both:get(call, key)
   local value, state, age = self.near:get(key)
   if state == "fresh" then return value, state, age end
   local taken = self.taken
   local other, its, old, ttl, tags = self.far:get(call, key)
+  if self.meter then
+    self.meter:note("unbusy_cache_requests_total", 1, "redis", found[its] or "miss")
+  end
   if not other or self.closed then return value, state, age end
   if its == "stale" and state and age <= old then return value, state, age end
   if self.taken == taken then keep_near(self, key, other, its, old, ttl, tags) end

@@ -17,6 +17,7 @@ local function counter(name, labels, help) add(name, "counter", "counter", label
 local function histogram(name, kind, labels, help) add(name, "histogram", kind, labels, help) end
 local function level(name, labels, help) add(name, "gauge", "level", labels, help) end
 local function gauge(name, labels, help) add(name, "gauge", nil, labels, help) end
+local function looked_up(name, labels, help) add(name, "counter", nil, labels, help) end
 
 -- {== Calls and tries =====================================================
 
@@ -42,6 +43,44 @@ counter("unbusy_tokens_total", "target type",
 counter("unbusy_cost_total", "target",
   "What answers have cost, in the currency of the target's price")
 
+counter("unbusy_hedges_total", "result",
+  "Second tries beside the first: sent, and what came of them: won, lost, failed")
+
+-- }========================================================================
+
+-- {== Breakers, limits, the line ==========================================
+
+gauge("unbusy_breaker_state", "target state", "1 for the state that the target's breaker is in")
+looked_up("unbusy_breaker_opened_total", "target", "How often the target's breaker has opened")
+level("unbusy_target_in_flight", "target", "Tries of the target under way")
+gauge("unbusy_limit", "account model", "Calls that the account takes at once, as it was found out")
+gauge("unbusy_in_flight", "account model", "Calls of the account under way")
+looked_up("unbusy_limit_refused_total", "account model",
+  "How often the account's limit let nobody in")
+level("unbusy_queue_waiting", "priority", "Calls that wait for a place")
+level("unbusy_queue_size", "", "Calls that may wait for a place, in all processes that have called")
+histogram("unbusy_queue_wait_seconds", "seconds", "priority",
+  "How long calls have waited for a place, those that were let in")
+counter("unbusy_queue_refused_total", "code", "Calls that the line has turned away")
+gauge("unbusy_retry_budget_tokens", "", "Tokens that are left of the budget for second tries")
+gauge("unbusy_retry_budget_size", "", "Tokens that it holds when it is full")
+looked_up("unbusy_retry_budget_refused_total", "", "Second tries that it did not allow")
+
+-- }========================================================================
+
+-- {== Cache, flights, batches, policies ===================================
+
+counter("unbusy_cache_requests_total", "level result",
+  "Questions to a level of the cache, by what was there: hit, stale, miss")
+gauge("unbusy_cache_entries", "", "Answers that are kept")
+gauge("unbusy_cache_bytes", "", "Bytes of these answers")
+looked_up("unbusy_cache_evicted_total", "", "Answers that were put out to make room")
+counter("unbusy_flights_total", "result",
+  "Calls that asked for others too (led), and that joined one of these (joined)")
+gauge("unbusy_hot_share", "top", "Share of all questions lately that the most frequent ones have")
+histogram("unbusy_batch_size", "sizes", "rule", "Calls that were made as one")
+counter("unbusy_policy_faults_total", "policy", "Decisions of a policy that came to nothing")
+
 -- }========================================================================
 
 -- {== OpenTelemetry's names for generative AI =============================
@@ -65,6 +104,9 @@ histogram("unbusy_http_request_duration_seconds", "seconds", "path",
 
 -- }========================================================================
 
+gauge("unbusy_start_time_seconds", "", "Since when is counted, in seconds since 1970")
+looked_up("unbusy_metrics_refused_total", "",
+  "Series for which there was no room, and that are counted as other")
 gauge("unbusy_build_info", "version lua", "Always 1: which unbusy this is, and on which Lua")
 
 families.list = list

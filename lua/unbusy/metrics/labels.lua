@@ -4,6 +4,7 @@
 -- HTTP. A model's name comes from whoever asks; it is told as it is where the configuration has it,
 -- or a target has answered under that name (and then up to a bound), and else as "other".
 local codes = require "unbusy.codes"
+local json = require "unbusy.json"
 
 local labels = {}
 
@@ -12,7 +13,7 @@ labels.OTHER = "other"
 
 local escapes = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 
-local LONGEST = 128 -- bytes of a value
+local LONGEST = 100 -- bytes of a value
 
 --- A value as it may stand in a label: of a long one the beginning, of what is no UTF-8 the plain
 --- characters.
@@ -20,7 +21,7 @@ local LONGEST = 128 -- bytes of a value
 ---@return string
 function labels.escaped(text)
   text = text:sub(1, LONGEST):gsub("[%z\1-\9\11-\31\127]", "?")
-  if text:find "[\128-\255]" and not require "unbusy.json".is_utf8(text) then
+  if text:find "[\128-\255]" and not json.is_utf8(text) then
     text = text:gsub("[\128-\255]+", "?")
   end
   return (text:gsub('[\\"\n]', escapes))

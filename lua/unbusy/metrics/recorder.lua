@@ -10,9 +10,14 @@
 local families = require "unbusy.metrics.families"
 local labels = require "unbusy.metrics.labels"
 local metrics = require "unbusy.metrics"
+local turns = require "unbusy.turns"
 
 local recorder = {}
 recorder.__index = recorder
+
+--- In the client's set of calls: the end of this one is to be counted, and was not yet.
+recorder.COUNTS = "counts"
+local COUNTS = recorder.COUNTS
 
 --- Options of `metrics`.
 recorder.schema = {
@@ -26,34 +31,45 @@ local by_name = families.by_name
 -- A series of a set: what it is, and what takes its place without room.
 local function item(name, ...)
   local family = by_name[name]
-  return { family.kind, labels.key(family, { ... }), family.labels[1] and labels.key(family) }
+  local gathers = family.labels[1] and family.kind ~= "level"
+  return { family.kind, labels.key(family, { ... }), gathers and labels.key(family) or nil }
 end
 
--- The series that are there from the begin: those in which the rest goes together, and the levels.
-local function open_common(part)
+-- The series that are there from the begin: those in which the rest goes together, and what is 0 as
+-- long as all goes well.
+local function open_common(part, client)
   for _, family in ipairs(families.list) do
-    if family.kind == "level" then
-      if not family.labels[1] then part:open("level", family.name) end
-    elseif family.kind then
+    if family.kind and (family.kind ~= "level" or not family.labels[1]) then
       part:open(family.kind, labels.key(family), family.labels[1] ~= nil)
+    end
+  end
+  for _, name in ipairs(turns.names) do
+    part:open("level", labels.key(by_name.unbusy_queue_waiting, { name }))
+  end
+  for _, t in ipairs(client.targets) do
+    part:open("level", labels.key(by_name.unbusy_target_in_flight, { t.name }))
+    for code, status in pairs { [""] = "200", busy = "503", limited = "429", network = "none" } do
+      part:open("counter",
+        labels.key(by_name.unbusy_tries_total, { t.name, t.account_name, code, status }))
     end
   end
 end
 
 --- Makes a client's recorder; nil and a failure without the memory, or the room in the region.
 ---@param client table whose targets are there
----@param given table|true its option `metrics`
+---@param o table its checked options
 ---@return table? self, string? message, string? code
-function recorder.new(client, given)
-  local o = { bytes = type(given) == "table" and given.bytes or nil }
-  local part, message, code = metrics.new(client.common and client.common:part(o, "metrics") or o)
+function recorder.new(client, o)
+  local given = { bytes = o.metrics.bytes }
+  local part, message, code =
+    metrics.new(client.common and client.common:part(given, "metrics") or given)
   if not part then return nil, message, code end
-  open_common(part)
+  open_common(part, client)
   local self = setmetatable({ client = client, part = part, active = 0, closed = false,
-    ended = {}, tries = {}, sets = {}, targets = {},
-    models = labels.models(client.targets, type(given) == "table" and given.models
-      or recorder.schema.models.default) }, recorder)
-  for _, t in ipairs(client.targets) do self.targets[t.name] = t end
+    ended = {}, streams = {}, tries = {}, sets = {}, targets = {},
+    queue_size = o.queue.size, budget_size = o.budget and o.budget.tokens, flying = {}, begun = {},
+    models = labels.models(client.targets, o.metrics.models) }, recorder)
+  for _, t in ipairs(client.targets) do self.targets[t.name], self.flying[t.name] = t, 0 end
   return self
 end
 
@@ -61,7 +77,12 @@ end
 
 -- Those that were found are of a part that is there no more.
 local function forget(self)
-  self.ended, self.tries, self.sets, self.level = {}, {}, {}, nil
+  self.ended, self.streams, self.tries, self.sets, self.begun = {}, {}, {}, {}, {}
+end
+
+--- The series of a set are not there any more, and so perhaps those of no set.
+function recorder:lost()
+  if not self.closed then forget(self) end
 end
 
 -- Makes a set; false where there is none to be had.
@@ -112,82 +133,70 @@ end
 
 -- {== Calls ===============================================================
 
-local function note_active(self)
-  if self.level == nil then self.level = made(self, { item "unbusy_calls_active" }) end
-  local level = self.level
-  if level and not level:note(self.active) then self.level = nil end
-end
-
---- Of the client's set of calls: that its end is to be counted, and was not yet.
-recorder.COUNTS = "counts"
-
---- A call begins.
+--- A call begins. That is told to others with its first try, when it waits, or at its end.
 function recorder:call_begins()
   self.active = self.active + 1
-  note_active(self)
 end
 
 local operations = { chat = "chat", responses = "chat", complete = "text_completion",
   embed = "embeddings" }
 
--- The labels of GenAI's series; nil where nobody was asked.
-local function asked_for(self, call, target, model)
-  local operation = operations[call.kind]
-  if not operation or target == "" then return nil end
-  return operation, self.targets[target].provider.name, model
-end
-
--- What is counted at the end of a call of this kind.
-local function ended_set(self, call, kind, outcome, target, model, code)
+-- What is counted at the end of such a call. GenAI's series are for those that asked a server.
+local function ended_set(self, call, outcome, target, model, code)
+  local kind = call.streaming and call.kind ~= "pass" and "stream" or call.kind
   local source = code == "" and outcome or "none"
   local list = { item("unbusy_calls_total", kind, source, code),
     item("unbusy_call_duration_seconds", source), item "unbusy_call_overhead_seconds",
     item "unbusy_calls_active" }
-  local operation, provider, asked = asked_for(self, call, target, model)
-  if operation then
-    list[5] = item("gen_ai_client_operation_duration_seconds", operation, provider, asked, code)
-    list[6] = item("gen_ai_client_token_usage", operation, provider, asked, "input")
-    list[7] = item("gen_ai_client_token_usage", operation, provider, asked, "output")
+  local operation = operations[call.kind]
+  if operation and target ~= "" then
+    local provider = self.targets[target].provider.name
+    list[5] = item("gen_ai_client_operation_duration_seconds", operation, provider, model, code)
+    list[6] = item("gen_ai_client_token_usage", operation, provider, model, "input")
+    list[7] = item("gen_ai_client_token_usage", operation, provider, model, "output")
   end
   return made(self, list)
 end
 
 -- The set for that end; found by what tells it from others.
 local function find_ended(self, call, outcome, target, model, code)
-  local kind = call.streaming and call.kind ~= "pass" and "stream" or call.kind
-  local place = below(below(below(self.ended, call.kind), kind), outcome)
-  place = below(place, target)
-  local set = place[model]
-  if set == nil then
-    set = ended_set(self, call, kind, outcome, target, model, code)
-    place[model] = set
-  end
+  local place = call.streaming and self.streams or self.ended
+  place = place[call.kind]
+  place = place and place[outcome]
+  place = place and place[target]
+  local set = place and place[model]
+  if set ~= nil then return set end
+  place = below(below(below(call.streaming and self.streams or self.ended, call.kind), outcome),
+    target)
+  set = ended_set(self, call, outcome, target, model, code)
+  place[model] = set
   return set
 end
 
--- Seconds of our own for an answer; nil where pauses, other tries or a reader are among them.
+-- Seconds of our own for a whole answer; nil where pauses, other tries or other calls are in them.
 local function overhead_of(call, reply, seconds)
-  if call.streaming or call.past > 0 or call.race then return nil end
-  local tries, times = call.tries, reply.times
+  local tries, times, source = call.tries, reply.times, reply.source
   local try = tries[1]
-  if tries[2] or not times then return nil end
-  if try then
-    if reply.source ~= "upstream" or not try.seconds then return nil end
-    return seconds - times.queued - try.seconds
+  if tries[2] or call.past > 0 or not times or call.kind == "pass" then return nil end
+  local own
+  if source == "upstream" then
+    own = try and try.seconds and seconds - times.queued - try.seconds
+  elseif source == "cache" or source == "stale" then
+    own = not try and seconds - times.queued
   end
-  return reply.source ~= "coalesced" and reply.source ~= "batch" and seconds - times.queued or nil
+  return own and (own > 0 and own or 0) or nil
 end
-
-local asked_sources = { upstream = true, none = true }
 
 -- Whom it has asked, and for which model: "" and "" where nobody has been asked for this call.
 local function asked(self, call, source, answer)
-  if not asked_sources[source] then return "", "" end
+  local tries = call.tries
+  local try = tries[1] and (call.told or tries[#tries])
+  if source ~= "upstream" and source ~= "none" then return "", "" end
   local target = answer and answer.target
-  local try = call.tries[1] and call:last_try()
   if not self.targets[target or false] then target = try and try.target end
   if not self.targets[target or false] then return "", "" end
-  return target, self.models:label(try and try.model or call.model, source == "upstream")
+  local model = try and try.model or call.model or ""
+  return target, self.models.known[model] or self.models:label(model, source == "upstream")
 end
 
 --- A call has ended. Of a stream: all of it.
@@ -195,74 +204,86 @@ end
 ---@param answer table? reply; nil for a failure
 ---@param code string? of a failure
 function recorder:call_ends(call, answer, code)
-  local calls = self.client.calls
-  if calls[call] ~= recorder.COUNTS then return end -- it was told before
+  local client = self.client
+  local calls, loop = client.calls, call.loop
+  if calls[call] ~= COUNTS then return end -- it was told before
   calls[call] = true
-  self.active = self.active - 1
-  code = labels.code(code)
-  local good = answer ~= nil and code == ""
-  local source = good and answer.source or "none"
-  local target, model = asked(self, call, source, answer)
-  local set = find_ended(self, call, good and source or code, target, model, code)
-  if not set then return note_active(self) end
-  local seconds = (call.loop and call.loop.now() or self.client.now()) - (call.started or 0)
-  local usage = good and answer.usage or nil
-  local over = good and overhead_of(call, answer, seconds) or nil
-  if set:note(1, seconds, over and (over > 0 and over or 0), self.active, seconds,
-      usage and usage.prompt_tokens, usage and usage.completion_tokens) or self.closed then
-    return
+  local active = self.active - 1
+  self.active = active
+  local source, usage, own = "none", nil, nil
+  local seconds = (loop and loop.now() or client.now()) - (call.started or 0)
+  if answer and not code then
+    source, usage, code = answer.source, answer.usage, ""
+    if not call.streaming then own = overhead_of(call, answer, seconds) end
+  else
+    code = labels.code(code)
   end
-  forget(self)
-  note_active(self)
+  local target, model = asked(self, call, source, answer)
+  local set = find_ended(self, call, code == "" and source or code, target, model, code)
+  if not set then return end
+  local input, output
+  if usage then input, output = usage.prompt_tokens, usage.completion_tokens end
+  if not set:note(1, seconds, own, active, seconds, input, output) then self:lost() end
 end
 
 --- The answer of a stream has begun.
 ---@param call table
 ---@param answer table reply
 function recorder:stream_begins(call, answer)
+  if self.client.calls[call] ~= COUNTS then return end -- it is made for others
   local target, model = asked(self, call, answer.source, answer)
-  local operation, provider, label = asked_for(self, call, target, model)
-  if answer.source ~= "upstream" or not operation or not answer.times then return end
-  local place = below(below(below(self.sets, "first chunk"), operation), provider)
-  if place[label] == nil then
-    place[label] = made(self,
-      { item("gen_ai_client_operation_time_to_first_chunk_seconds", operation, provider, label) })
+  local operation = operations[call.kind]
+  if answer.source ~= "upstream" or not operation or target == "" then return end
+  local place = below(below(below(self.sets, "first chunk"), operation), target)
+  if place[model] == nil then
+    place[model] = made(self, { item("gen_ai_client_operation_time_to_first_chunk_seconds",
+      operation, self.targets[target].provider.name, model) })
   end
-  if place[label] then place[label]:note(answer.times.total) end
+  local set = place[model]
+  if set and not set:note(answer.times.total) then self:lost() end
 end
 
 -- }========================================================================
 
 -- {== Tries ===============================================================
 
+--- A try begins.
+---@param target table
+function recorder:try_begins(target)
+  local name = target.name
+  local flying, set = self.flying[name] + 1, self.begun[name]
+  self.flying[name] = flying
+  if set == nil then
+    self:note("unbusy_queue_size", self.queue_size)
+    set = made(self, { item("unbusy_target_in_flight", name), item "unbusy_calls_active" })
+    self.begun[name] = set
+  end
+  if set and not set:note(flying, self.active) then self:lost() end
+end
+
 local function try_set(self, target, code, status)
   local name = target.name
   return made(self, {
     item("unbusy_tries_total", name, target.account_name, code, status),
-    item("unbusy_try_duration_seconds", name), item("unbusy_first_token_seconds", name),
-    item("unbusy_retries_total", name), item("unbusy_resent_total", name),
-    item("unbusy_tokens_total", name, "input"), item("unbusy_tokens_total", name, "cached"),
-    item("unbusy_tokens_total", name, "output"), item("unbusy_cost_total", name) })
+    item("unbusy_try_duration_seconds", name), item("unbusy_target_in_flight", name),
+    item("unbusy_first_token_seconds", name), item("unbusy_retries_total", name),
+    item("unbusy_resent_total", name), item("unbusy_tokens_total", name, "input"),
+    item("unbusy_tokens_total", name, "output"), item("unbusy_cost_total", name),
+    item("unbusy_tokens_total", name, "cached") })
 end
 
 local function find_try(self, target, code, status)
-  local place = below(below(self.tries, target.name), code or "")
-  local set = place[status or 0]
-  if set == nil then
-    local label = labels.status(status)
-    set = place[label] -- of statuses without a name of their own, one
-    if set == nil then
-      set = try_set(self, target, labels.code(code), label)
-      place[label] = set
-    end
-    if label ~= labels.OTHER then place[status or 0] = set end
+  local place = self.tries[target.name]
+  place = place and place[code]
+  local set = place and place[status]
+  if set ~= nil then return set end
+  local label = labels.status(status ~= 0 and status or nil)
+  place = below(below(self.tries, target.name), code)
+  if place[label] == nil then -- one for all statuses without a name of their own
+    place[label] = try_set(self, target, labels.code(code), label)
   end
-  return set
-end
-
-local function cached_of(usage)
-  local all, cached = usage.prompt_tokens or 0, usage.cached_tokens or 0
-  return cached < all and cached or all
+  if label ~= labels.OTHER then place[status] = place[label] end
+  return place[label]
 end
 
 --- A try has ended.
@@ -272,28 +293,75 @@ end
 ---@param streaming boolean was a stream asked for?
 ---@param answer table? reply; nil where it failed
 ---@param code string? of a failure
-function recorder:try_ends(call, try, target, streaming, answer, code)
-  local set = find_try(self, target, code, try.status)
+---@param late boolean? it is a stream, which ends now
+function recorder:try_ends(call, try, target, streaming, answer, code, late)
+  local name = target.name
+  local set, flying = find_try(self, target, code or "", try.status or 0), self.flying[name] - 1
+  self.flying[name] = flying
   if not set then return end
-  local usage, cached = answer and answer.usage or nil, nil
-  if usage then cached = cached_of(usage) end
-  local seconds = answer and not answer.pieces and try.seconds or call.loop.now() - try.began
-  if set:note(1, seconds, streaming and try.start or nil,
-      try.number > 1 and not call.lane_of and 1 or nil, try.resent and 1 or nil,
-      usage and (usage.prompt_tokens or 0) - cached, cached, usage and usage.completion_tokens,
-      answer and answer.cost or nil) or self.closed then
-    return
+  local seconds, usage, input, output, cached, cost = try.seconds, nil, nil, nil, nil, nil
+  if answer then
+    usage, cost = answer.usage, answer.cost
+    if usage then
+      input, output, cached = usage.prompt_tokens or 0, usage.completion_tokens, usage.cached_tokens
+      if cached then
+        cached = cached < input and cached or input
+        input = input - cached
+      end
+    end
   end
-  forget(self)
+  if late or not seconds then seconds = call.loop.now() - try.began end
+  if not set:note(1, seconds, flying, streaming and try.start or nil,
+      try.number > 1 and not call.lane_of and 1 or nil, try.resent and 1 or nil, input, output,
+      cost, cached) then
+    self:lost()
+  end
+end
+
+-- The try that a call, or its lane, was waiting for at that target; nil where that has ended.
+local function try_under_way(call, target)
+  for i = #call.tries, 1, -1 do
+    local try = call.tries[i]
+    if try.target == target.name then return not try.seconds and try or nil end
+  end
 end
 
 --- A call is gone. Where its host has ended it, nobody has told how its try and itself have ended.
 function recorder:call_left(call)
-  local place = call.exchange and call.place
-  if place and call.tries[1] then
-    self:try_ends(call, call:last_try(), place.target, false, nil, "cancelled")
+  local place = call.place
+  local try = place and try_under_way(call, place.target)
+  if try then
+    try.seconds = call.loop.now() - try.began
+    self:try_ends(call, try, place.target, false, nil, "cancelled")
   end
-  if self.client.calls[call] == recorder.COUNTS then self:call_ends(call, nil, "cancelled") end
+  if self.client.calls[call] == COUNTS then self:call_ends(call, nil, "cancelled") end
+end
+
+-- }========================================================================
+
+-- {== The line ============================================================
+
+--- So many calls of a priority wait for a place now, in this process.
+---@param priority string
+---@param count integer
+function recorder:waiting(priority, count)
+  local place = below(self.sets, "waiting")
+  if place[priority] == nil then
+    place[priority] = made(self,
+      { item("unbusy_queue_waiting", priority), item "unbusy_calls_active" })
+  end
+  local set = place[priority]
+  if set and not set:note(count, self.active) then self:lost() end
+end
+
+--- A call has waited, and goes on.
+---@param priority string
+---@param place table? that it was given
+---@param seconds number that it has waited
+---@param code string|false|nil of the refusal where it was given none; not where it was stopped
+function recorder:line_left(priority, place, seconds, code)
+  if place then return self:note("unbusy_queue_wait_seconds", seconds, priority) end
+  if code then self:note("unbusy_queue_refused_total", 1, labels.code(code)) end
 end
 
 -- }========================================================================
@@ -309,7 +377,7 @@ function recorder:request_ends(path, status, seconds)
       item("unbusy_http_request_duration_seconds", path) })
   end
   local set = place[label]
-  if set and not set:note(1, seconds) then forget(self) end
+  if set and not set:note(1, seconds) then self:lost() end
 end
 
 --- The client is closed. What other processes share goes on.

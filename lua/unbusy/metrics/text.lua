@@ -62,7 +62,8 @@ function text.of(client, format, pause)
   local open, out, part = format == "openmetrics", {}, client.meter.part
   local found = state.of(client)
   for _, family in ipairs(families.list) do
-    local lines = family.kind and part:text(family.name) or lines_of(family, found[family.name])
+    local lines = (family.kind and part:text(family.name) or "")
+      .. lines_of(family, found[family.name])
     if lines ~= "" then
       out[#out + 1] = head(family, open)
       out[#out + 1] = lines
