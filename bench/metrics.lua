@@ -72,13 +72,13 @@ local function observe(h, value)
 end
 
 local function in_tables(n)
-  local c = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
-  local h = {}
+  local c, h = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, {}
   for i = 1, 7 do h[i] = table_histogram() end
   for _ = 1, n do
     for i = 1, 10 do c[i] = c[i] + 1 end
     for i = 1, 7 do observe(h[i], 0.8) end
   end
+  return c, h
 end
 
 local shared = assert(region.new { bytes = 32 * 1024 * 1024 })

@@ -114,7 +114,8 @@ describe("metrics", function()
     assert.is_nil(m:text "a":find 'n="x"')
     assert.equal(before.series, m:stats().series)
     assert.is_true(m:stats().refused > before.refused)
-    set = m:set { { "counter", 'a{n="y"}', "nowhere" }, { "level", "b" }, { "counter", 'a{n="7"}' } }
+    set = m:set { { "counter", 'a{n="y"}', "nowhere" }, { "level", "b" },
+      { "counter", 'a{n="7"}' } }
     assert.is_true(set:note(1, 1, 1))
     assert.equal(2, value_in(m:text "a", 'a{n="7"}'))
     assert.equal("", m:text "nowhere" .. m:text "b")

@@ -1,11 +1,16 @@
----@meta
---- The C side of `unbusy.metrics`, for the language server; see csrc/lua/lua_metrics.c.
+---@meta unbusy.core
+-- luacheck: ignore 212 241
+
+-- The series of metrics, as core_parts.meta.lua has the other parts.
+
+---@class unbusy.core
+local core = {}
 
 ---@class unbusy.core.metrics
 local metrics = {}
 
 ---@class unbusy.core.metrics_set
-local set = {}
+local metrics_set = {}
 
 ---@alias unbusy.core.metrics_kind "counter"|"level"|"seconds"|"moments"|"tokens"|"sizes"
 
@@ -43,4 +48,4 @@ function metrics:close() end
 
 ---@param ... number? one for each series; nil for none
 ---@return boolean there
-function set:note(...) end
+function metrics_set:note(...) end

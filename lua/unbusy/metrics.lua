@@ -41,8 +41,8 @@ metrics.schema = {
 -- there and of another kind.
 --
 -- `m:set { { kind, key, other }, … } -> set`: 1 to 12 series that are counted together, made where
--- they are missing. Where there is no room for one, `other` takes its place, if that is there, or it
--- is left out.
+-- they are missing. Where there is no room for one, `other` takes its place, if that is there, or
+-- it is left out.
 --
 -- `set:note(value, …) -> boolean`: notes a value in each series of the set, in their order; nil,
 -- what is below 0 or not finite is left out. False when they are not there any more: the metrics

@@ -24,7 +24,8 @@ function queue.new(given, now)
   local common = given.common
   return setmetatable({
     size = given.size, max_wait = given.max_wait, waits = given.waits, foresees = given.foresees,
-    common = common, meter = given.meter, line = line.new(common or turns.new()), count = 0, -- of those in line
+    common = common, meter = given.meter,
+    line = line.new(common or turns.new()), count = 0, -- of those in line
     gates = {}, wanted = 0,                            -- gates that somebody waits for
     passes = 0, refused = 0, look_at = math.huge, watched = {},
     future = forecast.new(now), shed = 0,

@@ -143,7 +143,7 @@ describe("a client's metrics", function()
       { cache = true, retry = false }, { a = { provider = "deepseek" } })
     drain(w.client:stream { model = "deepseek-x", messages = world.question.messages })
     local _, _, code = w.client:chat(
-      { model = "deepseek-x", messages = world.question.messages }, { stale = false, cache = false })
+      { model = "deepseek-x", messages = world.question.messages }, { cache = false })
     assert.equal("busy", code)
     local s = read(w)
     local of = 'gen_ai_operation_name="chat",gen_ai_provider_name="deepseek",'

@@ -57,7 +57,7 @@ function building.build(self, o, clock)
   end
   if code then return nil, message, code end
   if near then
-    self.cache, self.caching = levels.new(near, build_far(self, o.cache), self.meter), o.cache
+    self.cache, self.caching = levels.new(near, build_far(self, o.cache)), o.cache
     self.caching.chance = parts_of.chance(o.seed)
     self.sources = sources_of(self.targets)
     self.flights = flights.new(self, o.cache.coalesce, clock)

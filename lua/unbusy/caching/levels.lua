@@ -15,9 +15,8 @@ both.__index = both
 --- Levels over a part: see `unbusy.cache`, and `unbusy.caching.redis`.
 ---@param near table|userdata
 ---@param far table?
----@param meter table? counts what the far one gives, see `unbusy.metrics.recorder`
-function levels.new(near, far, meter)
-  return setmetatable({ near = near, far = far, taken = 0, meter = meter }, far and both or levels)
+function levels.new(near, far)
+  return setmetatable({ near = near, far = far, taken = 0 }, far and both or levels)
 end
 
 --- What is kept under the key: its bytes, "fresh" or "stale", and for how many seconds they have

@@ -299,9 +299,10 @@ function recorder:try_ends(call, try, target, streaming, answer, code, late)
   local set, flying = find_try(self, target, code or "", try.status or 0), self.flying[name] - 1
   self.flying[name] = flying
   if not set then return end
-  local seconds, usage, input, output, cached, cost = try.seconds, nil, nil, nil, nil, nil
+  local seconds, cost, input, output, cached = try.seconds, nil, nil, nil, nil
   if answer then
-    usage, cost = answer.usage, answer.cost
+    cost = answer.cost
+    local usage = answer.usage
     if usage then
       input, output, cached = usage.prompt_tokens or 0, usage.completion_tokens, usage.cached_tokens
       if cached then

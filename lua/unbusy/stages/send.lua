@@ -451,8 +451,8 @@ local function count(meter, call, try, streaming, answer, code)
   if not (answer and answer.pieces) then
     return meter:try_ends(call, try, target, streaming, answer, answer and answer.how or code)
   end
-  answer:on_end(function(reply, how)
-    meter:try_ends(call, try, target, streaming, reply, how, true)
+  answer:on_end(function(ended, how)
+    meter:try_ends(call, try, target, streaming, ended, how, true)
   end)
 end
 
