@@ -2,8 +2,9 @@
 --
 -- The busy upstream lets so many calls of one key in at a time, and refuses the others at once
 -- (503). As many callers as before are spread over 1, 2, 4 and 8 gateways, each with a state of its
--- own, as pods have it: they ask again as soon as they are answered. Then the places are doubled,
--- and there is one gateway again. Over real HTTP, one setting after the other.
+-- own, as pods have it: they ask again as soon as they are answered. Then there is one gateway again
+-- and twice the places; and last four gateways, each of which takes a quarter of the places and no
+-- more (`limiter.max`). Over real HTTP, one setting after the other.
 local busyd = require "spec.support.busyd"
 local core = require "unbusy.core"
 local measure = require "bench.support.measure"
@@ -11,7 +12,9 @@ local unbusy = require "unbusy"
 
 local PLACES, LATENCY = 20, 0.2
 local CALLERS, SECONDS, WARM = 64, 12, 4 -- what comes in the first `WARM` seconds is not counted
-local SETTINGS = { { 1, PLACES }, { 2, PLACES }, { 4, PLACES }, { 8, PLACES }, { 1, 2 * PLACES } }
+-- Gateways, places, and the `limiter.max` of each gateway, where it has one.
+local SETTINGS = { { 1, PLACES }, { 2, PLACES }, { 4, PLACES }, { 8, PLACES }, { 1, 2 * PLACES },
+  { 4, PLACES, PLACES / 4 } }
 
 local question = { model = "m", messages = { { role = "user", content = "x" } } }
 
@@ -25,19 +28,19 @@ local function call_on(client, run, caller)
   end
 end
 
-local function gateways(count, url)
+local function gateways(count, url, max)
   local out = {}
   for i = 1, count do
     out[i] = unbusy.new { targets = { { name = "up", url = url, key = "k", proxy = false } },
-      queue = { max_wait = 60 } }
+      queue = { max_wait = 60 }, limiter = { max = max } }
   end
   return out
 end
 
 -- Asks through so many gateways; then what came of it.
-local function measured(count, places)
+local function measured(count, places, max)
   local up = busyd.start { workers = 1, programme = { capacity = places, latency = LATENCY } }
-  local list, run = gateways(count, up.url), { answered = 0, of = {} }
+  local list, run = gateways(count, up.url, max), { answered = 0, of = {} }
   unbusy.run(function()
     run.from = core.now() + WARM
     run.till = core.now() + SECONDS
@@ -57,7 +60,7 @@ print("  gateways  places  answered each s  at most  refused (503)  callers with
 local answered = {}
 for i, setting in ipairs(SETTINGS) do
   local count, places = setting[1], setting[2]
-  local run = measured(count, places)
+  local run = measured(count, places, setting[3])
   answered[i] = run.answered / (SECONDS - WARM)
   print(("  %8d  %6d  %15.1f  %7.0f  %12.1f %%  %23d"):format(count, places, answered[i],
     places / LATENCY, 100 * run.counts.refused / run.counts.received,
