@@ -240,7 +240,11 @@ third() {
     fail "spec/support/third_party.sh install-browser"
   fi
   echo "== Prometheus, Alertmanager and Grafana's types: the alerts and the dashboard"
-  busted_third lua5.4 'monitoring_%a+_third'
+  if sh spec/support/third_party.sh install-grafana; then
+    busted_third lua5.4 'monitoring_%a+_third'
+  else
+    fail "spec/support/third_party.sh install-grafana"
+  fi
 }
 
 busted_third() { # LUA PATTERN

