@@ -2,9 +2,9 @@
 --
 -- The busy upstream lets so many calls of one key in at a time, and refuses the others at once
 -- (503). As many callers as before are spread over 1, 2, 4 and 8 gateways, each with a state of its
--- own, as pods have it: they ask again as soon as they are answered. Then there is one gateway again
--- and twice the places; and last four gateways, each of which takes a quarter of the places and no
--- more (`limiter.max`). Over real HTTP, one setting after the other.
+-- own, as pods have it: they ask again as soon as they are answered. Then there is one gateway
+-- again and twice the places; and last four gateways, each of which takes a quarter of the places
+-- and no more (`limiter.max`). Over real HTTP, one setting after the other.
 local busyd = require "spec.support.busyd"
 local core = require "unbusy.core"
 local measure = require "bench.support.measure"
