@@ -223,6 +223,12 @@ third() {
   else
     fail "spec/support/third_party.sh install-model"
   fi
+  echo "== deploy/: Kubernetes, Istio, Karmada, the image"
+  if sh spec/support/third_party.sh install-kubernetes; then
+    busted_third luajit 'deploy_%a+_third'
+  else
+    fail "spec/support/third_party.sh install-kubernetes"
+  fi
 }
 
 busted_third() { # LUA PATTERN
