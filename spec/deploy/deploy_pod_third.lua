@@ -47,9 +47,12 @@ local function arguments(container)
   return out
 end
 
--- The gateway of a folder with a kustomization: its container, its file, and what may be started.
+local built = {} -- by folder
+
+-- The gateway of a folder with a kustomization: its container and rights; its files are written.
 local function read(place, folder)
-  local objects = kubernetes.build(folder, place.dir .. "/built.yaml")
+  local objects = built[folder] or kubernetes.build(folder, place.dir .. "/built.yaml")
+  built[folder] = objects
   local pod = kubernetes.find(objects, "Deployment", "unbusy-gateway").spec.template.spec
   local container = pod.containers[1]
   local files = kubernetes.find(objects, "ConfigMap", kubernetes.named(pod.volumes,
