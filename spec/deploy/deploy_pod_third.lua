@@ -95,7 +95,7 @@ for _, name in ipairs { "base", "overlays/edge", "overlays/private", "overlays/p
 
     example("runs as another user, who may do nothing and write nowhere else", function()
       local status = served.read(("/proc/%s/status"):format(server.pid))
-      assert.equal(tostring(security.runAsUser), status:match "\nUid:%s+(%d+)")
+      assert.equal(security.runAsUser, tonumber(status:match "\nUid:%s+(%d+)"))
       assert.truthy(security.runAsUser > 0)
       assert.equal("0000000000000000", status:match "\nCapEff:%s+(%x+)")
       assert.equal("1", status:match "\nNoNewPrivs:%s+(%d)")
