@@ -119,10 +119,24 @@ for _, name in ipairs { "base", "overlays/edge", "overlays/private", "overlays/p
     end)
 
     example("shows operators, and nobody else, what goes on", function()
-      for _, path in ipairs { "/status" } do
+      for _, path in ipairs { "/status", "/metrics" } do
         assert.equal(401, (select(2, server:ask(path))))
         assert.equal(401, (select(2, server:ask(path, CLIENT))))
         assert.equal(200, (select(2, server:ask(path, OPERATOR))))
+      end
+    end)
+
+    -- Also before the first call: to an autoscaler a number that is missing is not nought.
+    example("counts what the autoscalers ask for", function()
+      local text = server:ask("/metrics", OPERATOR)
+      for _, series in ipairs { 'unbusy_target_in_flight{target="%s"} 0',
+        'unbusy_queue_waiting{priority="normal"} 0' } do
+        local wanted = series:format(name == "overlays/edge" and "small" or "deepseek-service")
+        assert.truthy(text:find("\n" .. wanted .. "\n", 1, true), wanted)
+      end
+      local values = served.read "deploy/kubernetes/components/autoscale-load/adapter-values.yaml"
+      for metric in values:gmatch "seriesQuery: (unbusy_[%w_]+)" do
+        assert.truthy(text:find("# TYPE " .. metric .. " ", 1, true), metric)
       end
     end)
 

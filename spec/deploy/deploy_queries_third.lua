@@ -66,58 +66,76 @@ local function waits(one, two, five)
   return list
 end
 
--- What a query says after four minutes of these series: numbers.
-local function expect(query, input, values)
-  local samples = json.array {}
+-- Whether all these queries say these numbers after four minutes of these series; and what
+-- promtool has said.
+local function expect(list, input, values)
+  local samples, tests = json.array {}, {}
   for i, value in ipairs(values) do samples[i] = { labels = "{}", value = value } end
-  local test = { evaluation_interval = "15s", rule_files = json.array {}, tests = { {
-    interval = "15s", input_series = #input > 0 and input or json.array {},
-    promql_expr_test = { { expr = query, eval_time = "4m", exp_samples = samples } } } } }
+  for i, query in ipairs(list) do
+    tests[i] = { expr = query, eval_time = "4m", exp_samples = samples }
+  end
   local place = served.place()
-  local path = place:write("test.yml", json.encode(test))
+  local path = place:write("test.yml", json.encode { evaluation_interval = "15s",
+    rule_files = json.array {}, tests = { { interval = "15s",
+      input_series = #input > 0 and input or json.array {}, promql_expr_test = tests } } })
   local said, status = served.output(("promtool test rules %s 2>&1; echo $?"):format(quote(path)))
     :match "^(.-)\n?(%d+)$"
   place:remove()
   return status == "0", said
 end
 
-local function says(query, input, values)
-  local fine, said = expect(query, input, values)
+-- Both kinds of autoscaler ask the same.
+local function says(name, input, values, form)
+  local list = {}
+  for i, kind in ipairs { "keda", "adapter" } do
+    list[i] = (form or "%s"):format(queries[kind][name])
+  end
+  local fine, said = expect(list, input, values)
   assert(fine, said)
 end
 
+describe("the queries", function()
+  it("ask for metrics that there are", function()
+    local pages = served.read "docs/metrics.md"
+    local count = 0
+    for _, kind in ipairs { "keda", "adapter" } do
+      for _, query in pairs(queries[kind]) do
+        for name in query:gmatch "unbusy_[%w_]+" do
+          assert.truthy(pages:find("`" .. name:gsub("_bucket$", "") .. "`", 1, true), name)
+          count = count + 1
+        end
+      end
+    end
+    assert.equal(6, count)
+  end)
+end)
+
 describe("the query for calls", function()
   it("counts those at the service and those that wait, of all gateways of the namespace", function()
-    for _, kind in ipairs { "keda", "adapter" } do says(queries[kind].calls, calls, { 18 }) end
+    says("calls", calls, { 18 })
   end)
 
   it("would be seen to fail", function()
-    assert.is_false((expect(queries.keda.calls, calls, { 17 })))
-    assert.is_false((expect(queries.keda.calls .. ")", calls, { 18 })))
+    assert.is_false((expect({ queries.keda.calls }, calls, { 17 })))
+    assert.is_false((expect({ queries.keda.calls .. ")" }, calls, { 18 })))
   end)
 
   it("says nothing where either is missing, so that nothing is done", function()
-    for _, kind in ipairs { "keda", "adapter" } do
-      says(queries[kind].calls, {}, {})
-      says(queries[kind].calls, { calls[1] }, {})
-      says(queries[kind].calls, { calls[5] }, {})
-    end
+    says("calls", {}, {})
+    says("calls", { calls[1] }, {})
+    says("calls", { calls[5] }, {})
   end)
 end)
 
 describe("the query for the wait", function()
   it("says what one call in twenty waits for at least", function()
     -- of 100 calls 90 wait up to 2.5 s, the others up to 5 s: the 95th lies half way between
-    for _, kind in ipairs { "keda", "adapter" } do
-      says(("abs((%s) - 3.75) < bool 0.001"):format(queries[kind].wait), waits(10, 90, 100), { 1 })
-    end
+    says("wait", waits(10, 90, 100), { 1 }, "abs((%s) - 3.75) < bool 0.001")
   end)
 
   it("is nought where nobody waits, or nobody calls", function()
-    for _, kind in ipairs { "keda", "adapter" } do
-      says(queries[kind].wait, waits(0, 0, 0), { 0 })
-      says(queries[kind].wait, {}, { 0 })
-    end
+    says("wait", waits(0, 0, 0), { 0 })
+    says("wait", {}, { 0 })
   end)
 end)
 
