@@ -25,11 +25,11 @@ rules.schema = {
     doc = "instead of the share: so many millicores in all, whatever the nodes have" },
   places = { type = "number", default = 8, above = 0, max = 1e6,
     doc = "calls that one replica serves at once" },
-  full = { type = "number", default = 0.8, above = 0, max = 1,
+  full = { type = "number", default = 0.9, above = 0, max = 1,
     doc = "share of the places in use over which there are more replicas" },
-  full_down = { type = "number", default = 0.6, min = 0, max = 1,
+  full_down = { type = "number", default = 0.8, min = 0, max = 1,
     doc = "share under which there may be fewer" },
-  wait = { type = "number", default = 1, above = 0, max = 1e6, unit = "s",
+  wait = { type = "number", default = 5, above = 0, max = 1e6, unit = "s",
     doc = "that calls may wait in line; over it there are more replicas at once" },
 }
 

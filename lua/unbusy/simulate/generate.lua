@@ -116,7 +116,8 @@ function kinds.day(o)
     local hour = (i - 0.5) / PIECES - 0.5
     local before, part = math.floor(hour), hour - math.floor(hour)
     local a, b = HOURS[before % 24 + 1], HOURS[(before + 1) % 24 + 1]
-    out[i] = { (i - 1) / n * o.seconds, i / n * o.seconds, (a + (b - a) * part) * o.times }
+    local share = (a + (b - a) * part) ^ o.contrast
+    out[i] = { (i - 1) / n * o.seconds, i / n * o.seconds, share * o.times }
   end
   return {}, out
 end

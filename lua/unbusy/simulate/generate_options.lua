@@ -19,6 +19,8 @@ return {
     doc = "of what it can answer, that arrives when nothing happens" },
   { name = "times", value = "N", type = "number", default = 3, above = 0, max = 100,
     doc = "of what it can answer, that arrives in a burst; at the height of a day (1.1)" },
+  { name = "contrast", value = "N", type = "number", default = 1, min = 0, max = 10,
+    doc = "of a day: 0 is flat; the greater, the quieter its quiet hours" },
   { name = "how", value = "HOW", type = "string", default = "refuse",
     one_of = { "refuse", "limit", "dead", "silent", "keepalive" },
     doc = "what those get who find no place: 503, 429, no connection, nothing, keep-alives" },
