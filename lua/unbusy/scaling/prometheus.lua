@@ -36,8 +36,7 @@ local function value_of(data)
   end
   local text = type(pair) == "table" and pair[2]
   local n = type(text) == "string" and tonumber(text)
-  if not n then return nil, "no number" end
-  if n - n ~= 0 then return nil, "not a number" end
+  if not n or n - n ~= 0 then return nil, "not a number" end
   return n
 end
 
