@@ -67,7 +67,7 @@ function scale.sections()
     { "Examples:", "  unbusy scale deepseek-service --dry-run\n"
       .. "  unbusy scale deepseek-service --rule load --prometheus http://prometheus:9090 \\\n"
       .. "    --places 16 --most 20 --alertmanager http://alertmanager:9093\n"
-      .. "  unbusy scale --trace examples/traces/day.csv" },
+      .. "  unbusy trace --kind day --out day.csv && unbusy scale --trace day.csv" },
     { "Exit status:", arguments.columns {
       { "0", "looked, and done what there was to do" },
       { "1", "with --once: something is not known, or the change was refused" },
@@ -220,12 +220,17 @@ local function check_rival(c)
   end
 end
 
+-- What others have said, as JSON may have it.
+local function plain(text)
+  return text and (json.is_utf8(text) and text or (text:gsub("[\128-\255]", "?")))
+end
+
 local function show(values, result)
   local name, time = values[1], os.date "!%Y-%m-%dT%H:%M:%SZ"
   if values.json then
     return terminal.write(json.encode { time = time, deployment = name, action = result.action,
-      replicas = result.replicas, wished = result.wished, why = result.why, fault = result.fault,
-      untold = result.untold } .. "\n")
+      replicas = result.replicas, wished = result.wished, why = plain(result.why),
+      fault = plain(result.fault), untold = plain(result.untold) } .. "\n")
   end
   local count = result.replicas and ("%d"):format(result.replicas) or "?"
   if result.wished and result.wished ~= result.replicas then
@@ -244,14 +249,13 @@ local function new_turn(values)
   local c = cluster.new { deployment = values[1], namespace = values.namespace or "default",
     selector = values.selector, kubectl = kubectl_of(values), run = run, wall = os.time,
     fresh = math.max(120, 3 * (values.every or 30)) }
+  local look, tell, g = looker(values, c), teller(values), governor.new(o)
   check_rival(c)
-  local g = governor.new(o)
   local state, gap = kept(values.state)
   if state then g:remember(monotonic(), state, gap, o.calm) end
   return turn.new { rule = rules[rule], rule_options = rule_options, dry = values.dry_run,
-    governor = g, wall = os.time, replicas = function() return c:replicas() end,
-    look = looker(values, c), scale = function(from, to) return c:scale(from, to) end,
-    tell = teller(values) }, g
+    governor = g, wall = os.time, replicas = function() return c:replicas() end, look = look,
+    scale = function(from, to) return c:scale(from, to) end, tell = tell }, g
 end
 
 local function turns(values)

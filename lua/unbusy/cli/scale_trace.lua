@@ -34,6 +34,28 @@ local function rows_of(list)
   return rows
 end
 
+-- What there was to do, and the replicas of each; the full bar is the most of all.
+local function add_chart(lines, list, style)
+  local most = 1
+  for _, f in ipairs(list) do
+    for i = 1, chart.WIDTH do
+      most = math.max(most, f.over_time.replicas[i], f.over_time.demand[i])
+    end
+  end
+  local function row(label, values)
+    local shares = {}
+    for i = 1, chart.WIDTH do shares[i] = values[i] / most end
+    lines[#lines + 1] = chart.row(label, shares, style)
+  end
+  lines[#lines + 1] = ""
+  lines[#lines + 1] = ("Replicas over time (full: %.0f), and what there was to do"):format(most)
+  row("to do", list[#list].over_time.demand)
+  for _, f in ipairs(list) do row(f.name, f.over_time.replicas) end
+  for _, line in ipairs(chart.axis(nil, nil, { last = list[1].took }, style)) do
+    lines[#lines + 1] = line
+  end
+end
+
 local NOTES = [[
   hours: of all replicas, from when they were asked for; cost: of these, beside
   the first line; short: minutes in which there were more calls than places.]]
@@ -43,6 +65,7 @@ local function text_of(t, list)
     t.times[t.rows] / 3600, t.seed), "" }
   for _, line in ipairs(chart.table(rows_of(list))) do lines[#lines + 1] = line end
   lines[#lines + 1] = NOTES
+  add_chart(lines, list, chart.style(os.getenv))
   return table.concat(lines, "\n") .. "\n"
 end
 

@@ -51,10 +51,9 @@ function cluster:replicas()
   local spec = type(scale) == "table" and scale.kind == "Scale" and scale.spec
   if type(spec) ~= "table" then return nil, "the API's answer is no Scale" end
   if spec.replicas == nil then return 0 end -- the API leaves out a zero
-  if not json.whole(spec.replicas) or spec.replicas < 0 then
-    return nil, "the API's answer has no number of replicas"
-  end
-  return spec.replicas
+  local n = json.whole(spec.replicas)
+  if not n or n < 0 then return nil, "the API's answer has no number of replicas" end
+  return n
 end
 
 --- The CPU of the nodes: see `nodes.sum`; `lacks` also where the API does not say.

@@ -51,7 +51,7 @@ local function is_amount(n)
   return type(n) == "number" and n >= 0 and n - n == 0
 end
 
--- {== The source's rule: CPU ==============================================
+-- {== CPU =================================================================
 
 local function share_text(seen)
   if not seen.cpu_whole then return ("CPU %.0fm"):format(seen.cpu) end

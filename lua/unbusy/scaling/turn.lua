@@ -63,10 +63,7 @@ local function act(self, now, n, decision)
     if not kind then self.told = {} end
     return decision.action
   end
-  if self.o.dry then
-    self.o.governor:done(now, decision)
-    return "would be " .. decision.action
-  end
+  if self.o.dry then return "would be " .. decision.action end
   local done, message = self.o.scale(n, decision.replicas)
   if not done then
     note(self, now, "failed", n, decision.replicas, message)

@@ -46,7 +46,10 @@ local function begin(self)
   local start = {}
   function start.act()
     for i, one in ipairs(self.starting) do
-      if one == start then table.remove(self.starting, i) end
+      if one == start then
+        table.remove(self.starting, i)
+        break
+      end
     end
     self.serving = self.serving + 1
     self.up:resize(self:places())

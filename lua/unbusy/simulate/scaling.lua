@@ -35,6 +35,7 @@ local function look(self, now)
   local cpu, whole = self.fleet:cpu()
   local n = #self.cpu + 1
   self.cpu[n], self.whole, self.in_flight[n], self.waiting[n] = cpu, whole, up.in_service, waiting
+  self.asked[n] = self.fleet.asked
   if up.in_service + waiting > self.fleet:places() then
     self.short[math.floor(now / MINUTE)] = true
   end
@@ -77,13 +78,13 @@ local function with(base, more)
   return out
 end
 
--- The rule of the source as it is written: over 8 of 10 cores three more, and never fewer.
+-- The shell script that everybody has: over 8 of 10 cores three more, and never fewer.
 local function only_up(what, o)
   local vote = rules.cpu(what, o)
   return vote.wish >= what.replicas and vote or { wish = what.replicas, why = "" }
 end
 
---- Those who are compared: the fixed number, the source's rule to the letter, an HPA, and the two
+--- Those who are compared: the fixed number, the script that only adds, an HPA, and the two
 --- rules with the given options.
 ---@param o table { pods =, every =, cpu = { rule options, governor options }, load = the same }
 ---@return table[] contestants
@@ -129,8 +130,29 @@ local function watch(self, state)
     end
     state.world:at(state.world.now() + seconds, thing)
   end
+  look(self, state.world.now())
   again(LOOK, look)
   if self.what.rule then again(self.every, decide) end
+end
+
+-- The looks in `COLUMNS` parts: the mean of each.
+local COLUMNS = 60
+
+local function columns_of(list)
+  local out, n = {}, #list
+  for i = 1, COLUMNS do
+    local sum, from, to = 0, math.floor((i - 1) * n / COLUMNS) + 1, math.floor(i * n / COLUMNS)
+    for k = from, to do sum = sum + list[k] end
+    out[i] = to >= from and sum / (to - from + 1) or 0
+  end
+  return out
+end
+
+-- What there was to do at each look, in replicas.
+local function demand_of(self)
+  local out = {}
+  for i, n in ipairs(self.in_flight) do out[i] = (n + self.waiting[i]) / self.places end
+  return columns_of(out)
 end
 
 local function figures_of(self, record, calls)
@@ -143,7 +165,8 @@ local function figures_of(self, record, calls)
   table.sort(totals)
   return { name = self.what.name, hours = self.fleet.paid / 3600, short = short, failed = failed,
     calls = calls.n, p99 = totals[math.max(1, math.ceil(0.99 * #totals))], least = self.fleet.least,
-    most = self.fleet.most, changes = self.fleet.changes }
+    most = self.fleet.most, changes = self.fleet.changes, took = record.took,
+    over_time = { replicas = columns_of(self.asked), demand = demand_of(self) } }
 end
 
 --- Lets one of them meet a trace.
@@ -152,11 +175,12 @@ end
 ---@param o table { places = of a replica, starts = seconds, start = replicas at first, seed =,
 --- calls = of `run.calls`, client = of `setup.contestant` }
 ---@return table? figures { name, hours (replica-hours), short (minutes), failed, calls, p99, least,
---- most, changes }, string? message
+--- most, changes, took (seconds), over_time = { replicas, demand = in replicas: 60 means } }
+---@return string? message
 function scaling.meet(t, what, o)
   local self = { what = what, places = o.places, starts = o.starts, start = o.start, short = {},
-    every = what.every or 60, cpu = {}, in_flight = {}, waiting = {}, answered_before = 0,
-    governor = what.governor and governor.new(what.governor) }
+    every = what.every or 60, cpu = {}, asked = {}, in_flight = {}, waiting = {},
+    answered_before = 0, governor = what.governor and governor.new(what.governor) }
   local options, message = setup.options(t)
   if not options then return nil, message end
   options.limiter = { max = math.max(1000, o.places * 100) }
