@@ -67,10 +67,10 @@ end
 -- `n` questions at once: how many were answered.
 local function at_once(client, target, model, p, n)
   local unbusy, answered = require "unbusy", 0
-  local result, tasks = { took = {} }, {}
+  local result = { took = {} }
   unbusy.run(function()
-    for i = 1, n do
-      tasks[i] = unbusy.spawn(function()
+    for _ = 1, n do
+      unbusy.spawn(function()
         local took, message, code = ask(client, target.name, model)
         note(result, p, target.name, took, message, code)
         if took then answered = answered + 1 end
