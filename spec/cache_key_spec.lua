@@ -10,7 +10,7 @@ local unpack = table.unpack or unpack -- luacheck: ignore
 local function is_same(a, b)
   local one, other = assert(key(unpack(a))), assert(key(unpack(b)))
   assert.is_true(one == other)
-  local c = cache.new {}
+  local c = cache.new { bytes = 1e6 }
   c:set(one, "v")
   assert.equal("v", (c:get(other)))
   c:close()
@@ -19,7 +19,7 @@ end
 local function differs(a, b)
   local one, other = assert(key(unpack(a))), assert(key(unpack(b)))
   assert.is_false(one == other)
-  local c = cache.new {}
+  local c = cache.new { bytes = 1e6 }
   c:set(one, "v")
   assert.is_nil(c:get(other))
   c:close()

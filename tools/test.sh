@@ -12,7 +12,7 @@
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
 #   third       a mock server from npm through our client; OpenAI's SDK and curl through our gateway;
-#               a model in llama.cpp as the edge of examples/edge
+#               a model in llama.cpp as the edge of examples/edge; Prometheus and Alertmanager
 #   oom         every allocation fails once: Lua's and libcurl's, under ASan (the core's are in unit)
 #   oom_quick   the same for some of Lua's, on Lua 5.4, without ASan
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
@@ -63,7 +63,7 @@ busted_with() { # HOST CORE_DIR [option or spec…]
   host=$1 core=$2
   shift 2
   env "$paths" LUA_CPATH="$core/?.so;;" UNBUSY_LUA="$host" \
-    ${checker:-} "$host" /usr/bin/busted --output=plainTerminal --pattern=_spec "$@" 2>&1 | tee "$log"
+    ${checker:-} "$host" ${lua_options:-} /usr/bin/busted --output=plainTerminal --pattern=_spec "$@" 2>&1 | tee "$log"
   count_busted
 }
 
@@ -132,11 +132,17 @@ without_ffi() {
   unset UNBUSY_FFI
 }
 
-# Of the quick run: the tools and the simulator, which are Lua alone, are left to Lua 5.4.
+tools="/(demo|cli|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate)/"
+
+# Of the quick run: the tools and the simulator, which are Lua alone, are left to Lua 5.4, and so is
+# what kills processes in the midst of C. Most of a spec's code runs once or twice: compiled less
+# eagerly, it is done in half the time.
 quick_luajit() {
   echo "== specs on luajit"
-  in_batches luajit build/luajit $(other_specs | grep -v -E '/(cli|simulate)/')
+  lua_options="-Ohotloop=500,hotexit=200"
+  in_batches luajit build/luajit $(other_specs | grep -v -E "$tools|_kill_spec")
   without_ffi
+  lua_options=
 }
 
 unit_lua54() { unit_on lua5.4; }
@@ -160,8 +166,7 @@ sanitized_build() { # LUA
 
 # Without what takes long and runs little of the C: a tool, a crowd, a kill at each step.
 sanitized_specs() { # LUA
-  but='/(demo|cli|readme|docs_policies|docs_simulator|signs|busyd|busyd_load|inspect|names)_spec'
-  but="$but|/(cli|policies|simulate)/|_kill_spec"
+  but="$tools|/(inspect|names|scheduler_memory)_spec|/policies/|/policy/bad_input_spec|_kill_spec"
   [ "$1" = lua5.4 ] || but="$but|/faults_spec|_model_spec|_processes_spec"
   other_specs | grep -v -E "$but"
 }
@@ -169,8 +174,11 @@ sanitized_specs() { # LUA
 sanitize_on() { # LUA
   echo "== specs on $1 under ASan and UBSan"
   sanitized_build "$1" || { fail "sanitized_build $1"; return; }
-  export ASAN_OPTIONS=detect_leaks=0 UNBUSY_SANITIZED=1
+  # (Much that is kept after it was freed makes each fork dear.)
+  export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 UNBUSY_SANITIZED=1
+  BATCH=5
   in_batches "build/asan/$1/host" "build/asan/$1" $(sanitized_specs "$1")
+  BATCH=16
   unset ASAN_OPTIONS UNBUSY_SANITIZED
 }
 
@@ -223,6 +231,8 @@ third() {
   else
     fail "spec/support/third_party.sh install-model"
   fi
+  echo "== Prometheus, Alertmanager and Grafana's types: the alerts and the dashboard"
+  busted_third lua5.4 'monitoring_%a+_third'
 }
 
 busted_third() { # LUA PATTERN

@@ -41,7 +41,14 @@ static int loss_of (const ub_link *l, const redisAsyncContext *context) {
   }
 }
 
-/* The connection is about to be freed; its requests have ended by now. */
+/* There is no connection: those in line end. */
+static void end_line (ub_link *l, int err) {
+  ub_link_request *r;
+  while ((r = ub_link_pop(&l->line)) != NULL)
+    ub_link_end(r, NULL, err);
+}
+
+/* The connection is about to be freed; those that it was given have ended by now. */
 static void on_cleanup (void *self) {
   ub_link *l = self;
   epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, l->context->c.fd, NULL);
@@ -49,6 +56,7 @@ static void on_cleanup (void *self) {
   l->lost_served = l->served;
   l->context = NULL;
   ub_link_open_now.descriptors--;
+  end_line(l, l->lost);  /* that wait to be let in */
 }
 
 static void on_reply (redisAsyncContext *context, void *reply, void *self) {
@@ -67,6 +75,8 @@ static void on_reply (redisAsyncContext *context, void *reply, void *self) {
 /* The server's answer to what we say first. */
 static void on_hello (redisAsyncContext *context, void *reply, void *err) {
   ub_link *l = context->ev.data;
+  if (reply != NULL)
+    l->greetings--;
   if (reply != NULL && ((redisReply *)reply)->type == REDIS_REPLY_ERROR && l->loss == UB_OK)
     l->loss = *(const int *)err;
 }
@@ -105,6 +115,7 @@ static int is_noted (const redisAsyncContext *a, const void *data) {
 static int say (ub_link *l, const int *refused, int count, const char **words) {
   void *data = (void *)(uintptr_t)refused;
   int err = redisAsyncCommandArgv(l->context, on_hello, data, count, words, NULL);
+  l->greetings++;  /* of a failure the connection ends */
   return err == REDIS_OK && is_noted(l->context, data);
 }
 
@@ -134,6 +145,7 @@ static void take_over (ub_link *l, redisAsyncContext *a) {
   l->wanted = l->watched = 0;
   l->loss = UB_OK;
   l->served = 0;
+  l->greetings = 0;
   a->ev.data = l;
   a->ev.addRead = add_read;
   a->ev.addWrite = add_write;
@@ -192,13 +204,6 @@ static void end_resolve (ub_link *l, int orphan) {
   ub_resolve_drop(l->resolve, orphan);
   l->resolve = NULL;
   ub_link_open_now.descriptors--;
-}
-
-/* There is no connection: those in line end. */
-static void end_line (ub_link *l, int err) {
-  ub_link_request *r;
-  while ((r = ub_link_pop(&l->line)) != NULL)
-    ub_link_end(r, NULL, err);
 }
 
 static void note_loss (ub_link *l, int err) {
@@ -263,8 +268,9 @@ static void hand_over (ub_link *l) {
   }
 }
 
+/* Nothing is asked before we are let in: it would be done as somebody else, or elsewhere. */
 void ub_connection_flush (ub_link *l, int later) {
-  while (l->context != NULL && l->line.first != NULL)
+  while (l->context != NULL && l->greetings == 0 && l->line.first != NULL)
     hand_over(l);
   if (l->context == NULL)
     return;
@@ -294,6 +300,8 @@ static void serve_socket (ub_link *l, uint32_t events) {
   check_length(l);
   if (l->context != NULL && l->loss != UB_OK)
     ub_connection_close(l, l->loss, 0);  /* it was not let in */
+  if (l->context != NULL && l->greetings == 0 && l->line.first != NULL)
+    ub_connection_flush(l, 0);  /* by now it is */
   watch(l);
 }
 

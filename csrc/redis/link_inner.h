@@ -36,6 +36,7 @@ struct ub_link {
   int loss;               /* why we end the connection ourselves; UB_OK: it ends by itself */
   int lost, lost_served;  /* see 'ub_link_lost' */
   int served;             /* this connection has answered a command */
+  int greetings;          /* what was said first and is not answered yet */
   ub_link_queue line;     /* commands that wait for a connection */
   ub_link_queue ended;
   ub_link_request **places;

@@ -175,14 +175,14 @@ describe("requests never meet", function()
       return stored.key { client = client, kind = "chat", request = request, options = {},
         extra = false, again = false }
     end
-    local same = 0
-    for _ = 1, 20000 do
+    local same, pairs_of_them = 0, os.getenv "UNBUSY_SANITIZED" and 2000 or 20000
+    for _ = 1, pairs_of_them do
       local one, two = random_request(r), random_request(r)
       local expected = model_of(one) == model_of(two)
       same = same + (expected and 1 or 0)
       assert.equal(expected, key(one) == key(two))
     end
-    assert.is_true(same > 100)
+    assert.is_true(same > pairs_of_them / 200)
   end)
 end)
 

@@ -26,7 +26,7 @@ describe("unbusy serve", function()
   -- One line on standard error, a status, nothing else.
   local function refuses(status, text, words, given)
     local before = place:folders()
-    local r = place:run(words, given)
+    local r = place:serve(words, given)
     assert.is_truthy(r.err:find(text, 1, true), r.err)
     assert.is_truthy(r.err:find "^unbusy: [^\n]*\n$", r.err)
     assert.same({ out = "", rc = status }, { out = r.out, rc = r.rc })
@@ -35,7 +35,7 @@ describe("unbusy serve", function()
 
   local function printed(words, given)
     table.insert(words, 1, "--print-conf")
-    local r = place:run(words, given)
+    local r = place:serve(words, given)
     assert.same({ err = "", rc = 0 }, { err = r.err, rc = r.rc })
     return r.out
   end

@@ -81,6 +81,29 @@ describe("the gateway's status", function()
     end
   end)
 
+  it("is not read by a page whose name leads here", function()
+    start {}
+    for _, host in ipairs { "evil.example", "localhost.evil.example:80", "127.0.0.1.evil" } do
+      local refused = g:ask("/status", { headers = { "host: " .. host } })
+      assert.equal(403, refused.status)
+      assert.matches("by its address or as localhost", refused.body)
+    end
+    for _, host in ipairs { "localhost", "a.localhost:8080", "127.0.0.1:1", "[::1]:8080" } do
+      assert.equal(200, g:ask("/status", { headers = { "host: " .. host } }).status)
+    end
+  end)
+
+  it("takes its token as a password", function()
+    start { status = '{ token = "let-me-see" }' }
+    local function status_of(words) return g:ask("/status", { options = words }).status end
+    assert.equal(200, status_of "-u 'anybody:let-me-see'")
+    assert.equal(200, status_of "-u ':let-me-see'")
+    for _, wrong in ipairs { "-u let-me-see:", "-u anybody:let-me-se",
+      "-H 'authorization: Basic !'", "-H 'authorization: Basic'" } do
+      assert.equal(401, status_of(wrong))
+    end
+  end)
+
   it("is for whoever has its token, from anywhere", function()
     start({ status = '{ token = "let-me-see" }' },
       { http = "real_ip_header x-real-from; set_real_ip_from 127.0.0.1;" })

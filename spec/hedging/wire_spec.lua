@@ -270,6 +270,7 @@ describe("two tries beside each other", function()
     assert.is_true(h.won + h.lost + h.failed > 20, h.won + h.lost + h.failed)
     assert_left(slow, 0)
     assert_left(quick, 0)
-    assert.is_true(slow:counts().received + quick:counts().received <= sent)
+    -- libcurl sends again what a connection that was kept did not take, once at most.
+    assert.is_true(slow:counts().received + quick:counts().received <= 2 * sent)
   end)
 end)

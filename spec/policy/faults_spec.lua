@@ -101,8 +101,10 @@ describe("a script's fault", function()
     assert.equal("mine.lua:4: it ran too long", fault_of "while true do end")
     assert.equal("mine.lua:2: it took too much memory",
       fault_of "while true do secret = secret .. secret end")
+    -- Which limit it meets first is a matter of the garbage that lies about.
     local deep = fault_of "local function f() return 1 + f() end return f()"
-    assert.is_true(deep:find "stack overflow" ~= nil or deep:find "it ran too long" ~= nil, deep)
+    assert.is_true(deep:find "stack overflow" ~= nil or deep:find "it ran too long" ~= nil
+      or deep:find "it took too much memory" ~= nil, deep)
   end)
 
   it("is counted each time and told once; a new version is told anew", function()

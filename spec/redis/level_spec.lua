@@ -484,22 +484,6 @@ describe("a cache with a Redis server", function()
   end)
 end)
 
-describe("a cache that is not let in as it should be", function()
-  guard.watch(before_each, after_each)
-
-  it("hears the end of what is refused as it is sent", function()
-    local server = redis_server.start { port = true }
-    local client = levels.client(("redis://nobody:wrong@127.0.0.1:%d/0"):format(server.port))
-    client.cache:set(levels.key(), "v", { ttl = 100 })
-    client.cache:purge "t"
-    local _, _, code = client.cache:settle(10)
-    assert.equal("auth", code)
-    assert.equal(0, client.cache.far.jobs)
-    closing(client)
-    server:stop()
-  end)
-end)
-
 describe("a cache with what is no good Redis server", function()
   local server
   guard.watch(before_each, function(check) after_each(function()

@@ -95,7 +95,7 @@ local function command(place, words, given)
 end
 
 --- Runs `unbusy serve` with these arguments until it ends by itself.
-function Place:run(words, given)
+function Place:serve(words, given)
   local dir = quote(self.dir)
   os.execute(("cd %s && timeout 60 %s </dev/null >%s/out 2>%s/err; echo $? >%s/rc"):format(dir,
     command(self, words, given or {}), dir, dir, dir))

@@ -7,9 +7,12 @@ local wrong = 0
 collectgarbage("setpause", 0)
 collectgarbage("setstepmul", 200)
 
+-- (The sanitizers see the first one, and take their time.)
+local last = os.getenv "UNBUSY_SANITIZED" and 1000 or 20000
+
 for _ = 1, 6 do
   local p = sse.new {}
-  for i = 1, 20000 do
+  for i = 1, last do
     local data = i .. ("y"):rep(i % 50)
     local got = p:feed("id: " .. i .. "\ndata: " .. data .. "\n\n"
       .. ("event: e%d\ndata: %d\n\n"):format(i, i):rep(i % 3))

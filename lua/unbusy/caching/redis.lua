@@ -369,10 +369,12 @@ function redis:remove_all(tag, on_end)
 end
 
 --- A job has ended.
-function redis:job_done(removed, message)
+---@param removed integer
+---@param fault table? { code =, message = }
+function redis:job_done(removed, fault)
   self.jobs = self.jobs - 1
   self.counts.removed = self.counts.removed + removed
-  self.job_fault = self.job_fault or message
+  self.job_fault = self.job_fault or fault
 end
 
 --- Is something under way?
@@ -388,9 +390,10 @@ local function settle(loop, job)
     self.idle[#self.idle + 1] = event
     loop.wait({ event }, limit)
   end
-  local message = self.job_fault or self:is_busy() and "redis: it takes too long"
+  local fault = self.job_fault
   self.job_fault = nil
-  if message then return nil, message, "timeout" end
+  if fault then return nil, fault.message, fault.code end
+  if self:is_busy() then return nil, "redis: it takes too long", "timeout" end
   if not self.health:is_well() then return nil, self.fault.message, self.fault.code end
   return true
 end

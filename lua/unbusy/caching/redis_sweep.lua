@@ -26,11 +26,11 @@ local function is_entry(self, name)
     and name:find("^" .. NAME, #prefix + 1) ~= nil
 end
 
-local function finish(self, message)
+local function finish(self, message, code)
   if self.done then return end
   self.done = true
   if self.on_end then self.on_end() end
-  self.level:job_done(self.removed, message)
+  self.level:job_done(self.removed, message and { code = code, message = "redis: " .. message })
 end
 
 -- Sends a command; `self[step]` is told the reply, and what else is given here.
@@ -38,13 +38,16 @@ local function ask(self, step, words, more)
   local reply = {}
   function reply.arrived(_, level, id)
     if self.done or level.closed or not level.link:owned() then
-      return finish(self, "redis: it was closed")
+      return finish(self, "it was closed", "closed")
     end
     local ok, value, why = level.link:take(id)
     if ok then return self[step](self, value, more) end
-    finish(self, ("redis: removing entries: %s"):format(why or "another process"))
+    finish(self, "removing entries: " .. (why or "another process"),
+      value == "failed" and why or "upstream")
   end
-  if not self.level:command(reply, words) then finish(self, "redis: there is no connection") end
+  if not self.level:command(reply, words) then
+    finish(self, "there is no connection", "network")
+  end
 end
 
 local function scan(self)
@@ -72,7 +75,7 @@ function job:scanned(reply)
   local cursor, names = nil, nil
   if type(reply) == "table" then cursor, names = reply[1], reply[2] end
   if type(cursor) ~= "string" or type(names) ~= "table" then
-    return finish(self, "redis: its answer makes no sense")
+    return finish(self, "its answer makes no sense", "upstream")
   end
   self.cursor, self.found, self.looking = cursor, {}, 0
   local of_ours = {}

@@ -3,6 +3,7 @@
 -- It is for operators: for whoever knows the option's token, or, without one, for this machine
 -- alone. A request that another proxy has passed on comes from wherever that says, and so not from
 -- here. Questions are in it only where `cache.top.show` allows them and `?show=1` asks for them.
+local access = require "unbusy.gateway.access"
 local answers = require "unbusy.gateway.answers"
 local errors = require "unbusy.gateway.errors"
 local json = require "unbusy.json"
@@ -10,34 +11,6 @@ local json = require "unbusy.json"
 local status = {}
 
 local TOP, MOST_TOP = 20, 1000 -- questions that are shown
-
--- What a proxy says of whom it speaks for.
-local passed_on = { "x-forwarded-for", "forwarded", "via", "x-real-ip", "cf-connecting-ip" }
-
-local function is_local(ctx)
-  for _, name in ipairs(passed_on) do
-    if ctx.headers[name] then return false end
-  end
-  local from = ngx.var.remote_addr
-  return from:find "^127%." ~= nil or from == "::1" or from:find "^unix:" ~= nil
-end
-
-local function refuse(message)
-  return errors.new(401, message, { code = "invalid_api_key",
-    headers = { ["www-authenticate"] = "Bearer" } })
-end
-
--- Who may not see it: a refusal.
-local function check(ctx)
-  local own = ctx.gateway.status_keys
-  if own then
-    local key, message = own:of(ctx.headers)
-    return not key and refuse(message) or nil
-  end
-  if not is_local(ctx) then
-    return errors.new(403, "the status is for this machine alone, as long as it has no token")
-  end
-end
 
 -- Numbers as JSON can say them, and nothing that it could not.
 local function sayable(value)
@@ -71,7 +44,7 @@ end
 ---@param ctx table
 ---@return table? refusal
 function status.serve(ctx)
-  local refusal = check(ctx)
+  local refusal = access.check(ctx.headers, ctx.gateway.status_keys, "the status")
   if refusal then return refusal end
   local list
   list, refusal = top_of(ctx)

@@ -1,0 +1,80 @@
+--- Who may see what is for operators: whoever knows its token, or without one this machine alone.
+--
+-- A token is sent as a bearer key or, as browsers ask people for it, as the password of HTTP's
+-- basic scheme, with any name.
+--
+-- Without a token a request must come from this machine. One that another proxy has passed on comes
+-- from wherever that says. And the address must name this machine: a page of somebody else's could
+-- have its own name lead here (DNS rebinding), and the browser would let it read the answer.
+local errors = require "unbusy.gateway.errors"
+
+local access = {}
+
+-- What a proxy says of whom it speaks for.
+local passed_on = { "x-forwarded-for", "forwarded", "via", "x-real-ip", "cf-connecting-ip" }
+
+-- {== This machine ========================================================
+
+local function is_direct(headers)
+  for _, name in ipairs(passed_on) do
+    if headers[name] then return false end
+  end
+  return true
+end
+
+local function is_own_name(host)
+  if type(host) ~= "string" then return host == nil end -- HTTP 1.0 has none
+  host = host:gsub(":%d*$", ""):lower()
+  return host == "" or host == "localhost" or host:find "%.localhost$" ~= nil
+    or host:find "^[%d.]+$" ~= nil or host:find "^%[[%x:.]+%]$" ~= nil
+    or host == ngx.var.hostname:lower()
+end
+
+-- A refusal for who is not here.
+local function check_place(headers, what)
+  local from = ngx.var.remote_addr
+  local is_unix = from:find "^unix:" ~= nil
+  if not is_direct(headers) or not (is_unix or from:find "^127%." or from == "::1") then
+    return errors.new(403, what .. " is for this machine alone, as long as it has no token")
+  end
+  if not is_unix and not is_own_name(headers.host) then
+    return errors.new(403, what .. " is for this machine alone, by its address or as localhost, "
+      .. "as long as it has no token")
+  end
+end
+
+-- }========================================================================
+
+-- {== Tokens ==============================================================
+
+-- The headers with a password as the key that it is.
+local function with_password(headers)
+  local text = headers.authorization
+  local scheme, sent = (type(text) == "string" and text or ""):match "^(%a+)%s+(%S+)%s*$"
+  if not scheme or scheme:lower() ~= "basic" then return headers end
+  local password = (ngx.decode_base64(sent) or ""):match "^[^:]*:(.*)$"
+  return { authorization = password and "Bearer " .. password }
+end
+
+local function check_token(headers, keys, browser)
+  local key, message = keys:of(with_password(headers))
+  if key then return nil end
+  local ways = browser and 'Basic realm="unbusy", charset="UTF-8"' or "Bearer"
+  return errors.new(401, message, { code = "invalid_api_key",
+    headers = { ["www-authenticate"] = ways } })
+end
+
+-- }========================================================================
+
+--- Who may not see it: a refusal, else nil.
+---@param headers table of the request, as `ctx.headers`
+---@param keys table? of `unbusy.gateway.keys`, with the token as its key; nil: this machine alone
+---@param what string for the message: "the status"
+---@param browser boolean? is it for a person, whose browser is to ask for the token?
+---@return table? refusal
+function access.check(headers, keys, what, browser)
+  if keys then return check_token(headers, keys, browser) end
+  return check_place(headers, what)
+end
+
+return access
