@@ -233,6 +233,12 @@ third() {
   fi
   echo "== Prometheus, Alertmanager and Grafana's types: the alerts and the dashboard"
   busted_third lua5.4 'monitoring_%a+_third'
+  echo "== unbusy scale with a real kubectl, Prometheus and Alertmanager"
+  if sh spec/support/third_party.sh install-kubernetes; then
+    busted_third lua5.4 'scaling_%a+_third'
+  else
+    fail "spec/support/third_party.sh install-kubernetes"
+  fi
 }
 
 busted_third() { # LUA PATTERN

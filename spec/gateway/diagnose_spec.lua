@@ -41,9 +41,19 @@ end
 describe("a gateway's log", function()
   local up, place, gateway, client, quiet, seen
 
-  -- `n` calls, so many a second, each when its time has come; until the log has them, and `more`
-  -- that were made before.
-  local function load(server, asks, n, pace, name, more)
+  -- What the log says now that was not there before: so many lines.
+  local function logged(server, n)
+    local text
+    served.wait(function()
+      text = server:logged():sub(seen + 1)
+      return select(2, text:gsub("\n", "\n")) >= n
+    end, "the log")
+    seen = seen + #text
+    return text
+  end
+
+  -- `n` calls, so many a second, each when its time has come.
+  local function load(server, asks, n, pace, name)
     unbusy.run(function()
       for i = 1, n do
         unbusy.spawn(function()
@@ -52,13 +62,22 @@ describe("a gateway's log", function()
         end)
       end
     end)
-    local text
-    served.wait(function()
-      text = server:logged():sub(seen + 1)
-      return select(2, text:gsub("\n", "\n")) >= n + (more or 0)
-    end, "the log")
-    seen = seen + #text
-    return text
+    return logged(server, n)
+  end
+
+  -- `n` calls, three at a time, as quickly as they are answered.
+  local function in_turn(asks, n)
+    local left = n
+    unbusy.run(function()
+      for _ = 1, 3 do
+        unbusy.spawn(function()
+          while left > 0 do
+            left = left - 1
+            ask(asks)
+          end
+        end)
+      end
+    end)
   end
 
   local function trouble(name, n, pace, programme)
@@ -157,7 +176,8 @@ describe("a gateway's log", function()
     local asks = asker(pooled.url)
     seen = 0
     up:programme { reset = true, script = { { preset = "server_500" } } }
-    local before = load(pooled, asks, 333, 250)
+    in_turn(asks, 333)
+    local before = logged(pooled, 333)
     up:programme { reset = true, answer = { tokens = 25 }, token_interval = 0.1 }
     unbusy.run(function()
       for _ = 1, 4 do
@@ -168,7 +188,8 @@ describe("a gateway's log", function()
     end)
     assert.equal(4, up:counts().received)
     up:programme {}
-    local after = load(pooled, asks, 84, 250, nil, 16)
+    in_turn(asks, 84)
+    local after = logged(pooled, 100)
     asks:close()
     local cause, facts = causes(place:write("pool.log", before .. after))
     assert.equal("pool", cause)

@@ -1,5 +1,5 @@
 -- A turn of the program, with an outside that is made up; and what is asked of kubectl, word by
--- word. The same with a real kubectl: scale_third.lua.
+-- word. The same with a real kubectl: scaling_command_third.lua.
 local cluster = require "unbusy.scaling.cluster"
 local governor = require "unbusy.scaling.governor"
 local json = require "unbusy.json"

@@ -28,6 +28,9 @@ http {
   lua_package_path "${root}/?.lua;${root}/lua/?.lua;;";
   server {
     listen 127.0.0.1:${port};
+    listen 127.0.0.1:${port2} ssl;
+    ssl_certificate ${dir}/tls.pem;
+    ssl_certificate_key ${dir}/tls.pem;
     location / { content_by_lua_block { require("spec.support.kube_api.server").serve() } }
   }
 }
@@ -36,11 +39,17 @@ http {
 local KUBECONFIG = [[
 apiVersion: v1
 kind: Config
-clusters: [{ name: c, cluster: { server: "http://127.0.0.1:${port}" } }]
+clusters:
+  - name: c
+    cluster: { server: "https://127.0.0.1:${port2}", certificate-authority: "${dir}/tls.pem" }
 users: [{ name: u, user: { token: made-up } }]
 contexts: [{ name: test, context: { cluster: c, user: u } }]
 current-context: test
 ]]
+
+-- kubectl sends no token without TLS. A key and a certificate for 127.0.0.1.
+local CERTIFICATE = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+  .. "-days 30 -subj /CN=kube-api -addext subjectAltName=IP:127.0.0.1 -keyout - -out - 2>/dev/null"
 
 local function output_of(command)
   local pipe = assert(io.popen(command))
@@ -52,7 +61,8 @@ end
 --- Starts it; it ends with this process.
 function kube_api.start()
   local is_root = output_of "id -u" == "0"
-  local self = launcher.start { config = CONFIG, files = { kubeconfig = KUBECONFIG },
+  local self = launcher.start { config = CONFIG,
+    files = { kubeconfig = KUBECONFIG, ["tls.pem"] = output_of(CERTIFICATE) .. "\n" },
     values = { root = output_of "pwd", user = is_root and "user root root;" or "" } }
   self.url, self.kubeconfig = ("http://127.0.0.1:%d"):format(self.port), self.dir .. "/kubeconfig"
   self.launcher = getmetatable(self)

@@ -13,7 +13,7 @@ describe("deploy/autoscale", function()
 
   setup(function()
     place = served.place()
-    for name, folder in pairs { cpu = "deploy/autoscale", load = "deploy/autoscale/load" } do
+    for name, folder in pairs { cpu = "deploy/autoscale/cpu", load = "deploy/autoscale/load" } do
       path_of[name] = place.dir .. "/" .. name .. ".yaml"
       built[name] = kubernetes.build(folder, path_of[name])
     end
