@@ -112,12 +112,8 @@ end
 local function of_probe(values)
   local given, message = settings.find(values)
   if not given then fail(USAGE, message) end
-  local ok, facts, why = pcall(require("unbusy.diagnose.probe").look, given,
+  return require("unbusy.diagnose.probe").look(given,
     { model = values.model, at_once = values.at_once })
-  if ok and facts then return facts end
-  local raised = not ok and facts
-  if raised and not tostring(raised):find "^unbusy: " then error(raised, 0) end
-  fail(USAGE, (tostring(raised or why):gsub("^unbusy: ", "")))
 end
 
 -- What each target has answered.

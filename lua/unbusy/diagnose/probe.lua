@@ -19,15 +19,21 @@ local function bare(target)
   return out
 end
 
--- A client of the same targets and nothing else of the configuration.
+-- A client of the same targets and nothing else of the configuration; or nil, and what
+-- `unbusy.new` has against it.
 local function client_of(given)
   local targets = given.targets
   if type(targets) == "table" then
     targets = {}
     for i, target in ipairs(given.targets) do targets[i] = bare(target) end
   end
-  return require("unbusy").new { targets = targets, clocks = given.clocks, retry = false,
-    breaker = false, limiter = false, budget = false, resume = false }
+  local ok, client, message = pcall(require("unbusy").new, { targets = targets,
+    clocks = given.clocks, retry = false, breaker = false, limiter = false, budget = false,
+    resume = false })
+  if ok then return client, message end
+  local told = type(client) == "string" and client:match "^unbusy: (.*)$"
+  if not told then error(client, 0) end
+  return nil, told
 end
 
 local function request_of(model)
