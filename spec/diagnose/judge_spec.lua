@@ -72,7 +72,7 @@ describe("the judge", function()
     assert.same({ "pool" }, causes(t))
     assert.matches("calls waited 1.50 s in our line on average, 0 ms before", evidence(t))
     assert.matches("the targets refused 0 of 88 tries", evidence(t))
-    assert.matches("4 calls are under way, our limits allow 4", evidence(t))
+    assert.matches("4 calls are under way now, our limits allow 4", evidence(t))
     t = of({ [""] = 100 }, { a = { [""] = 100 } }, { took = 0.2, queued = 3 }) -- nobody fails yet
     assert.same({ "pool" }, causes(t))
   end)

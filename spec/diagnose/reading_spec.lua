@@ -138,6 +138,22 @@ describe("metrics", function()
     assert.equal(50, f.quiet.calls)
   end)
 
+  it("compare first tokens with first tokens, and whole answers with whole ones", function()
+    local function of(streams, seconds, calls, busy)
+      return ('unbusy_calls_total{code=""} %d\nunbusy_calls_total{code="busy"} %d\n'
+        .. 'unbusy_call_duration_seconds_sum{source="upstream"} %g\n'
+        .. 'unbusy_call_duration_seconds_count{source="upstream"} %d\n%s'):format(calls, busy,
+        seconds * calls, calls, streams and ("unbusy_first_token_seconds_sum %g\n"
+        .. "unbusy_first_token_seconds_count %d\n"):format(0.1 * calls, calls) or "")
+    end
+    local f = assert(metrics.read(of(false, 2, 100, 50), of(false, 1, 40, 0)))
+    assert.is_true(f.trouble.took > 2 and f.quiet.took == 1)
+    f = assert(metrics.read(of(true, 2, 100, 50), of(true, 1, 40, 0)))
+    assert.is_true(math.abs(f.trouble.took - 0.1) < 1e-9 and math.abs(f.quiet.took - 0.1) < 1e-9)
+    f = assert(metrics.read(of(true, 2, 100, 50), of(false, 1, 40, 0)))
+    assert.is_nil(f.quiet.took)
+  end)
+
   it("of a gateway that has begun anew are what it says now", function()
     local f = assert(metrics.read(grown(-80), TEXT, { span = 5 }))
     assert.equal(20, f.trouble.calls) -- 10 answered, and 10 full

@@ -36,11 +36,10 @@ end
 
 -- What there was to do, and the replicas of each; the full bar is the most of all.
 local function add_chart(lines, list, style)
-  local most = 1
-  for _, f in ipairs(list) do
-    for i = 1, chart.WIDTH do
-      most = math.max(most, f.over_time.replicas[i], f.over_time.demand[i])
-    end
+  local most, demand = 1, list[#list].over_time.demand
+  for i = 1, chart.WIDTH do
+    most = math.max(most, demand[i])
+    for _, f in ipairs(list) do most = math.max(most, f.over_time.replicas[i]) end
   end
   local function row(label, values)
     local shares = {}
@@ -49,11 +48,10 @@ local function add_chart(lines, list, style)
   end
   lines[#lines + 1] = ""
   lines[#lines + 1] = ("Replicas over time (full: %.0f), and what there was to do"):format(most)
-  row("to do", list[#list].over_time.demand)
+  row("to do", demand)
   for _, f in ipairs(list) do row(f.name, f.over_time.replicas) end
-  for _, line in ipairs(chart.axis(nil, nil, { last = list[1].took }, style)) do
-    lines[#lines + 1] = line
-  end
+  lines[#lines + 1] = chart.pad(("%.1f h"):format(list[1].took / 3600), chart.LABEL + chart.WIDTH,
+    true)
 end
 
 local NOTES = [[

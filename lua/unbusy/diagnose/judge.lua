@@ -187,12 +187,14 @@ end
 
 local function say_pool(list, f)
   local t = f.trouble
-  list[#list + 1] = ("calls waited %s in our line on average%s"):format(seconds(t.queued),
-    f.quiet and (", %s before"):format(seconds(f.quiet.queued)) or "")
+  if t.queued > 0 then
+    list[#list + 1] = ("calls waited %s in our line on average%s"):format(seconds(t.queued),
+      f.quiet and (", %s before"):format(seconds(f.quiet.queued)) or "")
+  end
   say_refused(list, f)
   if t.limit and t.in_flight then
-    list[#list + 1] = ("%s calls are under way, our limits allow %s"):format(amount(t.in_flight),
-      amount(t.limit))
+    list[#list + 1] = ("%s calls are under way now, our limits allow %s"):format(
+      amount(t.in_flight), amount(t.limit))
   end
 end
 

@@ -71,11 +71,11 @@ local function code_of(labels)
   return code ~= "" and code or nil
 end
 
--- Seconds to the first of an answer and to all of it, without our own line.
+-- Seconds to the first of a stream and to all of an answer, without our own line.
 local function took_of(families, queued)
   local whole = mean(families, "unbusy_call_duration_seconds", { source = "upstream" })
   whole = whole and math.max(whole - queued, 0)
-  return mean(families, "unbusy_first_token_seconds") or whole, whole
+  return mean(families, "unbusy_first_token_seconds"), whole
 end
 
 -- A period out of what was added; nil where there were no calls.
@@ -92,7 +92,8 @@ local function period_of(families, span)
   if p.calls <= 0 then return nil end
   local waited = sum(families, "unbusy_queue_wait_seconds_sum") or 0
   p.span, p.queued = span, waited / p.calls
-  p.took, p.whole = took_of(families, p.queued)
+  p.first, p.whole = took_of(families, p.queued)
+  p.took = p.first or p.whole
   p.limit, p.in_flight = sum(families, "unbusy_limit"), sum(families, "unbusy_in_flight")
   p.waiting = sum(families, "unbusy_queue_waiting")
   return p
@@ -103,8 +104,16 @@ local function began_at(families)
   return sum(families, "unbusy_start_time_seconds")
 end
 
+-- Like is compared with like: first tokens where there were streams in both, whole answers where
+-- there were none in either; otherwise how long answers took says nothing.
+local function make_alike(p, before)
+  if p.first and before.first then return end
+  if p.first or before.first then before.took = nil end
+end
+
 -- The periods as facts: is the later one trouble?
 local function facts_of(p, before)
+  if p and before then make_alike(p, before) end
   local usual = before and { share = period.share(before), took = before.took } or { share = 0 }
   local is_trouble = p and period.is_trouble({ share = period.share(p), took = p.took,
     queued = p.queued }, usual)
