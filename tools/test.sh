@@ -230,6 +230,7 @@ third() {
   third_with model luajit edge_third "an edge node with a model in llama.cpp"
   third_with browser luajit status_third "the status page in Chromium"
   third_with kubernetes lua5.4 'deploy_%a+_third' "deploy/: Kubernetes, Istio, Karmada, the image"
+  third_with kubernetes lua5.4 'scaling_%a+_third' "unbusy scale, a kubectl, Prometheus"
   third_with grafana lua5.4 'monitoring_%a+_third' "Prometheus, Alertmanager, Grafana's types"
 }
 
