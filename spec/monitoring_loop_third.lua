@@ -184,6 +184,41 @@ local function all_have_data()
   return true
 end
 
+-- What the rules and alerts read and record, as far as it is ours: { name =, expression = }, which
+-- has a number where it had one at any time.
+local function names_of_rules()
+  local seen, out = {}, {}
+  for _, file in ipairs { "unbusy.rules.yml", "unbusy.alerts.yml" } do
+    local text = served.read("deploy/prometheus/" .. file):gsub("#[^\n]*", "")
+      :gsub("\n  %- name: [^\n]+", ""):gsub("description: >%-.-runbook_url", "")
+    for name in text:gmatch "%f[%w_:][%w_:]+" do
+      local ours = name:find "^unbusy_" or name:find "^[%l_]+:[%l_]+" or name:find "^node_cpu_"
+      if ours and not seen[name] then
+        seen[name] = true
+        out[#out + 1] = { name = name, expression = ("max_over_time(%s[10m])"):format(name) }
+      end
+    end
+  end
+  return out
+end
+
+describe("deploy/prometheus", function()
+  it("reads and records what there is: no name is wrong", function()
+    local names = names_of_rules()
+    local function missing()
+      local out = {}
+      for _, entry in ipairs(names) do
+        entry.found = entry.found or has_data(entry.expression)
+        if not entry.found then out[#out + 1] = entry.name end
+      end
+      return out
+    end
+    eventually(function() return #missing() == 0 end, 60)
+    assert.same({}, missing())
+    assert.is_true(#names > 35)
+  end)
+end)
+
 describe("deploy/grafana/dashboard.json", function()
   it("is what its list of panels makes", function()
     local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
