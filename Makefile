@@ -39,6 +39,8 @@ help:
 	@echo 'make test-all   the long ones too: no memory, an eager collector, valgrind, fuzz'
 	@echo 'make fuzz       random bytes for all that reads the network, a minute each'
 	@echo '                (UNBUSY_FUZZ_SECONDS=600: ten)'
+	@echo 'make soak       a gateway under a varying load for half an hour'
+	@echo '                (UNBUSY_SOAK_SECONDS=60: a minute)'
 	@echo 'make bench      measure, as ratios against peers and floors in the same run'
 	@echo 'make check      the quick one: layers, lengths, linter, documentation'
 	@echo 'make deps       install what building needs (Debian), or say what it is'
@@ -84,6 +86,13 @@ test-all:
 	@sh tools/deps.sh test
 	@$(MAKE) -s all
 	@sh tools/test.sh $(TESTS) $(LONG_TESTS)
+
+# Half an hour under a load that rises and falls.
+.PHONY: soak
+soak:
+	@sh tools/deps.sh test
+	@$(MAKE) -s all
+	@UNBUSY_SOAK_SECONDS=$${UNBUSY_SOAK_SECONDS:-1800} sh tools/test.sh soak_gateway
 
 fuzz:
 	@sh tools/deps.sh test

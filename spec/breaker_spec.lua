@@ -10,7 +10,7 @@ describe("a closed breaker", function()
     assert.equal("closed", b:state())
     assert.equal(0, b:retry_after())
     assert.same({ state = "closed", calls = 0, successes = 0, failures = 0, slow = 0,
-      failure_rate = 0, refused = 0, outstanding = 0 }, b:stats())
+      failure_rate = 0, refused = 0, opened = 0, outstanding = 0 }, b:stats())
   end)
 
   it("opens when exactly half of exactly 20 calls failed, whichever came last", function()

@@ -178,7 +178,7 @@ end)
 -- {== The C side ==========================================================
 
 local metas = { "lua/unbusy/core.meta.lua", "lua/unbusy/core_parts.meta.lua",
-  "lua/unbusy/core_cache.meta.lua" }
+  "lua/unbusy/core_cache.meta.lua", "lua/unbusy/core_metrics.meta.lua" }
 
 -- What they describe: owner -> name -> number of parameters.
 local function described()

@@ -182,6 +182,7 @@ for _, case in ipairs(budget.cases) do case.prepare = case.prepare or begin_call
 
 local balancer = require("spec.support.killed_balancer").by(function() return now end)
 local rate = require("spec.support.killed_rate").by(function() return now end)
+local metrics = require "spec.support.killed_metrics"
 
 -- {== Counters ---------------------------------------------------------------
 
@@ -476,7 +477,7 @@ describe("a process killed", function()
   guard.watch(before_each, after_each)
   before_each(function() users = {} end)
 
-  for _, kind in ipairs { limiter, rate, budget, balancer, counters, topk } do
+  for _, kind in ipairs { limiter, rate, budget, balancer, counters, topk, metrics } do
     describe("at any instruction while the " .. kind.name, function()
       for _, case in ipairs(kind.cases) do
         it(case.what, function()

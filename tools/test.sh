@@ -20,6 +20,7 @@
 #   collector   specs while garbage is collected all the time, in each of the collector's modes
 #   soak        a million calls leave memory flat (UNBUSY_SOAK=0.01 for a hundredth of them), and
 #               processes killed at every instruction leave shared memory sound
+#   soak_gateway  a gateway under a varying load, for UNBUSY_SOAK_SECONDS
 set -u
 cd "$(dirname "$0")/.."
 
@@ -363,11 +364,17 @@ soak() {
   done
 }
 
+soak_gateway() {
+  env "$paths" LUA_CPATH="build/luajit/?.so;;" UNBUSY_LUA=luajit \
+    luajit /usr/bin/busted --output=plainTerminal --pattern=metrics_soak spec/gateway 2>&1 | tee "$log"
+  count_busted
+}
+
 # }=============================================================================
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|quick_luajit|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak) $suite ;;
+    unit|unit_lua54|unit_luajit|quick_luajit|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac

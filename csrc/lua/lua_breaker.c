@@ -200,13 +200,14 @@ static int breaker_stats (lua_State *L) {
     return pushlost(L);
   stats = ub_breaker_read(b, now);
   ub_leave(&self);
-  lua_createtable(L, 0, 8);
+  lua_createtable(L, 0, 9);
   ub_setwhole(L, "calls", (int64_t)stats.tally.calls);
   ub_setwhole(L, "successes", (int64_t)stats.tally.ok);
   ub_setwhole(L, "failures", (int64_t)stats.tally.failures);
   ub_setwhole(L, "slow", (int64_t)stats.tally.slow);
   ub_setnumber(L, "failure_rate", stats.failure_rate);
   ub_setwhole(L, "refused", (int64_t)stats.refused);
+  ub_setwhole(L, "opened", (int64_t)stats.opened);
   ub_setwhole(L, "outstanding", (int64_t)stats.outstanding);
   lua_pushstring(L, states[stats.state]);
   lua_setfield(L, -2, "state");

@@ -177,6 +177,7 @@ int luaopen_unbusy_core (lua_State *L) {
   ub_open_histogram(L);
   ub_open_json_fields(L);
   ub_open_limiter(L);
+  ub_open_metrics(L);
   ub_open_rate(L);
   ub_open_region(L);
   ub_open_retry_after(L);

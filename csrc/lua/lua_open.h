@@ -22,6 +22,7 @@ void ub_open_histogram (lua_State *L);
 void ub_open_json_fields (lua_State *L);
 void ub_open_key (lua_State *L);
 void ub_open_limiter (lua_State *L);
+void ub_open_metrics (lua_State *L);
 void ub_open_rate (lua_State *L);
 void ub_open_region (lua_State *L);
 void ub_open_retry_after (lua_State *L);

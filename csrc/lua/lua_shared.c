@@ -27,6 +27,10 @@ ub_self ub_toshared (lua_State *L, int index) {
   return (ub_self){.shared = ((box *)lua_touserdata(L, index))->part};
 }
 
+ub_shared *const *ub_sharedplace (lua_State *L, int index) {
+  return &((box *)lua_touserdata(L, index))->part;
+}
+
 const void *ub_look (const ub_self *self, void *room, size_t bytes) {
   if (self->shared == NULL)
     return self->machine;

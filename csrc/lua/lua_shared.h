@@ -45,6 +45,9 @@ ub_self ub_checkeither (lua_State *L, const char *type, const char *shared);
 /* The same for a shared part that is known to be one, at 'index'. */
 ub_self ub_toshared (lua_State *L, int index);
 
+/* Where that object keeps its part: NULL there once it is closed. Holds as long as the object. */
+ub_shared *const *ub_sharedplace (lua_State *L, int index);
+
 /* The machine, locked when shared; NULL: see 'ub_shared_enter'. Then leave it. */
 static inline void *ub_enter (const ub_self *self) {
   return self->shared == NULL ? self->machine : ub_shared_enter(self->shared);

@@ -33,6 +33,7 @@ static void enter (ub_breaker *b, ub_breaker_state state) {
   b->state = state;
   b->until_us = UB_BREAKER_FOREVER;
   b->generation++;
+  b->opened += state == UB_OPEN;
   b->fence = slots(b)->now.sequence;
   b->row = b->out = b->loose = b->loose_back = 0;
   b->trial = (ub_tally){0};
@@ -312,7 +313,7 @@ int64_t ub_breaker_retry_after (const ub_breaker *b, int64_t now_us) {
 }
 
 ub_breaker_stats ub_breaker_read (const ub_breaker *b, int64_t now_us) {
-  ub_breaker_stats stats = {.refused = b->refused};
+  ub_breaker_stats stats = {.refused = b->refused, .opened = b->opened};
   const ub_tally *t = &stats.tally;
   stats.state = ub_breaker_state_now(b, now_us);
   if (stats.state == b->state) {  /* else: a new state, with nothing in it */
@@ -360,7 +361,7 @@ static int part_release (void *machine, uint32_t process) {
 }
 
 const ub_part_type ub_breaker_part = {
-  .kind = "breaker", .version = 1, .size = part_size, .head = part_head, .init = part_init,
+  .kind = "breaker", .version = 2, .size = part_size, .head = part_head, .init = part_init,
   .begin = part_begin, .repair = part_repair, .release = part_release
 };
 

@@ -67,7 +67,7 @@ typedef struct ub_breaker {
   uint64_t row;           /* failures in a row */
   uint64_t out;           /* tickets of this generation under way */
   uint64_t loose, loose_back;  /* of them without a slot: given out, returned */
-  uint64_t refused;
+  uint64_t refused, opened;  /* calls; how often OPEN was entered */
   ub_tally trial;         /* results of this half-open time */
   ub_rand rand;           /* the window lies behind, then the slots */
 } ub_breaker;
@@ -76,7 +76,7 @@ typedef struct ub_breaker_stats {
   ub_breaker_state state;
   ub_tally tally;         /* of the window; of the probes in HALF_OPEN */
   double failure_rate;    /* at most 1, however many cuts */
-  uint64_t refused;       /* since the start */
+  uint64_t refused, opened;  /* since the start */
   uint64_t outstanding;   /* tickets of this generation under way */
 } ub_breaker_stats;
 

@@ -110,8 +110,9 @@ local class = clocked.class {
 -- first becomes half_open, the others closed.
 --
 -- `b:stats() -> { state =, calls =, successes =, failures =, slow =, failure_rate =, refused =,
--- outstanding = }`: of the window, or when half-open of its probes; `refused` since the start;
--- `outstanding` are the tickets of this generation not yet reported.
+-- opened =, outstanding = }`: of the window, or when half-open of its probes; calls `refused` and
+-- how often it `opened` since the start; `outstanding` are the tickets of this generation not yet
+-- reported.
 --
 -- With `region` and `name` the breaker lives in shared memory: all processes that open it with the
 -- same options see one state. What a process that died had in flight is taken back as `neutral`.

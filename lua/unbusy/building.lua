@@ -13,6 +13,7 @@ local permits = require "unbusy.permits"
 local policies = require "unbusy.policy.stack"
 local pools = require "unbusy.pools"
 local queue = require "unbusy.queue"
+local recorder = require "unbusy.metrics.recorder"
 local router = require "unbusy.routing.router"
 local shared = require "unbusy.shared"
 local target = require "unbusy.target"
@@ -70,6 +71,16 @@ local function build_routes(self, o)
   return self.router, message, code
 end
 
+-- What counts, if anything does: behind all that a call needs, whose room it must not take.
+local function build_meter(self, o)
+  if not o.metrics then return true end
+  local made, message, code = recorder.new(self, o)
+  if not made then return nil, message, code end
+  self.meter = made
+  if self.cache then self.cache.meter = made end
+  return true
+end
+
 -- What needs memory, or room in the region: true, or nil and a failure.
 local function build_parts(self, o)
   local clock = self.now ~= monotonic and self.now or nil -- theirs is the clock of all parts anyway
@@ -80,7 +91,9 @@ local function build_parts(self, o)
   if code then return nil, message, code end
   _, message, code = build_routes(self, o)
   if code then return nil, message, code end
-  return caching.build(self, o, clock)
+  _, message, code = caching.build(self, o, clock)
+  if code then return nil, message, code end
+  return build_meter(self, o)
 end
 
 -- What is shared with other processes, if anything is: true, or nil and a failure.
@@ -95,8 +108,8 @@ end
 
 local function build_queue(self, o)
   return queue.new({ size = o.queue.size, max_wait = o.queue.max_wait, common = self.common,
-    waits = not (o.breaker and o.breaker.on_open == "fail"), foresees = o.queue.shed },
-    self.now())
+    meter = self.meter, waits = not (o.breaker and o.breaker.on_open == "fail"),
+    foresees = o.queue.shed }, self.now())
 end
 
 --- Loads the policies; nil and what is wrong with one.

@@ -9,6 +9,7 @@ local headers = require "unbusy.headers"
 local language = require "unbusy.fallback.language"
 local list = require "unbusy.batching.list"
 local loops = require "unbusy.loops"
+local metrics_text = require "unbusy.metrics.text"
 local monotonic = require "unbusy.clock"
 local options = require "unbusy.options"
 local passed = require "unbusy.passed"
@@ -127,6 +128,7 @@ end
 -- What a passed call gives: an answer, if need be the last refusal that came.
 local function as_passed(c, reply, message, code, detail)
   if reply and reply.pieces then return passed.of_stream(stream.new(c, reply)) end
+  if c.client.meter then c.client.meter:call_ends(c, reply, reply and reply.how or code) end
   c:finish()
   if not reply and not (c.refused and codes[code].fallback) then
     return nil, message, code, c:detail(detail)
@@ -144,7 +146,9 @@ end
 
 local function run(loop, c)
   local self, good = c.client, c:begin(loop)
-  self.calls[c] = true
+  local meter = self.meter
+  self.calls[c] = meter and meter.COUNTS or true
+  if meter then meter:call_begins() end
   local mark = loop.own and loop.own(c)
   local ok, reply, message, code, detail = pcall(good and self.flow or c.refusal, c)
   if loop.own then loop.disown(mark) end
@@ -155,6 +159,7 @@ local function run(loop, c)
   if c.extra then reply = with_trace(c, reply) end
   if c.kind == "pass" then return as_passed(c, reply, message, code, detail) end
   if reply and reply.pieces then return stream.new(c, reply) end
+  if meter then meter:call_ends(c, reply, code) end
   c:finish()
   if reply then return reply end
   return nil, message, code, c:detail(detail)
@@ -392,6 +397,7 @@ end
 
 --- A call of ours has ended.
 function client:forget(c)
+  if self.meter then self.meter:call_left(c) end
   self.calls[c] = nil
 end
 
@@ -416,6 +422,19 @@ function client:status()
     event_faults = self.event_faults }
 end
 
+--- What was counted, as text for a monitoring system (docs/metrics.md), where the option `metrics`
+--- is on: of all processes that share its region, or of this one.
+---@param format "prometheus"|"openmetrics"|nil Prometheus' text format 0.0.4 by default
+---@return string? text, string? message, string? code nil when the client is closed
+function client:metrics(format)
+  if format ~= nil and not metrics_text.types[format] then
+    error("metrics: prometheus or openmetrics expected", 2)
+  end
+  if not self.meter then error("metrics: nothing is counted: the option metrics is off", 2) end
+  if self.closed then return nil, "the client is closed", "closed" end
+  return metrics_text.of(self, format)
+end
+
 --- Ends it: calls under way fail with "closed", later ones too. May be called twice.
 function client:close()
   if self.closed then return end
@@ -424,6 +443,7 @@ function client:close()
   if self.hot then self.hot:close() end
   if self.warmer then self.warmer:close() end
   call.abort_all(self.calls, "closed")
+  if self.meter then self.meter:close() end
   if self.common then self.common:detach(self) end
 end
 

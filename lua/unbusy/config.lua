@@ -14,6 +14,7 @@ local hot = require "unbusy.caching.hot"
 local limiter = require "unbusy.limiter"
 local options = require "unbusy.options"
 local pools = require "unbusy.pools"
+local recorder = require "unbusy.metrics.recorder"
 local questions = require "unbusy.caching.questions"
 local rate = require "unbusy.rate"
 local region = require "unbusy.region"
@@ -161,6 +162,9 @@ config.client = {
     doc = "what decides: a name, the path of a Lua file, or a table of functions" },
   loop = { type = "string|table", one_of = { "tasks", "cqueues", "luv", "nginx" },
     doc = "where calls wait, or a table of verbs; picked at each call by default" },
+  metrics = { type = "table|boolean", default = false, fields = recorder.schema,
+    doc = "count what goes on, for `client:metrics` and a gateway's `/metrics` (docs/metrics.md); "
+      .. "off by default, on in a gateway" },
   gateway = { type = "table", optional = true, fields = gateway_options.schema,
     doc = "what `unbusy.gateway` makes of this client" },
   seed = { type = "whole", min = 0, max = 2 ^ 53,

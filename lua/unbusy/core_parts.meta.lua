@@ -133,6 +133,7 @@ function breaker:force(state, seconds, now) end
 ---@field slow integer
 ---@field failure_rate number 0 to 1
 ---@field refused integer since the start
+---@field opened integer since the start
 ---@field outstanding integer tickets of this generation not yet reported
 
 ---@param now number? seconds

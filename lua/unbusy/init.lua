@@ -14,7 +14,7 @@ local loops = require "unbusy.loops"
 
 local unbusy = {}
 
-unbusy.version = "0.1.0"
+unbusy.version = require "unbusy.version"
 
 --- JSON's null.
 unbusy.null = json.null

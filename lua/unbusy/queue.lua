@@ -18,13 +18,14 @@ local queue = {}
 queue.__index = queue
 
 ---@param given table { size =, max_wait = seconds, waits = boolean, foresees = boolean,
---- common = see `unbusy.shared`, or nil }
+--- common = see `unbusy.shared`, or nil, meter = see `unbusy.metrics.recorder`, or nil }
 ---@param now number
 function queue.new(given, now)
   local common = given.common
   return setmetatable({
     size = given.size, max_wait = given.max_wait, waits = given.waits, foresees = given.foresees,
-    common = common, line = line.new(common or turns.new()), count = 0, -- of those in line
+    common = common, meter = given.meter,
+    line = line.new(common or turns.new()), count = 0, -- of those in line
     gates = {}, wanted = 0,                            -- gates that somebody waits for
     passes = 0, refused = 0, look_at = math.huge, watched = {},
     future = forecast.new(now), shed = 0,
@@ -154,9 +155,15 @@ end
 
 -- {== The line ============================================================
 
+-- How many of this priority wait has changed.
+local function count_waiting(self, p)
+  if self.meter then self.meter:waiting(turns.names[p], self.line.counts[p]) end
+end
+
 local function insert(self, waiter)
   self.line:insert(waiter)
   self.count = self.line.count
+  count_waiting(self, waiter.priority)
   forecast.count(self.future, waiter.gates, waiter.priority, 1)
   for _, gate in ipairs(waiter.gates) do
     gate.wanted = gate.wanted + 1
@@ -174,6 +181,7 @@ end
 -- It has left the line.
 local function gone(self, waiter)
   self.count = self.line.count
+  count_waiting(self, waiter.priority)
   forecast.count(self.future, waiter.gates, waiter.priority, -1)
   for _, gate in ipairs(waiter.gates) do
     gate.wanted = gate.wanted - 1
@@ -484,7 +492,11 @@ local function line_up(self, call, targets, now, asked)
   local place, message, code, detail = waiter.place, nil, nil, nil
   if not place then
     place, message, code, detail = wait_for_place(self, call, waiter)
-    call.queued = (call.queued or 0) + (call.loop.now() - now)
+    local seconds = call.loop.now() - now
+    call.queued = (call.queued or 0) + seconds
+    if self.meter then
+      self.meter:line_left(turns.names[waiter.priority], place, seconds, not call.stopped and code)
+    end
   end
   call:release(guard)
   if not place then remove(self, waiter) end

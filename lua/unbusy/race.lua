@@ -94,6 +94,11 @@ local function tell(self, what)
     target = try and try.target, number = try and try.number, beside = first.target })
 end
 
+local function count(self, what)
+  local meter = self.call.client.meter
+  if meter then meter:note("unbusy_hedges_total", 1, what) end
+end
+
 -- The targets that the second try may go to; none where others wait in line: it would overtake
 -- them.
 local function targets_for(call, price)
@@ -156,6 +161,7 @@ end
 --- The fork's request goes out.
 function race:begun()
   self.sent = true
+  count(self, "sent")
   if self.call.client.on_event then tell(self, "begun") end
 end
 
@@ -244,6 +250,7 @@ local function note(self, what, reply, code)
   local other = what == "won" and self.first or self.fork_try
   if not other then return end -- it was not sent
   hedges.counts[what] = hedges.counts[what] + 1
+  count(self, what)
   if call.client.on_event then tell(self, what) end
   if what == "won" and code == "cancelled" and self.first.watch then self.first.watch:missed() end
   if not reply then return end

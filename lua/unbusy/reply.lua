@@ -269,6 +269,7 @@ function reply:complete(call, answer)
   else
     self.cost = self.cost or cost.of(self.usage, self.price)
   end
+  if self.inner then self.inner.usage, self.inner.cost = self.usage, self.cost end
   if self.hedged then note_other_cost(self) end
   self.times.total = call.loop.now() - call.started
 end

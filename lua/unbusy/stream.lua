@@ -30,7 +30,13 @@ function stream.new(call, reply)
   if reply.escalated or reply.weak then
     self.escalated, self.weak = reply.escalated, reply.weak
   end
-  reply:on_end(function(answer) answer.left:close() call:finish() end)
+  local meter = call.client.meter
+  if meter then meter:stream_begins(call, reply) end
+  reply:on_end(function(answer, how)
+    answer.left:close()
+    if meter then meter:call_ends(call, answer, how) end
+    call:finish()
+  end)
   -- When the call is stopped all is given back at once, whether or not somebody reads. (Not by way
   -- of the stream itself: the call is known elsewhere, and would keep it from being collected.)
   self.guard = { abort = function() reply:settle "cancelled" end, close = nothing }

@@ -176,6 +176,8 @@ local function tell(self, c)
   local counts, members = self.batch.counts, {}
   counts.sent, counts.members = counts.sent + 1, counts.members + #self.members
   for i, m in ipairs(self.members) do members[i] = m.call.order end
+  local meter = c.client.meter
+  if meter then meter:note("unbusy_batch_size", #members, self.batch.rule.name) end
   c:emit("batch", { size = #members, calls = members, rule = self.batch.rule.name })
 end
 

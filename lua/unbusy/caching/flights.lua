@@ -35,11 +35,15 @@ function flights:look_again()
   if self.claims then self.claims:look_again() end
 end
 
+local results = { flights = "led", joined = "joined" } -- as metrics call them
+
 --- So many more.
 ---@param what "flights"|"joined"|"again"|"refreshed"|"refused"
 ---@param n integer
 function flights:count(what, n)
   self.counts[what] = self.counts[what] + n
+  local meter, result = self.client.meter, results[what]
+  if meter and result then meter:note("unbusy_flights_total", n, result) end
 end
 
 --- How many flights there were and how many calls joined one, members that had to begin anew, what

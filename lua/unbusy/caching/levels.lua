@@ -80,11 +80,16 @@ local function keep_near(self, key, value, state, age, ttl, tags)
   pcall(self.near.set, self.near, key, value, ttl, tags, nil, age)
 end
 
+local found = { fresh = "hit", stale = "stale" } -- as metrics call it
+
 function both:get(call, key)
   local value, state, age = self.near:get(key)
   if state == "fresh" then return value, state, age end
   local taken = self.taken
   local other, its, old, ttl, tags = self.far:get(call, key)
+  if self.meter then
+    self.meter:note("unbusy_cache_requests_total", 1, "redis", found[its] or "miss")
+  end
   if not other or self.closed then return value, state, age end
   if its == "stale" and state and age <= old then return value, state, age end
   if self.taken == taken then keep_near(self, key, other, its, old, ttl, tags) end

@@ -25,6 +25,7 @@ local serves = {
   batch = require "unbusy.gateway.batch",
   calls = require "unbusy.gateway.calls",
   health = require "unbusy.gateway.health",
+  metrics = require "unbusy.gateway.metrics",
   models = require "unbusy.gateway.models",
   pass = require "unbusy.gateway.pass",
   status = require "unbusy.gateway.status",
@@ -56,9 +57,9 @@ local function cache_fault(client, o)
   end
 end
 
--- Who may see the status; nil for whoever is on this machine.
-local function status_keys(given)
-  return type(given) == "table" and keys.new { { key = given.token, name = "status" } } or nil
+-- Who may see the status, or the metrics; nil for whoever is on this machine.
+local function token_keys(given, name)
+  return type(given) == "table" and keys.new { { key = given.token, name = name } } or nil
 end
 
 --- Makes a gateway, in `init_by_lua`; raises, and so keeps nginx from starting, when something in
@@ -77,7 +78,8 @@ function gateway.new(given)
   if not counts then error(("%sunbusy: gateway.keys: %s"):format(where, message), 2) end
   local self = setmetatable({ client = made, options = o, keys = keys.new(o.keys),
     quotas = counts, controls = set_of(o.controls), targets = {},
-    retries = made.retry.attempts > 1, status_keys = status_keys(o.status) }, gateway)
+    retries = made.retry.attempts > 1, status_keys = token_keys(o.status, "status"),
+    metrics_keys = token_keys(o.metrics, "metrics") }, gateway)
   for _, target in ipairs(made.targets) do self.targets[target.name] = true end
   return self
 end
@@ -191,6 +193,12 @@ local function close_connection(ctx)
   if ctx.broken then return ngx.exit(ngx.ERROR) end -- no end that looks like a good one
 end
 
+-- Counts the request, at its end.
+local function count(ctx)
+  ctx.client.meter:request_ends(routes.label(ctx.path), ctx.gone and 499 or ctx.status or 500,
+    ctx.client.now() - ctx.began)
+end
+
 --- Serves the request that nginx has; in `content_by_lua`.
 function gateway:handle()
   if not ngx or ngx.get_phase() ~= "content" then
@@ -205,6 +213,7 @@ function gateway:handle()
     if discard(ctx) then answers.refuse(ctx, refusal) else ctx.status = 400 end
   end
   log.write(ctx)
+  if self.client.meter then count(ctx) end
   if ctx.address then listening[ctx.address] = nil end
   return close_connection(ctx)
 end

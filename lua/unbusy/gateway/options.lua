@@ -44,6 +44,9 @@ gateway_options.schema = {
   status = { type = "boolean|table", default = true, fields = {
       token = { type = "string", required = true, doc = "what whoever may see it sends as a key" },
     }, doc = "`/status`: for this machine alone (true), for whoever sends the token, or none" },
+  metrics = { type = "boolean|table", default = true, fields = {
+      token = { type = "string", required = true, doc = "what whoever may see it sends as a key" },
+    }, doc = "`/metrics`: as `status`; what is counted says the client's own `metrics`" },
   trace = { type = "boolean", default = false,
     doc = "begin a trace for requests that have none" },
 }
@@ -114,8 +117,10 @@ function gateway_options.read(given, level)
   if o.keys then o.keys = filled_keys(o.keys, where, level + 1) end
   o.forward = filled_forward(o.forward, where, level + 1)
   if given and given.batch == true then o.batch = defaults_of(gateway_options.schema.batch) end
-  if type(o.status) == "table" then
-    check_word(o.status.token, where .. ".status.token", level + 1)
+  for _, name in ipairs { "status", "metrics" } do
+    if type(o[name]) == "table" then
+      check_word(o[name].token, ("%s.%s.token"):format(where, name), level + 1)
+    end
   end
   if o.ping == true then o.ping = gateway_options.schema.ping.default end
   return o

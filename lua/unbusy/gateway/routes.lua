@@ -25,8 +25,9 @@ local status = { methods = GET, allow = "GET, HEAD", serves = "status", open = t
 local batch = { methods = POST, allow = "POST", serves = "batch", reads = true, calls = 0 }
 local models = { methods = GET, allow = "GET, HEAD", serves = "models" }
 local other = { serves = "pass", reads = true }
+local metrics = { methods = GET, allow = "GET, HEAD", serves = "metrics", open = true }
 
-local known = { ["/api/v1/batch"] = batch, ["/healthz"] = health "alive",
+local known = { ["/api/v1/batch"] = batch, ["/metrics"] = metrics, ["/healthz"] = health "alive",
   ["/readyz"] = health "ready", ["/status"] = status }
 
 for path, route in pairs { ["/chat/completions"] = call "chat", ["/completions"] = call "complete",
@@ -60,6 +61,15 @@ function routes.find(method, path, passes, shows)
       { code = "method_not_supported", headers = { allow = route.allow } })
   end
   return route, id
+end
+
+--- A path as one of a few, for whoever counts requests.
+---@param path string
+---@return string
+function routes.label(path)
+  if known[path] then return path end
+  if path:find "^/models/." or path:find "^/v1/models/." then return "/v1/models/{id}" end
+  return path:find "^/v1/." and "/v1/{other}" or "other"
 end
 
 return routes

@@ -32,10 +32,10 @@ local function place_of(path)
   return ("%s %d"):format(ngx.config.prefix(), without_file)
 end
 
-local function with(given, region)
+local function with(given, name, value)
   local out = {}
-  for name, value in pairs(given) do out[name] = value end
-  out.region = region
+  for key, other in pairs(given) do out[key] = other end
+  out[name] = value
   return out
 end
 
@@ -54,17 +54,32 @@ function workers.region(given, path)
   return region_for(given, path)
 end
 
---- The gateway's client. Where the default region cannot be had it does without, and the third
---- result says why.
+-- A client whose workers share one region, where that can be had; the third result says why not.
+local function sharing(given, path)
+  if given.region ~= nil or not ngx then return new(given) end
+  local made, message = new(with(given, "region", region_for(given, place_of(path))))
+  if made then return made end
+  local warning = "workers do not share their state: " .. message
+  made, message = new(given)
+  return made, message, warning
+end
+
+-- Does a gateway count what goes on, though nobody has said so?
+local function counts(given)
+  local own = given.gateway
+  return given.metrics == nil and not (type(own) == "table" and own.metrics == false)
+end
+
+--- The gateway's client. Where the default region cannot be had it does without, and so with the
+--- metrics that a gateway has by default; then the third result says why.
 ---@param given table the configuration
 ---@param path string? the file it came from
 ---@return table? client, string? message, string? warning
 function workers.client(given, path)
-  if given.region ~= nil or not ngx then return new(given) end
-  local made, message = new(with(given, region_for(given, place_of(path))))
-  if made then return made end
-  local warning = "workers do not share their state: " .. message
-  made, message = new(given)
+  if not counts(given) then return sharing(given, path) end
+  local made, message, warning = sharing(with(given, "metrics", true), path)
+  if made or not message:find "for a metrics" then return made, message, warning end
+  made, warning = sharing(given, path), "nothing is counted: " .. message
   return made, message, warning
 end
 

@@ -59,6 +59,8 @@ end
 local function fault(self, call, name, message)
   self.faults[name] = (self.faults[name] or 0) + 1
   self.last_fault = ("%s: %s"):format(name, message)
+  local meter = call and call.client and call.client.meter
+  if meter then meter:note("unbusy_policy_faults_total", 1, self.name) end
   tell(self, call, name, message)
   return false, nil, message
 end

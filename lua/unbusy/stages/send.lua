@@ -445,6 +445,17 @@ local function approved(call, try, answer)
   return fail(call, try, "a poor answer, says the policy", code, {})
 end
 
+-- Counts the try: now, or when its stream has ended.
+local function count(meter, call, try, streaming, answer, code)
+  local target = call.place.target
+  if not (answer and answer.pieces) then
+    return meter:try_ends(call, try, target, streaming, answer, answer and answer.how or code)
+  end
+  answer:on_end(function(ended, how)
+    meter:try_ends(call, try, target, streaming, ended, how, true)
+  end)
+end
+
 local streams = { chat = true, complete = true, responses = true }
 
 -- Is the whole answer to come as a stream, so that queue and start show?
@@ -454,33 +465,41 @@ local function asks_for_stream(call)
   return wanted
 end
 
+-- Sends the request of a try that has begun, and receives what comes back.
+local function perform(call, try, request, body, streaming)
+  if try.stopped then return failed(call, try, nil, nil, { phase = "connect" }) end
+  local x, message, code = call.loop.open(request, body)
+  if not x then return failed(call, try, message, code, { phase = "connect" }) end
+  call.exchange = x
+  if call.policy or call.client.hedges.on then try.watch = watch.of(call, try, streaming) end
+  local receive = streaming and receive_stream
+    or call.kind == "pass" and receive_passed or receive_whole
+  local answer, why, how, detail = receive(call, try, x)
+  if call.policy and answer and answer.ended and not answer.how then
+    answer, why, how, detail = approved(call, try, answer)
+  end
+  if not (answer and answer.pieces) then
+    call.exchange = nil
+    x:close()
+  end
+  return answer, why, how, detail
+end
+
+---@param client table
 ---@return fun(call: table): table?, string?, string?, table?
-return function()
+return function(_, client)
+  local meter = client.meter
   return function(call)
     local streaming = call.streaming or streams[call.kind] and asks_for_stream(call)
     local request, body, path = requests.build(call, streaming)
     if not request then return nil, body, "invalid", {} end -- nothing was sent: no try
     local try = call:begin_try(call.place)
-    if try.stopped then
-      return failed(call, try, nil, nil, { phase = "connect" })
-    end
-    local x, message, code = call.loop.open(request, body)
-    if not x then return failed(call, try, message, code, { phase = "connect" }) end
-    call.exchange = x
-    if call.policy or call.client.hedges.on then try.watch = watch.of(call, try, streaming) end
-    local receive = streaming and receive_stream
-      or call.kind == "pass" and receive_passed or receive_whole
-    local answer, why, how, detail = receive(call, try, x)
-    if call.policy and answer and answer.ended and not answer.how then
-      answer, why, how, detail = approved(call, try, answer)
-    end
-    if not (answer and answer.pieces) then
-      call.exchange = nil
-      x:close()
-    end
+    if meter then meter:try_begins(call.place.target) end
+    local answer, why, how, detail = perform(call, try, request, body, streaming)
+    if meter then count(meter, call, try, streaming, answer, how) end
     if not answer then
       requests.remember(call, body, path)
-    elseif call.client.on_event then
+    elseif client.on_event then
       call:emit("answer", { target = try.target, number = try.number, seconds = try.seconds })
     end
     return answer, why, how, detail

@@ -1,0 +1,325 @@
+/*
+** lua_metrics.c: the binding of metrics.h.
+**
+** Whoever counts holds a 'set': the series of what is counted together, found once.
+** Then one call counts in all of them. It keeps the part alive, and sees it closed.
+*/
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/region_peek.h"
+#include "lua/lua_shared.h"
+#include "parts/metrics.h"
+#include "parts/metrics_text.h"
+
+#define TYPE    "unbusy.metrics"
+#define SHARED  "unbusy.shared_metrics"
+#define SET     "unbusy.metrics_set"
+#define TEXT    "unbusy.metrics_text"  /* a buffer that is given back whatever raises */
+
+#define MOST_SERIES  12  /* of a set */
+
+typedef struct box {
+  ub_metrics *metrics;  /* NULL: closed */
+} box;
+
+typedef struct set {
+  box *own;                 /* of a private part; or NULL */
+  ub_shared *const *shared; /* of a shared one */
+  int count;
+  ub_metric series[MOST_SERIES];
+} set;
+
+static const char *const kinds[] = {"counter", "level", "seconds", "moments", "tokens", "sizes",
+                                    NULL};  /* as 'ub_metrics_kind' */
+
+static ub_self check (lua_State *L) {
+  ub_self self = ub_checkeither(L, TYPE, SHARED);
+  if (self.shared == NULL) {  /* the machine lies outside of the userdata */
+    self.machine = ((box *)self.machine)->metrics;
+    luaL_argcheck(L, self.machine != NULL, 1, "the metrics are closed");
+  }
+  return self;
+}
+
+/* The machine, without a lock; NULL: as of 'ub_shared_peek'. */
+static ub_metrics *peeked (const ub_self *self) {
+  uint32_t process;
+  return self->shared == NULL ? self->machine : ub_shared_peek(self->shared, &process);
+}
+
+static int pushlost (lua_State *L) {
+  return ub_pushfail(L, UB_EFULL, "metrics");
+}
+
+/* core.metrics(options, nil, region or nil, name) -> metrics | nil, message, code */
+static int metrics_new (lua_State *L) {
+  ub_metrics_config config;
+  int64_t bytes;
+  int shares = !lua_isnoneornil(L, 3);
+  uint64_t layout;
+  box *b;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  bytes = ub_fieldwhole(L, 1, "bytes");
+  luaL_argcheck(L, bytes >= UB_METRICS_LEAST && bytes <= UB_METRICS_MOST, 1,
+                "bytes out of range");
+  memset(&config, 0, sizeof config);  /* its hash tells one layout from another */
+  config.bytes = (uint32_t)bytes;
+  config.processes = shares ? UB_METRICS_SHARED : 1;
+  layout = ub_layout(&config, sizeof config);
+  config.seed = ub_fieldseed(L, 1);
+  config.began_us = ub_clock_wall_us();
+  if (shares)
+    return ub_pushshared(L, SHARED, &ub_metrics_part, layout, &config, sizeof config, 0);
+  b = ub_newuserdata(L, sizeof *b);
+  b->metrics = NULL;  /* closed first, so that __gc can treat it */
+  ub_settype(L, TYPE);
+  b->metrics = ub_alloc(ub_metrics_size(&config));
+  if (b->metrics == NULL)
+    return ub_pushfail(L, UB_ENOMEM, "metrics");
+  ub_metrics_init(b->metrics, &config);
+  return 1;
+}
+
+/* {== Making ================================================================ */
+
+/* The key at 'index': "name" or "name{labels}". */
+static ub_metric_key checkkey (lua_State *L, int index) {
+  ub_metric_key key;
+  const char *brace;
+  key.bytes = luaL_checklstring(L, index, &key.length);
+  luaL_argcheck(L, key.length >= 1 && key.length <= UB_METRICS_KEY, index,
+                "1 to 1024 bytes expected");
+  brace = memchr(key.bytes, '{', key.length);
+  key.name_length = brace != NULL ? (size_t)(brace - key.bytes) : key.length;
+  return key;
+}
+
+/* Find or make it: UB_OK or an error. */
+static int open_series (const ub_self *self, int kind, const ub_metric_key *key, int quiet,
+                        ub_metric *found) {
+  ub_metrics *m = ub_enter(self);
+  int err;
+  if (m == NULL)
+    return UB_EFULL;
+  err = ub_metrics_open(m, (ub_metrics_kind)kind, key, quiet, found);
+  ub_leave(self);
+  return err;
+}
+
+/* m:open(kind, key, quiet) -> true | nil, message, code */
+static int metrics_open (lua_State *L) {
+  ub_self self = check(L);
+  int kind = ub_checkword(L, 2, kinds), quiet = lua_toboolean(L, 4), err;
+  ub_metric_key key = checkkey(L, 3);
+  ub_metric found;
+  err = open_series(&self, kind, &key, quiet, &found);
+  if (err != UB_OK)
+    return ub_pushfail(L, err, "metrics");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* The i-th series of the list at 2: its kind, key and, for want of room, the other key. What
+   has no room and no other is left out. */
+static int add_series (lua_State *L, const ub_self *self, set *s, int i) {
+  int kind, err;
+  ub_metric_key key;
+  lua_rawgeti(L, 2, i);
+  luaL_argcheck(L, lua_type(L, -1) == LUA_TTABLE, 2, "a list of { kind, key, other } expected");
+  lua_rawgeti(L, -1, 1);
+  kind = ub_checkword(L, lua_gettop(L), kinds);
+  lua_rawgeti(L, -2, 2);
+  key = checkkey(L, lua_gettop(L));
+  err = open_series(self, kind, &key, 0, &s->series[s->count]);
+  if (err == UB_EFULL) {
+    lua_rawgeti(L, -3, 3);
+    if (!lua_isnil(L, -1)) {
+      key = checkkey(L, lua_gettop(L));
+      err = open_series(self, kind, &key, 1, &s->series[s->count]);
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 3);
+  s->count++;
+  return err == UB_EFULL ? UB_OK : err;
+}
+
+/* m:set { { kind, key, other or nil }, … } -> set | nil, message, code */
+static int metrics_set (lua_State *L) {
+  ub_self self = check(L);
+  int i, count, err = UB_OK;
+  set *s;
+  luaL_checktype(L, 2, LUA_TTABLE);
+  count = (int)lua_rawlen(L, 2);
+  luaL_argcheck(L, count >= 1 && count <= MOST_SERIES, 2, "1 to 12 series expected");
+  lua_settop(L, 2);
+  s = ub_newholder(L, sizeof *s);
+  *s = (set){.own = self.shared == NULL ? lua_touserdata(L, 1) : NULL,
+             .shared = self.shared != NULL ? ub_sharedplace(L, 1) : NULL};
+  for (i = 1; i <= count && err == UB_OK; i++)
+    err = add_series(L, &self, s, i);
+  if (err != UB_OK)
+    return ub_pushfail(L, err, "metrics");
+  lua_createtable(L, 1, 0);  /* what it holds */
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, -2, 1);
+  ub_sethold(L, 3);
+  ub_settype(L, SET);
+  return 1;
+}
+
+/* }============================================================================ */
+
+/* {== Counting ============================================================== */
+
+static ub_metrics *machine_of (const set *s, uint32_t *process) {
+  *process = 0;
+  if (s->own != NULL)
+    return s->own->metrics;
+  return *s->shared == NULL ? NULL : ub_shared_peek(*s->shared, process);
+}
+
+/* s:note(value or nil, …) -> false where its series are not there any more */
+static int set_note (lua_State *L) {
+  const set *s = ub_checkself(L, SET);
+  uint32_t process;
+  ub_metrics *m = machine_of(s, &process);
+  int i, top = lua_gettop(L) - 1, there = m != NULL;
+  for (i = 0; there && i < s->count && i < top; i++)
+    if (lua_type(L, i + 2) == LUA_TNUMBER)
+      there = ub_metrics_note(m, &s->series[i], process, lua_tonumber(L, i + 2));
+  lua_pushboolean(L, there);
+  return 1;
+}
+
+#if UB_FFI
+/* The same of 12 values; NaN for none. */
+static int call_note (void *self, double a, double b, double c, double d, double e, double f,
+                      double g, double h, double i, double j, double k, double l) {
+  const double values[MOST_SERIES] = {a, b, c, d, e, f, g, h, i, j, k, l};
+  const set *s = self;
+  uint32_t process;
+  ub_metrics *m = machine_of(s, &process);
+  int n, there = m != NULL;
+  for (n = 0; there && n < s->count; n++)
+    if (values[n] >= 0)
+      there = ub_metrics_note(m, &s->series[n], process, values[n]);
+  return there;
+}
+#endif
+
+/* }============================================================================ */
+
+/* {== Reading =============================================================== */
+
+/* m:text(name) -> lines | nil, message, code */
+static int metrics_text (lua_State *L) {
+  ub_self self = check(L);
+  size_t length;
+  const char *name = luaL_checklstring(L, 2, &length);
+  const ub_metrics *m;
+  ub_buf *out = ub_newuserdata(L, sizeof *out);
+  int err;
+  ub_buf_init(out);
+  ub_settype(L, TEXT);
+  m = peeked(&self);
+  if (m == NULL)
+    return pushlost(L);
+  err = ub_metrics_text(m, name, length, out);
+  if (err == UB_OK)
+    lua_pushlstring(L, ub_buf_length(out) > 0 ? ub_buf_bytes(out) : "", ub_buf_length(out));
+  ub_buf_fini(out);
+  return err == UB_OK ? 1 : ub_pushfail(L, err, "metrics");
+}
+
+static int text_gc (lua_State *L) {
+  ub_buf_fini(lua_touserdata(L, 1));
+  return 0;
+}
+
+/* m:list(name) -> { { labels =, value = or count =, sum = }, … } */
+static int metrics_list (lua_State *L) {
+  ub_self self = check(L);
+  size_t length;
+  const char *name = luaL_checklstring(L, 2, &length);
+  const ub_metrics *m = peeked(&self);
+  const double *bounds;
+  ub_metric_view v;
+  uint32_t at, next;
+  int n = 0;
+  if (m == NULL)
+    return pushlost(L);
+  lua_newtable(L);
+  for (at = 0; (next = ub_metrics_read(m, at, &v)) != 0; at = next) {
+    if (v.name_length != length || memcmp(v.key, name, length) != 0)
+      continue;
+    lua_createtable(L, 0, 3);
+    lua_pushlstring(L, v.key + v.name_length, v.length - v.name_length);
+    lua_setfield(L, -2, "labels");
+    if (ub_metrics_bounds(v.kind, &bounds) > 0)
+      ub_setwhole(L, "count", (int64_t)v.count);
+    ub_setnumber(L, ub_metrics_bounds(v.kind, &bounds) > 0 ? "sum" : "value", v.sum);
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
+/* m:stats() -> { bytes =, used =, series =, refused =, began = } */
+static int metrics_stats (lua_State *L) {
+  ub_self self = check(L);
+  ub_metrics room;
+  const ub_metrics *m = ub_look(&self, &room, sizeof room);
+  if (m == NULL)
+    return pushlost(L);
+  room = *m;
+  lua_newtable(L);
+  ub_setwhole(L, "bytes", room.config.bytes);
+  ub_setwhole(L, "used", room.used);
+  ub_setwhole(L, "series", room.series);
+  ub_setwhole(L, "refused", room.refused);
+  ub_setnumber(L, "began", (double)room.config.began_us / UB_SECOND_US);
+  return 1;
+}
+
+/* }============================================================================ */
+
+/* m:close() of a shared one: the others go on with it */
+static int metrics_leave (lua_State *L) {
+  ub_closeshared(L, SHARED);
+  return 0;
+}
+
+/* m:close(); may be called twice, and is __gc and __close */
+static int metrics_close (lua_State *L) {
+  box *b = luaL_checkudata(L, 1, TYPE);
+  ub_free(b->metrics);
+  b->metrics = NULL;
+  return 0;
+}
+
+void ub_open_metrics (lua_State *L) {
+  static const luaL_Reg methods[] = {
+    {"open", metrics_open}, {"set", metrics_set}, {"text", metrics_text}, {"list", metrics_list},
+    {"stats", metrics_stats}, {"close", metrics_close}, {NULL, NULL}
+  };
+  static const luaL_Reg shared[] = {
+    {"open", metrics_open}, {"set", metrics_set}, {"text", metrics_text}, {"list", metrics_list},
+    {"stats", metrics_stats}, {"close", metrics_leave}, {NULL, NULL}
+  };
+  static const luaL_Reg none[] = {{NULL, NULL}}, of_text[] = {{"__gc", text_gc}, {NULL, NULL}};
+  static const luaL_Reg of_set[] = {{"note", set_note}, {NULL, NULL}};
+  static const luaL_Reg meta[] = {{"__gc", metrics_close}, {"__close", metrics_close},
+                                  {NULL, NULL}};
+  ub_newtype(L, TYPE, methods, meta);
+  ub_newshared(L, SHARED, &ub_metrics_part, shared);
+  ub_newtype(L, SET, of_set, NULL);
+  ub_newtype(L, TEXT, none, of_text);
+  lua_pushcfunction(L, metrics_new);
+  lua_setfield(L, -2, "metrics");
+#if UB_FFI
+  ub_setcall(L, "metrics_set", "note", (ub_call *)call_note);
+#endif
+}

@@ -1,0 +1,40 @@
+--- /metrics: what was counted, for a monitoring system, in the format that it asks for.
+--
+-- It is for operators: see `unbusy.gateway.access`. While it is written, the worker serves others
+-- between the families.
+local access = require "unbusy.gateway.access"
+local answers = require "unbusy.gateway.answers"
+local errors = require "unbusy.gateway.errors"
+local text = require "unbusy.metrics.text"
+
+local metrics = {}
+
+local LONG = 0.002 -- seconds after which others have their turn
+
+-- Lets others have their turn, when it has worked for a while.
+local function pauser(now)
+  local began = now()
+  return function()
+    if now() - began < LONG then return end
+    ngx.sleep(0)
+    began = now()
+  end
+end
+
+--- Serves it.
+---@param ctx table
+---@return table? refusal
+function metrics.serve(ctx)
+  local gateway = ctx.gateway
+  if not gateway.options.metrics or not ctx.client.meter then
+    return errors.new(404, "there is nothing at this path", { code = "unknown_url" })
+  end
+  local refusal = access.check(ctx.headers, gateway.metrics_keys, "the page of metrics")
+  if refusal then return refusal end
+  local format = text.format_for(ctx.headers.accept)
+  ngx.header["cache-control"] = "no-store"
+  ngx.header.vary = "Accept"
+  answers.send(ctx, 200, text.of(ctx.client, format, pauser(ctx.client.now)), text.types[format])
+end
+
+return metrics

@@ -1,0 +1,109 @@
+--- All of a client's metrics as text, in one of two formats.
+--
+--     text.of(client)                  Prometheus' text format 0.0.4
+--     text.of(client, "openmetrics")   OpenMetrics 1.0
+--
+-- The families are written one after the other, and `pause`, where it is given, is called between
+-- them: a worker that has others to serve goes on with those.
+local families = require "unbusy.metrics.families"
+local labels = require "unbusy.metrics.labels"
+local state = require "unbusy.metrics.state"
+
+local text = {}
+
+local unpack = table.unpack or unpack -- luacheck: ignore
+
+-- {== Writing =============================================================
+
+--- What the formats are called where something is sent.
+text.types = {
+  prometheus = "text/plain; version=0.0.4; charset=utf-8",
+  openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8",
+}
+
+local function escaped_help(help)
+  return (help:gsub("\\", "\\\\"):gsub("\n", "\\n"))
+end
+
+local units = { "seconds", "bytes" }
+
+-- What stands above a family's series.
+local function head(family, open)
+  local name = family.name
+  if open and family.type == "counter" then name = name:gsub("_total$", "") end
+  local kind = family.type
+  local out = ("# HELP %s %s\n# TYPE %s %s\n"):format(name, escaped_help(family.help), name, kind)
+  for _, unit in ipairs(open and units or {}) do
+    if name:find("_" .. unit .. "$") then out = out .. ("# UNIT %s %s\n"):format(name, unit) end
+  end
+  return out
+end
+
+local function number(value)
+  if value == math.floor(value) and math.abs(value) < 2 ^ 53 then return ("%.0f"):format(value) end
+  return ("%.15g"):format(value)
+end
+
+-- What was looked up: { { value, label, … }, … }.
+local function lines_of(family, found)
+  local out = {}
+  for i, sample in ipairs(found or {}) do
+    out[i] = ("%s %s\n"):format(labels.key(family, { unpack(sample, 2) }), number(sample[1]))
+  end
+  return table.concat(out)
+end
+
+--- The text.
+---@param client table that has metrics
+---@param format "prometheus"|"openmetrics"|nil the first by default
+---@param pause function? called now and then
+---@return string
+function text.of(client, format, pause)
+  local open, out, part = format == "openmetrics", {}, client.meter.part
+  local found = state.of(client)
+  for _, family in ipairs(families.list) do
+    local lines = (family.kind and part:text(family.name) or "")
+      .. lines_of(family, found[family.name])
+    if lines ~= "" then
+      out[#out + 1] = head(family, open)
+      out[#out + 1] = lines
+    end
+    if pause then pause() end
+  end
+  if open then out[#out + 1] = "# EOF\n" end
+  return table.concat(out)
+end
+
+-- }========================================================================
+
+-- {== Which format is wanted ==============================================
+
+-- The media types of an `Accept` header with their weights.
+local function wanted(accept)
+  local out = {}
+  for part in accept:gmatch "[^,]+" do
+    local kind = part:match "^%s*([^;%s]+)"
+    local q = tonumber(part:match ";%s*[qQ]=([%d.]+)" or 1)
+    local version = part:match ";%s*version=\"?([%d.]+)"
+    out[#out + 1] = { kind = kind and kind:lower(), q = q or 0, version = version }
+  end
+  return out
+end
+
+--- The format that an `Accept` header prefers.
+---@param accept string|table|nil
+---@return "prometheus"|"openmetrics"
+function text.format_for(accept)
+  if type(accept) ~= "string" then return "prometheus" end
+  local open, plain = 0, 0
+  for _, w in ipairs(wanted(accept)) do
+    if w.kind == "application/openmetrics-text" and (w.version or "1.0.0") == "1.0.0" then
+      open = math.max(open, w.q)
+    elseif w.kind == "text/plain" or w.kind == "text/*" or w.kind == "*/*" then
+      plain = math.max(plain, w.q)
+    end
+  end
+  return open > 0 and open >= plain and "openmetrics" or "prometheus"
+end
+
+return text

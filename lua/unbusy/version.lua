@@ -1,0 +1,2 @@
+--- Which unbusy this is.
+return "0.1.0"
