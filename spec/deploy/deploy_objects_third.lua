@@ -331,10 +331,23 @@ describe("the figures:", function()
       local http = virtual.spec.http[1]
       assert.same({ { attempts = 0 }, "0s" }, { http.retries, http.timeout })
     end
+    for _, pod in ipairs(pods_of(built.mesh)) do -- the sidecar ends after all else
+      local drain = pod.metadata.annotations["proxy.istio.io/config"]:match "DrainDuration: (%d+)s"
+      assert.is_true(tonumber(drain) < pod.spec.terminationGracePeriodSeconds)
+      assert.is_true(tonumber(drain) > 120)
+    end
     for _, rule in ipairs(all(built.mesh, "DestinationRule")) do
       local outliers = rule.spec.trafficPolicy.outlierDetection
       assert.same({ 0, 0 }, { outliers.consecutive5xxErrors, outliers.consecutiveGatewayErrors })
     end
+  end)
+end)
+
+describe("the YAML", function()
+  it("is in yamllint's order", function()
+    local said = served.output("yamllint --strict --config-file deploy/.yamllint deploy/kubernetes"
+      .. " deploy/istio deploy/karmada 2>&1; echo $?")
+    assert.equal("0", said)
   end)
 end)
 

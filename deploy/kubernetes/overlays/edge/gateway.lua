@@ -15,5 +15,6 @@ return {
   gateway = {
     keys = { { key = os.getenv "CLIENT_KEY", name = "apps" } },
     status = { token = os.getenv "OPERATOR_TOKEN" },
+    metrics = { token = os.getenv "OPERATOR_TOKEN" },
   },
 }
