@@ -3,9 +3,9 @@
 -- shows how the figures follow from what is assumed.
 --
 -- Assumed: ten replicas with eight places each; answers of 20 s (lognormal); the most that arrives
--- is 1.1 times what ten replicas answer; a replica serves 120 s after it was asked for. The day's
--- contrast is varied (1: half of the most on average; 2.5: a third), then what a start takes, and
--- chance.
+-- is 1.1 times what ten replicas answer; a replica serves 120 s after it was asked for. Varied are
+-- the day's contrast (1: on average 52 % of what ten replicas answer; 2.5: 32 %), then what a start
+-- takes, and chance.
 local generate = require "unbusy.simulate.generate"
 local measure = require "bench.support.measure"
 local options = require "unbusy.scaling.options"
@@ -29,7 +29,7 @@ local function meet(day, more)
 end
 
 local function row(...)
-  print(("  %-20s %9s %11s %8s %9s %9s %8s"):format(...))
+  print(("  %-26s %8s %11s %6s %8s %7s %7s"):format(...))
 end
 
 local function show(label, f, first)

@@ -39,6 +39,7 @@ describe("docs/autoscale.md", function()
   it("names options that there are, with their defaults", function()
     local known = options_of(require "unbusy.cli.scale")
     known["current-replicas"], known.kind, known["from-log"], known.out = true, true, true, true
+    known.contrast = true -- of unbusy trace
     for name in text:gmatch "%-%-(%l[%l-]*)" do assert.is_truthy(known[name], name) end
     for name, default in text:gmatch "`%-%-(%l[%l-]*)`%s*%((%d+)[ )]" do
       assert.equal(tonumber(default), known[name].default, name)

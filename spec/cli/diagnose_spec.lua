@@ -69,6 +69,16 @@ describe("unbusy diagnose", function()
     end)
   end)
 
+  it("says that nothing is wrong", function()
+    local line = '{"time":"2026-01-31T12:00:%02d+00:00","kind":"chat","target":"a","tries":1,'
+      .. '"source":"upstream","queued":0,"start":0.1,"seconds":0.2}\n'
+    local lines = {}
+    for i = 1, 40 do lines[i] = line:format(i) end
+    local r = diagnose("--log", place:write("quiet.log", table.concat(lines)))
+    assert.same({ "Nothing is wrong in it\n  0 % of 40 calls went wrong\n", "", 0 },
+      { r.out, r.err, r.rc })
+  end)
+
   it("asks a URL twice for its metrics", function()
     local r = diagnose("--metrics", up.url, "--for", "0.1")
     assert.matches("status 404 from gateway", r.err)

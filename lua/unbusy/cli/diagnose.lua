@@ -150,7 +150,7 @@ end
 function diagnose.run(values)
   local facts, message = facts_of(values)
   if not facts then fail(USAGE, message) end
-  if not facts.trouble and not facts.quiet then fail(USAGE, "no call ended in that time") end
+  if not facts.trouble and not facts.quiet then fail(FAULT, "no call ended in that time") end
   local causes = facts.trouble and judge.of(facts) or {}
   if values.json then
     local out = report.table(facts, causes)
