@@ -233,12 +233,6 @@ third() {
   else
     fail "spec/support/third_party.sh install-model"
   fi
-  echo "== deploy/: Kubernetes, Istio, Karmada, the image"
-  if sh spec/support/third_party.sh install-kubernetes; then
-    busted_third lua5.4 'deploy_%a+_third'
-  else
-    fail "spec/support/third_party.sh install-kubernetes"
-  fi
   echo "== the status page in Chromium"
   if sh spec/support/third_party.sh install-browser; then
     busted_third luajit status_third
@@ -250,6 +244,13 @@ third() {
     busted_third lua5.4 'monitoring_%a+_third'
   else
     fail "spec/support/third_party.sh install-grafana"
+  fi
+  echo "== deploy/ by kubectl and its types; unbusy scale with kubectl, Prometheus, Alertmanager"
+  if sh spec/support/third_party.sh install-kubernetes; then
+    busted_third lua5.4 'deploy_%a+_third'
+    busted_third lua5.4 'scaling_%a+_third'
+  else
+    fail "spec/support/third_party.sh install-kubernetes"
   fi
 }
 

@@ -199,6 +199,5 @@ case "${1:-} $#" in
     run_sdk "$2" "$3" ;;
   "serve 3") serve "$2" "$3" ;;
   "serve-model 2") serve_model "$2" ;;
-  *) fail "install[-model, -browser, -grafana, -kubernetes], start FIXTURES, model, kubectl ARG…,
-    grafana FILE, kubernetes NAME FILE…, or sdk or browser NAME JSON?" ;;
+  *) fail "install[-model, -browser, -grafana, -kubernetes], start, model, grafana, kubectl, … or sdk?" ;;
 esac
