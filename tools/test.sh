@@ -227,30 +227,19 @@ third() {
   done
   echo "== OpenAI's SDK and curl through the gateway"
   busted_third luajit openai_third
-  echo "== an edge node with a model in llama.cpp"
-  if sh spec/support/third_party.sh install-model; then
-    busted_third luajit edge_third
+  third_with model luajit edge_third "an edge node with a model in llama.cpp"
+  third_with browser luajit status_third "the status page in Chromium"
+  third_with kubernetes lua5.4 'deploy_%a+_third' "deploy/: Kubernetes, Istio, Karmada, the image"
+  third_with kubernetes lua5.4 'scaling_%a+_third' "unbusy scale, a kubectl, Prometheus"
+  third_with grafana lua5.4 'monitoring_%a+_third' "Prometheus, Alertmanager, Grafana's types"
+}
+
+third_with() { # WHAT-TO-INSTALL LUA PATTERN TITLE
+  echo "== $4"
+  if sh spec/support/third_party.sh "install-$1"; then
+    busted_third "$2" "$3"
   else
-    fail "spec/support/third_party.sh install-model"
-  fi
-  echo "== the status page in Chromium"
-  if sh spec/support/third_party.sh install-browser; then
-    busted_third luajit status_third
-  else
-    fail "spec/support/third_party.sh install-browser"
-  fi
-  echo "== Prometheus, Alertmanager and Grafana's types: the alerts and the dashboard"
-  if sh spec/support/third_party.sh install-grafana; then
-    busted_third lua5.4 'monitoring_%a+_third'
-  else
-    fail "spec/support/third_party.sh install-grafana"
-  fi
-  echo "== deploy/ by kubectl and its types; unbusy scale with kubectl, Prometheus, Alertmanager"
-  if sh spec/support/third_party.sh install-kubernetes; then
-    busted_third lua5.4 'deploy_%a+_third'
-    busted_third lua5.4 'scaling_%a+_third'
-  else
-    fail "spec/support/third_party.sh install-kubernetes"
+    fail "spec/support/third_party.sh install-$1"
   fi
 }
 
