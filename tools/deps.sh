@@ -3,7 +3,7 @@
 #   build   compiler, both Luas, libcurl, lua-cjson
 #   demo    and what the busy upstream runs on: nginx with its Lua module
 #   test    and the test runner, the linter, LuaRocks, clang, Node.js, cqueues, luv, Neovim, hiredis,
-#           a Redis server, Chromium, and Prometheus with Alertmanager and node_exporter
+#           a Redis server, Chromium, and Prometheus with Alertmanager and node_exporter; yamllint
 #   bench   and what gives the benches a network of their own
 set -eu
 
