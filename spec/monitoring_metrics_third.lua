@@ -5,7 +5,7 @@ local json = require "unbusy.json"
 
 local CONFIG = [[return {
   targets = { { name = "a", url = "${a}/v1", price = { input = 1, output = 2 } },
-    { name = "b \"x\"\n\\", url = "${b}/v1", account = "系统", priority = 2 } },
+    { name = "b \"x\" \\", url = "${b}/v1", account = "系统", priority = 2 } },
   retry = { attempts = 3, base = 0.01 }, cache = { top = true }, hedge = true,
   batch = "embeddings", policy = { retry = function() error "no" end },
 }]]
@@ -44,7 +44,7 @@ describe("promtool", function()
 
   it("finds nothing wrong with the text format", function()
     local text = g:ask("/metrics").body
-    assert.is_truthy(text:find('target="b \\"x\\"\\n\\\\"', 1, true))
+    assert.is_truthy(text:find('target="b \\"x\\" \\\\"', 1, true))
     local said, status = run("promtool check metrics <%s", text)
     assert.same({ "", 0 }, { said, status })
     said, status = run("promtool check metrics <%s", "a_total{ 1\n")

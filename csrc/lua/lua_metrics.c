@@ -28,6 +28,7 @@ typedef struct box {
 typedef struct set {
   box *own;                 /* of a private part; or NULL */
   ub_shared *const *shared; /* of a shared one */
+  uint64_t stamp;           /* of the part */
   int count;
   ub_metric series[MOST_SERIES];
 } set;
@@ -99,12 +100,13 @@ static ub_metric_key checkkey (lua_State *L, int index) {
 
 /* Find or make it: UB_OK or an error. */
 static int open_series (const ub_self *self, int kind, const ub_metric_key *key, int quiet,
-                        ub_metric *found) {
+                        ub_metric *found, uint64_t *stamp) {
   ub_metrics *m = ub_enter(self);
   int err;
   if (m == NULL)
     return UB_EFULL;
   err = ub_metrics_open(m, (ub_metrics_kind)kind, key, quiet, found);
+  *stamp = m->stamp;
   ub_leave(self);
   return err;
 }
@@ -115,7 +117,8 @@ static int metrics_open (lua_State *L) {
   int kind = ub_checkword(L, 2, kinds), quiet = lua_toboolean(L, 4), err;
   ub_metric_key key = checkkey(L, 3);
   ub_metric found;
-  err = open_series(&self, kind, &key, quiet, &found);
+  uint64_t stamp;
+  err = open_series(&self, kind, &key, quiet, &found, &stamp);
   if (err != UB_OK)
     return ub_pushfail(L, err, "metrics");
   lua_pushboolean(L, 1);
@@ -133,12 +136,12 @@ static int add_series (lua_State *L, const ub_self *self, set *s, int i) {
   kind = ub_checkword(L, lua_gettop(L), kinds);
   lua_rawgeti(L, -2, 2);
   key = checkkey(L, lua_gettop(L));
-  err = open_series(self, kind, &key, 0, &s->series[s->count]);
+  err = open_series(self, kind, &key, 0, &s->series[s->count], &s->stamp);
   if (err == UB_EFULL) {
     lua_rawgeti(L, -3, 3);
     if (!lua_isnil(L, -1)) {
       key = checkkey(L, lua_gettop(L));
-      err = open_series(self, kind, &key, 1, &s->series[s->count]);
+      err = open_series(self, kind, &key, 1, &s->series[s->count], &s->stamp);
     }
     lua_pop(L, 1);
   }
@@ -175,11 +178,15 @@ static int metrics_set (lua_State *L) {
 
 /* {== Counting ============================================================== */
 
+/* The machine that its series are in; NULL: it is there no more. */
 static ub_metrics *machine_of (const set *s, uint32_t *process) {
+  ub_metrics *m = NULL;
   *process = 0;
   if (s->own != NULL)
-    return s->own->metrics;
-  return *s->shared == NULL ? NULL : ub_shared_peek(*s->shared, process);
+    m = s->own->metrics;
+  else if (*s->shared != NULL)
+    m = ub_shared_peek(*s->shared, process);
+  return m != NULL && m->stamp == s->stamp ? m : NULL;
 }
 
 /* s:note(value or nil, …) -> false where its series are not there any more */
@@ -187,11 +194,11 @@ static int set_note (lua_State *L) {
   const set *s = ub_checkself(L, SET);
   uint32_t process;
   ub_metrics *m = machine_of(s, &process);
-  int i, top = lua_gettop(L) - 1, there = m != NULL;
-  for (i = 0; there && i < s->count && i < top; i++)
+  int i, top = lua_gettop(L) - 1;
+  for (i = 0; m != NULL && i < s->count && i < top; i++)
     if (lua_type(L, i + 2) == LUA_TNUMBER)
-      there = ub_metrics_note(m, &s->series[i], process, lua_tonumber(L, i + 2));
-  lua_pushboolean(L, there);
+      ub_metrics_note(m, &s->series[i], process, lua_tonumber(L, i + 2));
+  lua_pushboolean(L, m != NULL);
   return 1;
 }
 
@@ -203,11 +210,10 @@ static int call_note (void *self, double a, double b, double c, double d, double
   const set *s = self;
   uint32_t process;
   ub_metrics *m = machine_of(s, &process);
-  int n, there = m != NULL;
-  for (n = 0; there && n < s->count; n++)
-    if (values[n] >= 0)
-      there = ub_metrics_note(m, &s->series[n], process, values[n]);
-  return there;
+  int n;
+  for (n = 0; m != NULL && n < s->count; n++)
+    ub_metrics_note(m, &s->series[n], process, values[n]);
+  return m != NULL;
 }
 #endif
 

@@ -8,6 +8,7 @@
 
 #include "base/err.h"
 #include "base/hash.h"
+#include "base/rand.h"
 
 #define BY_RECORD  128  /* bytes of room for which the index has a place, doubled */
 
@@ -72,6 +73,7 @@ void ub_metrics_init (ub_metrics *m, const ub_metrics_config *config) {
   memset(m, 0, sizeof *m);
   m->config = *config;
   m->config.bytes &= ~(uint32_t)7;
+  m->stamp = config->seed;
   m->mask = places_for(config->bytes) - 1;
   clear_index(m);
 }
@@ -88,7 +90,7 @@ static uint64_t *cells_of (const record *r) {
   return (uint64_t *)(uintptr_t)((const char *)r + eights(sizeof *r + r->length));
 }
 
-/* Of a histogram: a cell for each bucket, one beyond them, one for the sum. */
+/* Of a histogram: the sum, a cell for each bucket, one beyond them. */
 static uint32_t cells_for (const ub_metrics *m, ub_metrics_kind kind) {
   if (kinds[kind].count > 0)
     return kinds[kind].count + 2;
@@ -200,7 +202,7 @@ static record *make (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *k
 
 int ub_metrics_open (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *key, int quiet,
                      ub_metric *found) {
-  uint64_t hash = ub_hash(key->bytes, key->length, m->config.seed) | 1;  /* never 0 */
+  uint64_t hash = ub_hash(key->bytes, key->length, m->config.seed);
   uint32_t *place = place_of(m, hash, key);
   record *r;
   if (*place == 0) {
@@ -215,7 +217,8 @@ int ub_metrics_open (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *k
   r = record_at(m, *place - 1);
   if (r->kind != (uint8_t)kind)
     return UB_EINVALID;
-  *found = (ub_metric){.hash = hash, .at = *place - 1, .kind = kind};
+  *found = (ub_metric){.kind = kind,
+                       .cells_at = (uint32_t)((char *)cells_of(r) - (char *)m)};
   return UB_OK;
 }
 
@@ -223,33 +226,17 @@ int ub_metrics_open (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *k
 
 /* {== Counting and reading ================================================== */
 
-/* The record, if it is there still. */
-static record *there (const ub_metrics *m, const ub_metric *which) {
-  uint32_t used = __atomic_load_n(&m->used, __ATOMIC_ACQUIRE);
-  record *r;
-  if (which->at >= used || which->hash == 0)
-    return NULL;
-  r = record_at(m, which->at);
-  return r->hash == which->hash ? r : NULL;
-}
-
-int ub_metrics_note (ub_metrics *m, const ub_metric *which, uint32_t process, double value) {
-  const record *r = there(m, which);
-  uint64_t *cells;
-  if (r == NULL)
-    return which->hash == 0;
-  if (!(value >= 0) || value - value != 0)
-    return 1;
-  cells = cells_of(r);
+void ub_metrics_note (ub_metrics *m, const ub_metric *which, uint32_t process, double value) {
+  uint64_t *cells = (uint64_t *)(void *)((char *)m + which->cells_at);
+  if (which->cells_at == 0 || !(value >= 0) || value - value != 0)
+    return;
   if (kinds[which->kind].count > 0) {
-    __atomic_fetch_add(&cells[bucket_of(which->kind, value)], 1, __ATOMIC_RELAXED);
-    add_number(&cells[kinds[which->kind].count + 1], value);
-  } else if (which->kind == UB_COUNTER) {
+    __atomic_fetch_add(&cells[1 + bucket_of(which->kind, value)], 1, __ATOMIC_RELAXED);
     add_number(cells, value);
-  } else {
+  } else if (which->kind == UB_COUNTER)
+    add_number(cells, value);
+  else
     set_level(cells, m->config.processes, process, value);
-  }
-  return 1;
 }
 
 static void read_cells (const ub_metrics *m, const record *r, ub_metric_view *view) {
@@ -261,10 +248,10 @@ static void read_cells (const ub_metrics *m, const record *r, ub_metric_view *vi
     return;
   }
   for (i = 0; i <= count; i++) {
-    view->buckets[i] = __atomic_load_n(&cells[i], __ATOMIC_RELAXED);
+    view->buckets[i] = __atomic_load_n(&cells[1 + i], __ATOMIC_RELAXED);
     view->count += view->buckets[i];
   }
-  view->sum = number_in(&cells[count + 1]);
+  view->sum = number_in(cells);
 }
 
 uint32_t ub_metrics_read (const ub_metrics *m, uint32_t at, ub_metric_view *view) {
@@ -297,6 +284,7 @@ static size_t part_head (const void *config) {
 static void part_init (void *m, const void *config, int64_t now_us) {
   (void)now_us;
   ub_metrics_init(m, config);
+  ((ub_metrics *)m)->stamp = ub_rand_seed();
 }
 
 /* The head says again which records there are: the index of these. */

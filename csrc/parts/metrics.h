@@ -51,12 +51,12 @@ typedef struct ub_metrics {
   uint32_t used;     /* bytes of the records; written last, by which a series is there */
   uint32_t series;
   uint32_t refused;  /* series for which there was no room */
+  uint64_t stamp;    /* of this part, and of none that was made before in its place */
 } ub_metrics;
 
-/* A series that was found; it holds as long as the part is the same. */
+/* A series that was found, in a part of that stamp. */
 typedef struct ub_metric {
-  uint64_t hash;
-  uint32_t at;
+  uint32_t cells_at;     /* 0: none */
   ub_metrics_kind kind;
 } ub_metric;
 
@@ -92,9 +92,9 @@ int ub_metrics_open (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *k
 /*
 ** Count: add to a counter, count in a histogram, or set the level of 'process'. No
 ** lock is needed. What is not finite, or below 0, is left out, and so is all for a
-** 'which' of zeros. 0: it is not there (the part was made anew since it was found).
+** 'which' of none. The part must have the stamp that it had when this was found.
 */
-int ub_metrics_note (ub_metrics *m, const ub_metric *which, uint32_t process, double value);
+void ub_metrics_note (ub_metrics *m, const ub_metric *which, uint32_t process, double value);
 
 /* The series at 'at' (0 for the first) is read, without a lock: where the next one is;
    0 where there is none at 'at'. */

