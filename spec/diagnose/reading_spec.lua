@@ -92,7 +92,8 @@ unbusy_first_token_seconds_count{target="a"} 90
 unbusy_queue_wait_seconds_sum{priority="normal"} 100
 unbusy_limit{account="a"} 4
 unbusy_in_flight{account="a"} NaN
-odd{name="a \"b\" \\ {c}, \n",x="}"} +Inf
+odd{name="a \"b\" \\ {c}, \n",x="}"} 7
+odd{name="infinite"} +Inf
 # EOF
 ]]
 
@@ -104,7 +105,8 @@ describe("an exposition", function()
     assert.is_nil(exposition.sum(families, "unbusy_in_flight"))
     assert.is_nil(exposition.sum(families, "nothing"))
     assert.same({ name = 'a "b" \\ {c}, \n', x = "}" }, families.odd[1].labels)
-    assert.equal(math.huge, families.odd[1].value)
+    assert.same({ 1, 7 }, { #families.odd, families.odd[1].value })
+    assert.equal(1, #exposition.read("a 1\nb 1e999\n").a)
   end)
 
   it("that is none is told with its line", function()

@@ -161,7 +161,8 @@ function diagnose.run(values)
     for _, line in ipairs(facts.probes and probe_lines(facts.probes) or {}) do
       lines[#lines + 1] = line
     end
-    terminal.write(terminal.clean(table.concat(lines, "\n")) .. "\n")
+    for i, line in ipairs(lines) do lines[i] = terminal.clean(line):gsub("[\n\t]", " ") end
+    terminal.write(table.concat(lines, "\n") .. "\n")
   end
   return facts.trouble and TROUBLE or 0
 end

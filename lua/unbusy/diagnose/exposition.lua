@@ -31,11 +31,13 @@ local function labels_at(line, at)
   end
 end
 
-local words = { ["+Inf"] = math.huge, ["-Inf"] = -math.huge, Inf = math.huge }
+local no_numbers = { NaN = true, Inf = true, ["+Inf"] = true, ["-Inf"] = true }
 
+-- A finite number; nil, and whether it is one of the others that may stand there.
 local function number(text)
-  if text == "NaN" then return nil, true end
-  return words[text] or text:find "^[-+%d.]" and tonumber(text)
+  if no_numbers[text] then return nil, true end
+  local n = text:find "^[-+%d.]" and tonumber(text)
+  return n and n - n == 0 and n or nil, n ~= nil and n ~= false
 end
 
 -- A line's name, labels and value; nil for a remark, or nil and true for one that makes no sense.
@@ -49,12 +51,12 @@ local function series_of(line)
   end
   local text = line:match("^%s+(%S+)", stop)
   if not text then return nil, true end
-  local value, is_nan = number(text)
-  if not value then return nil, not is_nan end
+  local value, is_other = number(text)
+  if not value then return nil, not is_other end
   return { name = name, labels = labels, value = value }
 end
 
---- Reads a text: name -> list of { labels =, value = }. NaN is left out.
+--- Reads a text: name -> list of { labels =, value = }. What is not finite is left out.
 ---@param text string
 ---@return table? families, string? message with the line's number
 function exposition.read(text)
