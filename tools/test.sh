@@ -12,7 +12,8 @@
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
 #   third       a mock server from npm through our client; OpenAI's SDK and curl through our gateway;
-#               a model in llama.cpp as the edge of examples/edge; Prometheus and Alertmanager
+#               a model in llama.cpp as the edge of examples/edge; the page of /status in Chromium;
+#               Prometheus and Alertmanager
 #   oom         every allocation fails once: Lua's and libcurl's, under ASan (the core's are in unit)
 #   oom_quick   the same for some of Lua's, on Lua 5.4, without ASan
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
@@ -232,8 +233,18 @@ third() {
   else
     fail "spec/support/third_party.sh install-model"
   fi
+  echo "== the status page in Chromium"
+  if sh spec/support/third_party.sh install-browser; then
+    busted_third luajit status_third
+  else
+    fail "spec/support/third_party.sh install-browser"
+  fi
   echo "== Prometheus, Alertmanager and Grafana's types: the alerts and the dashboard"
-  busted_third lua5.4 'monitoring_%a+_third'
+  if sh spec/support/third_party.sh install-grafana; then
+    busted_third lua5.4 'monitoring_%a+_third'
+  else
+    fail "spec/support/third_party.sh install-grafana"
+  fi
 }
 
 busted_third() { # LUA PATTERN

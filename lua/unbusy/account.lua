@@ -44,6 +44,7 @@ function account:scope(model)
       rates = self.limits and rates.new(self, model) or nil }
     self.scopes[model] = found
     self.count = self.count + 1
+    if self.common then self.common:note_scope(self.name, model) end
   end
   return found
 end

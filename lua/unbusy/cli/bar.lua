@@ -7,6 +7,16 @@ bar.__index = bar
 local ERASE = "\r\27[K"
 local WIDTH = 20 -- columns of the bar itself
 
+--- A share of 0 to 1 as a bar.
+---@param share number
+---@param width integer? columns between the brackets, 20 by default
+---@return string
+function bar.gauge(share, width)
+  width = width or WIDTH
+  local full = math.floor(width * math.min(math.max(share, 0), 1))
+  return ("[%s%s]"):format(("#"):rep(full), ("-"):rep(width - full))
+end
+
 local reasons = { busy = "no target has room to spare", line = "other calls wait in line",
   rest = "a target was busy", peak = "these are busy hours" }
 
@@ -20,9 +30,8 @@ end
 ---@param p table all, done, asked, fresh, failed, waiting
 ---@return string
 function bar.line(p)
-  local full = p.all > 0 and math.floor(WIDTH * p.done / p.all) or WIDTH
-  local out = ("[%s%s] %d of %d  asked %d, fresh %d"):format(("#"):rep(full),
-    ("-"):rep(WIDTH - full), p.done, p.all, p.asked, p.fresh)
+  local out = ("%s %d of %d  asked %d, fresh %d"):format(
+    bar.gauge(p.all > 0 and p.done / p.all or 1), p.done, p.all, p.asked, p.fresh)
   if p.failed > 0 then out = ("%s, failed %d"):format(out, p.failed) end
   return p.waiting and ("%s; waiting: %s"):format(out, reasons[p.waiting]) or out
 end

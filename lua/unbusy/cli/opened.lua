@@ -41,18 +41,21 @@ local function region_of(given, path)
   return require("unbusy.gateway.workers").region(given, shell.absolute(path))
 end
 
-local function read(values)
+local function read(values, any)
   local path = settings.path(values.config)
   if not path then fail(USAGE, "a configuration expected: --config FILE") end
   local given, message = settings.read(path)
   if not given then fail(USAGE, message) end
-  if not given.cache then fail(USAGE, path .. ": there is no cache in this configuration") end
+  if not given.cache and not any then
+    fail(USAGE, path .. ": there is no cache in this configuration")
+  end
   return given, path
 end
 
 -- The cache's options as a table of our own.
 local function cache_of(given)
   local out = {}
+  if not given.cache then return given.cache end
   if given.cache == true then return out end
   for name, value in pairs(given.cache) do out[name] = value end
   return out
@@ -61,19 +64,22 @@ end
 --- Opens a client of the configuration, which asks nothing by itself. Raises `{ status =,
 --- message = }` where there is nothing to be opened.
 ---@param values table the command's options: config
+---@param any boolean? also of a configuration that has no cache
 ---@return table client, string path
-function opened.client(values)
-  local given, path = read(values)
+function opened.client(values, any)
+  local given, path = read(values, any)
   local region = region_of(given, path)
   given.cache = cache_of(given)
-  given.cache.warm, given.loop, given.on_event = nil, nil, nil
-  local lasting = given.cache.path ~= nil
+  given.loop, given.on_event = nil, nil
+  if given.cache then given.cache.warm = nil end
+  local lasting = given.cache and given.cache.path ~= nil
   if is_there(region) then
     given.region = region
   elseif lasting then
     given.region = nil
   else
-    fail(FAULT, ("no process has the cache of %s open just now"):format(path))
+    fail(FAULT, (any and "no process runs with %s just now"
+      or "no process has the cache of %s open just now"):format(path))
   end
   local ok, client, message = pcall(require("unbusy").new, given)
   if not ok then fail(USAGE, ("%s: %s"):format(path, (tostring(client):gsub("^unbusy: ", "")))) end

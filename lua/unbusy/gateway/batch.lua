@@ -81,7 +81,7 @@ end
 -- What is known of one request's end: { text =, … }, or { refusal = }.
 local function result_of(ctx, answer)
   if answer.code then
-    return { refusal = errors.of_call(answer.message, answer.code, answer.detail,
+    return { failed = true, refusal = errors.of_call(answer.message, answer.code, answer.detail,
       ctx.gateway.retries) }
   end
   local text = answer.raw or json.encode(answer.body)
@@ -134,6 +134,7 @@ local function write(ctx, results)
   for i, result in ipairs(results) do
     out[i] = result.text or errors.text(result.refusal)
     if result.refusal then failed, first = failed + 1, first or result.refusal end
+    if result.source or result.failed then ctx:ended(result.source or "failed") end
   end
   local used = note(ctx, results, failed)
   local whole = ('"object":"list","responses":[%s],"usage":%s}'):format(table.concat(out, ","),

@@ -14,6 +14,7 @@ local log = require "unbusy.gateway.log"
 local nginx = require "unbusy.loops.nginx"
 local options = require "unbusy.gateway.options"
 local quotas = require "unbusy.gateway.quotas"
+local recent = require "unbusy.recent"
 local routes = require "unbusy.gateway.routes"
 local workers = require "unbusy.gateway.workers"
 
@@ -81,6 +82,7 @@ function gateway.new(given)
     retries = made.retry.attempts > 1, status_keys = token_keys(o.status, "status"),
     metrics_keys = token_keys(o.metrics, "metrics") }, gateway)
   for _, target in ipairs(made.targets) do self.targets[target.name] = true end
+  if o.status then recent.attach(made) end
   return self
 end
 
@@ -118,6 +120,13 @@ function ctx_methods:canceller()
   listening[self.address] = self
   ngx.on_abort(on_abort)
   return self.cancel
+end
+
+--- One of its calls has ended, for the status.
+---@param source string of its answer, or "failed"
+function ctx_methods:ended(source)
+  local recent_of = self.client.recent
+  if recent_of then recent_of:answered(source) end
 end
 
 local nobody = {} -- no key yet
@@ -187,6 +196,23 @@ local function internal(message)
   return errors.new(500, "the gateway has failed; its log says why")
 end
 
+local stands_in = { fallback = true, stale = true } -- answers that tell of a failure
+
+-- Failures of calls that were sent nowhere: no target's.
+local nowhere = { open = true, full = true, budget = true, policy = true }
+
+-- What came of the request's call, if it made one: a batch tells of its own.
+local function note_call(ctx)
+  local r = ctx.record
+  if r.kind == "batch" then return end
+  if not r.code or stands_in[r.source] then
+    if r.source then ctx:ended(r.source) end
+  elseif r.tries and r.code ~= "cancelled" then -- what made no call has no tries, not even none
+    ctx:ended "failed"
+    if nowhere[r.code] then ctx.client.recent:failed(nil, r.code) end
+  end
+end
+
 local function close_connection(ctx)
   if ctx.gone then return ngx.exit(499) end
   if ctx.garbled then return ngx.exit(400) end -- by nginx, which closes then
@@ -212,6 +238,7 @@ function gateway:handle()
   if refusal and not ctx.begun and not ctx.gone and not ngx.headers_sent then
     if discard(ctx) then answers.refuse(ctx, refusal) else ctx.status = 400 end
   end
+  if self.client.recent and ctx.record.kind then note_call(ctx) end
   log.write(ctx)
   if self.client.meter then count(ctx) end
   if ctx.address then listening[ctx.address] = nil end

@@ -19,7 +19,9 @@ local function health(kind)
   return { methods = GET, allow = "GET, HEAD", serves = "health", kind = kind, open = true }
 end
 
-local status = { methods = GET, allow = "GET, HEAD", serves = "status", open = true }
+local function status(kind)
+  return { methods = GET, allow = "GET, HEAD", serves = "status", kind = kind, open = true }
+end
 
 -- A batch counts its requests itself.
 local batch = { methods = POST, allow = "POST", serves = "batch", reads = true, calls = 0 }
@@ -28,7 +30,7 @@ local other = { serves = "pass", reads = true }
 local metrics = { methods = GET, allow = "GET, HEAD", serves = "metrics", open = true }
 
 local known = { ["/api/v1/batch"] = batch, ["/metrics"] = metrics, ["/healthz"] = health "alive",
-  ["/readyz"] = health "ready", ["/status"] = status }
+  ["/readyz"] = health "ready", ["/status"] = status "page", ["/status.json"] = status "json" }
 
 for path, route in pairs { ["/chat/completions"] = call "chat", ["/completions"] = call "complete",
   ["/embeddings"] = call "embed", ["/responses"] = call "responses", ["/models"] = models } do
@@ -53,7 +55,7 @@ end
 --- everybody, calls = that it counts for (1) }, string|table|nil id or refusal
 function routes.find(method, path, passes, shows)
   local route, id = of_path(path, passes)
-  if not route or route == status and not shows then
+  if not route or route.serves == "status" and not shows then
     return nil, errors.new(404, "there is nothing at this path", { code = "unknown_url" })
   end
   if route.methods and not route.methods[method] then

@@ -1,58 +1,93 @@
---- /status: what goes on, as JSON: `client:status()` and what is asked most.
+--- /status and /status.json: what goes on.
 --
--- It is for operators: for whoever knows the option's token, or, without one, for this machine
--- alone. A request that another proxy has passed on comes from wherever that says, and so not from
--- here. Questions are in it only where `cache.top.show` allows them and `?show=1` asks for them.
+--     GET /status       ──► a page for people, where a browser asks; else JSON
+--     GET /status.json  ──► JSON: `unbusy.gateway.facts`
+--
+-- It is for operators: see `unbusy.gateway.access`. Questions are in it only where `cache.top.show`
+-- allows them and `?show=1` asks for them.
 local access = require "unbusy.gateway.access"
 local answers = require "unbusy.gateway.answers"
 local errors = require "unbusy.gateway.errors"
+local facts = require "unbusy.gateway.facts"
 local json = require "unbusy.json"
+local page = require "unbusy.gateway.page"
 
 local status = {}
 
 local TOP, MOST_TOP = 20, 1000 -- questions that are shown
 
--- Numbers as JSON can say them, and nothing that it could not.
-local function sayable(value)
-  local kind = type(value)
-  if kind == "number" then return value - value == 0 and value or json.null end
-  if kind ~= "table" then
-    return (kind == "string" or kind == "boolean" or value == json.null) and value or nil
+-- {== What is asked for ===================================================
+
+-- How much a media type is wanted (RFC 9110 12.5.1): 0 where the header does not name it.
+local function wanted(accept, kind)
+  for item in accept:lower():gmatch "[^,]+" do
+    if item:match "^%s*([^;%s]+)" == kind then
+      return tonumber(item:match ";%s*q=([%d.]+)") or 1
+    end
   end
-  local out = json.is_array(value) and json.array() or {}
-  for name, item in pairs(value) do
-    if type(name) == "number" or type(name) == "string" then out[name] = sayable(item) end
-  end
-  return out
+  return 0
 end
 
--- The list of what is asked most, as the request wants it; or nil and a refusal.
-local function top_of(ctx)
+-- Is it a browser that asks, for a person? Whoever takes anything is given JSON.
+local function wants_page(ctx, route)
+  if route.kind == "json" then return false end
+  local accept = ctx.headers.accept
+  if type(accept) == "table" then accept = table.concat(accept, ",") end
+  if type(accept) ~= "string" then return false end
+  local html = wanted(accept, "text/html")
+  return html > 0 and html >= wanted(accept, "application/json")
+end
+
+-- How many questions the request wants, and whether in words; or nil and a refusal.
+local function asked(ctx)
   local client, args = ctx.client, ngx.req.get_uri_args(20)
   local n, show = tonumber(args.top or TOP), args.show == "1"
   if not n or n < 1 or n > MOST_TOP or n ~= math.floor(n) then
     return nil, errors.invalid(("top: a whole number from 1 to %d expected"):format(MOST_TOP))
   end
-  if not client.hot then return json.null end
-  if show and not client.hot.shows then
+  if show and client.hot and not client.hot.shows then
     return nil, errors.new(403, "the questions may not be shown: cache.top.show is off")
   end
-  return json.array(client:top(n, { show = show }) or {})
+  return n, show
+end
+
+-- }========================================================================
+
+-- Nobody else's page embeds it, and nothing is kept of it.
+local function set_header()
+  local header = ngx.header
+  header["cache-control"] = "no-store"
+  header["vary"] = "accept"
+  header["x-content-type-options"] = "nosniff"
+  header["cross-origin-resource-policy"] = "same-origin"
+end
+
+local function send_page(ctx)
+  local text, policy = page.make()
+  ngx.header["content-security-policy"] = policy
+  ngx.header["referrer-policy"] = "no-referrer"
+  answers.send(ctx, 200, text, "text/html; charset=utf-8")
+end
+
+local function send_json(ctx)
+  local n, show = asked(ctx)
+  if not n then return show end
+  local told = facts.of(ctx.client, n, show)
+  told.worker = ngx.worker.pid()
+  answers.send(ctx, 200, assert(json.encode(told)) .. "\n")
 end
 
 --- Serves it.
 ---@param ctx table
+---@param route table
 ---@return table? refusal
-function status.serve(ctx)
-  local refusal = access.check(ctx.headers, ctx.gateway.status_keys, "the status")
+function status.serve(ctx, route)
+  local as_page = wants_page(ctx, route)
+  local refusal = access.check(ctx.headers, ctx.gateway.status_keys, "the status", as_page)
   if refusal then return refusal end
-  local list
-  list, refusal = top_of(ctx)
-  if refusal then return refusal end
-  local told = sayable(ctx.client:status())
-  told.questions, told.worker = list, ngx.worker.pid()
-  ngx.header["cache-control"] = "no-store"
-  answers.send(ctx, 200, assert(json.encode(told)) .. "\n")
+  set_header()
+  if as_page then return send_page(ctx) end
+  return send_json(ctx)
 end
 
 return status
