@@ -218,8 +218,8 @@ end
 -- every 50 ms.
 local function waits(g, count, scrapes)
   local out, done, pages = {}, false, 0
-  local loop = cqueues.new()
-  loop:wrap(function()
+  local host = cqueues.new()
+  host:wrap(function()
     local s = g:connect()
     for i = 1, count do
       local began = cqueues.monotime()
@@ -229,7 +229,7 @@ local function waits(g, count, scrapes)
     end
     done = true
   end)
-  loop:wrap(function()
+  host:wrap(function()
     local s = scrapes and not done and g:connect()
     while s and not done do
       get(s, "/metrics")
@@ -237,7 +237,7 @@ local function waits(g, count, scrapes)
       cqueues.sleep(0.05)
     end
   end)
-  assert(loop:loop())
+  assert(host:loop())
   table.sort(out)
   return out, pages
 end
@@ -259,11 +259,11 @@ local PAGES = 100
 local function cpu_of_pages(g)
   local s, size = g:connect(), 0
   local before = cpu_of(g)
-  local loop = cqueues.new()
-  loop:wrap(function()
+  local host = cqueues.new()
+  host:wrap(function()
     for _ = 1, PAGES do size = get(s, "/metrics") end
   end)
-  assert(loop:loop())
+  assert(host:loop())
   return (cpu_of(g) - before) / PAGES, size
 end
 
