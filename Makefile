@@ -74,7 +74,7 @@ demo:
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; exec lua5.4 examples/demo/demo.lua
 
 TESTS = check quick
-LONG_TESTS = unit_lua54 unit_luajit sanitize_luajit oom collector valgrind fuzz soak
+LONG_TESTS = unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak
 
 test:
 	@sh tools/deps.sh test

@@ -10,7 +10,10 @@ local served = require "spec.support.served"
 
 local ROUNDS = 400 -- that something may take to come about
 
--- Two accounts of two places each, a short line, retries, hedges, prices, a policy that fails.
+local TOKEN = "made-up-for-prometheus"
+
+-- Two accounts of two places each, a short line, retries, hedges, prices, a policy that fails; and
+-- metrics that ask for a token, as from another machine.
 local CONFIG = [[
 local function target(name, account)
   return { name = name, account = account, key = "made-up-" .. name, url = "%s", proxy = false,
@@ -26,6 +29,7 @@ return {
   cache = { ttl = 0.5, top = true },
   fallback = { by_code = { limited = "系统繁忙,请稍后再试" } },
   policy = "%s",
+  gateway = { metrics = { token = "%s" } },
 }
 ]]
 
@@ -38,8 +42,8 @@ local up, place, node, watch
 setup(function()
   up, place = busyd.start { workers = 1, programme = WELL }, served.place()
   local policy = place:write("faulty.lua", POLICY)
-  node = served.start(place, { place:write("gateway.lua", CONFIG:format(up.url, policy)) })
-  watch = monitoring.start(node.address)
+  node = served.start(place, { place:write("gateway.lua", CONFIG:format(up.url, policy, TOKEN)) })
+  watch = monitoring.start(node.address, TOKEN)
 end)
 
 teardown(function()
@@ -119,6 +123,7 @@ describe("a gateway that is watched", function()
         and value_of "job:unbusy_calls:rate5m" > 0.05
     end, "calls that succeed")
     assert.equal(1, value_of 'up{job="unbusy"}')
+    assert.equal(401, select(2, direct.ask("GET", node.url .. "/metrics")))
     for _, name in ipairs { "UnbusySuccessLow", "UnbusyTarget503High", "UnbusyGateway503High",
       "UnbusyBreakerOpen", "UnbusyAllTargetsOpen" } do
       assert.is_nil(told(name, "firing"))
@@ -178,6 +183,41 @@ local function all_have_data()
   end
   return true
 end
+
+-- What the rules and alerts read and record, as far as it is ours: { name =, expression = }, which
+-- has a number where it had one at any time.
+local function names_of_rules()
+  local seen, out = {}, {}
+  for _, file in ipairs { "unbusy.rules.yml", "unbusy.alerts.yml" } do
+    local text = served.read("deploy/prometheus/" .. file):gsub("#[^\n]*", "")
+      :gsub("\n  %- name: [^\n]+", ""):gsub("description: >%-.-runbook_url", "")
+    for name in text:gmatch "%f[%w_:][%w_:]+" do
+      local ours = name:find "^unbusy_" or name:find "^[%l_]+:[%l_]+" or name:find "^node_cpu_"
+      if ours and not seen[name] then
+        seen[name] = true
+        out[#out + 1] = { name = name, expression = ("max_over_time(%s[10m])"):format(name) }
+      end
+    end
+  end
+  return out
+end
+
+describe("deploy/prometheus", function()
+  it("reads and records what there is: no name is wrong", function()
+    local names = names_of_rules()
+    local function missing()
+      local out = {}
+      for _, entry in ipairs(names) do
+        entry.found = entry.found or has_data(entry.expression)
+        if not entry.found then out[#out + 1] = entry.name end
+      end
+      return out
+    end
+    eventually(function() return #missing() == 0 end, 60)
+    assert.same({}, missing())
+    assert.is_true(#names > 35)
+  end)
+end)
 
 describe("deploy/grafana/dashboard.json", function()
   it("is what its list of panels makes", function()

@@ -109,6 +109,11 @@ describe("the page of /status", function()
     assert.same({}, seen.thrown)
   end)
 
+  it("shows two hundred targets with long names on a phone", function()
+    assert.same({ 200, 0 }, { seen.crowd.cards, seen.crowd.bold })
+    assert.is_true(seen.crowd.over <= 0)
+  end)
+
   it("says when its gateway is gone, and goes on when that is back", function()
     assert.equal("bad", seen.lost)
   end)

@@ -5,9 +5,9 @@
 #   sanitize    specs against a core built with ASan and UBSan, but for those of nginx and a few
 #               others; side by side (alone: sanitize_lua54, sanitize_luajit)
 #   quick       all that `make test` runs but for check: every spec once on each Lua (plain on LuaJIT,
-#               but for those of the tools and the simulator: quick_luajit; on Lua 5.4 under the
-#               sanitizers where they are; the others alone: rest_lua54), nginx, clang, oom_quick,
-#               rock and third, four at a time
+#               but for those of the tools and the simulator: quick_luajit; on Lua 5.4 those of what is
+#               in C under the sanitizers: quick_sanitize; the others plain: rest_lua54), nginx, clang,
+#               oom_quick, rock and third, five at a time
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
 #   rock        the rockspec builds and installs, offline
@@ -130,7 +130,7 @@ without_ffi() {
   echo "== on luajit without the FFI: what it serves otherwise"
   export UNBUSY_FFI=off
   busted_with luajit build/luajit spec/balancer*_spec.lua spec/breaker*_spec.lua \
-    spec/limiter*_spec.lua spec/sse*_spec.lua
+    spec/limiter*_spec.lua spec/metrics_spec.lua spec/sse*_spec.lua
   unset UNBUSY_FFI
 }
 
@@ -173,32 +173,42 @@ sanitized_specs() { # LUA
   other_specs | grep -v -E "$but"
 }
 
-sanitize_on() { # LUA
-  echo "== specs on $1 under ASan and UBSan"
-  sanitized_build "$1" || { fail "sanitized_build $1"; return; }
+# Of those the ones about what is in C, and about everything at once: for the quick run.
+quick_sanitized_specs() {
+  but='/(batch|caching|coalesce|diagnose|escalation|fallback|hedging|metrics|policy|providers|resume'
+  but="$but|routing|scaling|stages|warm)/|/(docs_[a-z_]+|queue|queue_chance|status[a-z_]*)_spec"
+  sanitized_specs lua5.4 | grep -v -E "$but"
+}
+
+sanitize_on() { # LUA SPEC…
+  lua=$1
+  shift
+  echo "== specs on $lua under ASan and UBSan"
+  sanitized_build "$lua" || { fail "sanitized_build $lua"; return; }
   # (Much that is kept after it was freed makes each fork dear.)
   export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 UNBUSY_SANITIZED=1
   BATCH=5
-  in_batches "build/asan/$1/host" "build/asan/$1" $(sanitized_specs "$1")
+  in_batches "build/asan/$lua/host" "build/asan/$lua" "$@"
   BATCH=16
   unset ASAN_OPTIONS UNBUSY_SANITIZED
 }
 
-sanitize_lua54() { sanitize_on lua5.4; }
-sanitize_luajit() { sanitize_on luajit; }
+sanitize_lua54() { sanitize_on lua5.4 $(sanitized_specs lua5.4); }
+sanitize_luajit() { sanitize_on luajit $(sanitized_specs luajit); }
 sanitize() { side_by_side sanitize_lua54 sanitize_luajit; }
+quick_sanitize() { sanitize_on lua5.4 $(quick_sanitized_specs); }
 
-# What the sanitizers leave out.
+# What the quick run has not under the sanitizers.
 rest_lua54() {
   sanitized=$(mktemp)
-  sanitized_specs lua5.4 >"$sanitized"
+  quick_sanitized_specs >"$sanitized"
   echo "== the other specs on lua5.4"
   in_batches lua5.4 build/lua5.4 $(other_specs | grep -v -x -F -f "$sanitized")
   rm -f "$sanitized"
 }
 
 quick() {
-  side_by_side quick_luajit sanitize_lua54 nginx "rest_lua54 clang oom_quick rock third"
+  side_by_side quick_luajit "quick_sanitize clang" "nginx oom_quick rock" rest_lua54 third
 }
 
 clang_build() {
@@ -227,23 +237,19 @@ third() {
   done
   echo "== OpenAI's SDK and curl through the gateway"
   busted_third luajit openai_third
-  echo "== an edge node with a model in llama.cpp"
-  if sh spec/support/third_party.sh install-model; then
-    busted_third luajit edge_third
+  third_with model luajit edge_third "an edge node with a model in llama.cpp"
+  third_with browser luajit status_third "the status page in Chromium"
+  third_with kubernetes lua5.4 'deploy_%a+_third' "deploy/: Kubernetes, Istio, Karmada, the image"
+  third_with kubernetes lua5.4 'scaling_%a+_third' "unbusy scale, a kubectl, Prometheus"
+  third_with grafana lua5.4 'monitoring_%a+_third' "Prometheus, Alertmanager, Grafana's types"
+}
+
+third_with() { # WHAT-TO-INSTALL LUA PATTERN TITLE
+  echo "== $4"
+  if sh spec/support/third_party.sh "install-$1"; then
+    busted_third "$2" "$3"
   else
-    fail "spec/support/third_party.sh install-model"
-  fi
-  echo "== the status page in Chromium"
-  if sh spec/support/third_party.sh install-browser; then
-    busted_third luajit status_third
-  else
-    fail "spec/support/third_party.sh install-browser"
-  fi
-  echo "== Prometheus, Alertmanager and Grafana's types: the alerts and the dashboard"
-  if sh spec/support/third_party.sh install-grafana; then
-    busted_third lua5.4 'monitoring_%a+_third'
-  else
-    fail "spec/support/third_party.sh install-grafana"
+    fail "spec/support/third_party.sh install-$1"
   fi
 }
 
@@ -379,7 +385,7 @@ soak_gateway() {
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|quick_luajit|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway) $suite ;;
+    unit|unit_lua54|unit_luajit|quick_luajit|quick_sanitize|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac

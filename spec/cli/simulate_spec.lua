@@ -62,7 +62,7 @@ describe("unbusy trace", function()
   it("says what is wrong", function()
     local log = write("bad.log", "garbage\n")
     for message, words in pairs {
-      ["--kind: burst, brownout, blackout or outage expected"] = {},
+      ["--kind: burst, brownout, blackout, outage or day expected"] = {},
       ["--kind: one of burst"] = { "--kind", "flood" },
       ["--kind or --from-log, not both"] = { "--kind", "burst", "--from-log", "x" },
       ["--load belongs to --kind"] = { "--from-log", log, "--load", "2" },

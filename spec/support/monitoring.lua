@@ -1,8 +1,9 @@
 --- Prometheus, Alertmanager and node_exporter as deploy/prometheus sets them up, on free ports of
 --- loopback; and a webhook that keeps what Alertmanager tells. So that nobody waits, seconds take
---- the place of minutes in all of these files; nothing else is changed. They end with this process.
+--- the place of minutes in these files; but for addresses nothing else is changed. They end with
+--- this process.
 --
---     local m = monitoring.start "127.0.0.1:8080"      -- the gateway's address
+--     local m = monitoring.start("127.0.0.1:8080", "token")  -- the gateway's, and its token
 --     m:query 'up{job="unbusy"}'                       -- { { metric = labels, value = 1 }, … }
 --     m:told()                                         -- { { receiver, name, status, … }, … }
 --     m:stop()
@@ -56,7 +57,7 @@ local quick = {
 }
 
 local function copy(self, name, addresses)
-  local text = served.read(DIR .. name)
+  local text = served.read(DIR .. name):gsub("\n    # (authorization:\n)    # ", "\n    %1    ")
   for _, change in ipairs(quick) do text = text:gsub(change[1], change[2]) end
   for from, to in pairs(addresses or {}) do
     local count
@@ -115,7 +116,7 @@ end
 
 -- }========================================================================
 
-local function start_all(self, gateway)
+local function start_all(self, gateway, token)
   self.hook = launcher.start { config = HOOK }
   copy(self, "alertmanager.yml", { ["127.0.0.1:9099"] = "127.0.0.1:" .. self.hook.port })
   copy(self, "unbusy.rules.yml")
@@ -126,18 +127,20 @@ local function start_all(self, gateway)
     .. " --config.file=alertmanager.yml --storage.path=notices --cluster.listen-address="
     .. " --web.listen-address=ADDRESS --log.level=warn", "/-/ready")
   copy(self, "prometheus.yml", { ["127.0.0.1:8080"] = gateway,
-    ["127.0.0.1:9093"] = alertmanager, ["127.0.0.1:9100"] = node })
+    ["127.0.0.1:9093"] = alertmanager, ["127.0.0.1:9100"] = node,
+    ["/etc/prometheus/unbusy.token"] = self.place:write("token", token) })
   self.address = run(self, "prometheus", "prometheus --config.file=prometheus.yml"
     .. " --storage.tsdb.path=series --web.listen-address=ADDRESS --log.level=warn", "/-/ready")
 end
 
 --- Starts all of it.
 ---@param gateway string address and port of a gateway
+---@param token string what its metrics ask for
 ---@return table monitoring address (of Prometheus), and the methods below; raises when one of the
 --- programs does not come up
-function monitoring.start(gateway)
+function monitoring.start(gateway, token)
   local self = setmetatable({ place = served.place(), pipes = {} }, monitoring)
-  local ok, message = pcall(start_all, self, gateway)
+  local ok, message = pcall(start_all, self, gateway, token)
   if not ok then
     self:stop()
     error(message, 2)

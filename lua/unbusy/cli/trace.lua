@@ -29,6 +29,7 @@ function trace.sections()
       { "brownout", "it has 0.4 of its places, takes twice as long, and fails now and then" },
       { "blackout", "it has no place at all" },
       { "outage", "a brown-out, a black-out, and a slow return with those who come again" },
+      { "day", "what arrives follows the hours of a working day" },
     } },
     { "Examples:", "  unbusy trace --kind outage --seed 7 --backup --out outage.csv\n"
       .. "  unbusy trace --from-log access.log > monday.csv" },

@@ -68,6 +68,28 @@ local function is_call(record)
   return kinds[record.kind] and (record.source ~= nil or record.tries ~= nil)
 end
 
+local ours = { full = true, open = true } -- who ends so without a try has waited all the time
+
+--- The call of a line, for whoever reads the log: nil for a line that is no call, nil and a message
+--- for one that makes no sense.
+---@param text string
+---@return table? call { at = Unix seconds when it came, seconds, queued, start, source, code,
+--- target, tries }, string? message
+function access_log.call_of(text)
+  local record, message = json.decode(text)
+  if type(record) ~= "table" or json.is_array(record) then
+    return nil, message or "a JSON object expected, as the gateway writes"
+  end
+  message = fault(record)
+  if message then return nil, message end
+  if not is_call(record) then return nil end
+  local code, queued = type(record.code) == "string" and record.code or nil, amount(record.queued)
+  if not queued and ours[code] and (record.tries or 0) == 0 then queued = record.seconds end
+  return { at = unix_time(record.time) - record.seconds, seconds = record.seconds, code = code,
+    queued = math.min(queued or 0, record.seconds), start = amount(record.start),
+    target = record.target, source = record.source, tries = record.tries }
+end
+
 -- The status of the last try; false where nothing is known of it.
 local function last_status(record)
   if (record.tries or 0) == 0 or not record.target then return false end

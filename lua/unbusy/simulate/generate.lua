@@ -6,6 +6,7 @@
 -- | `brownout` | it has 0.4 of its places, takes twice as long, and fails now and then |
 -- | `blackout` | it has no place at all |
 -- | `outage` | a brown-out, a black-out, and a return with half the places, and those who gave up |
+-- | `day` | what arrives follows the hours of a working day, up to `times` as much |
 --
 -- The header says what the target does; the rows are what a client that asks once sees of that.
 -- That client is simulated too: so the rows fit the header, and a trace is as if it was recorded.
@@ -102,6 +103,25 @@ local function targets_of(o, changes)
   return list
 end
 
+-- What arrives in each hour of a working day, as a share of the most: quiet nights, a height before
+-- noon and a higher one in the afternoon.
+local HOURS = { 0.18, 0.11, 0.07, 0.05, 0.05, 0.06, 0.11, 0.23, 0.45, 0.82, 0.95, 0.91, 0.59, 0.64,
+  0.91, 1, 0.95, 0.82, 0.55, 0.45, 0.45, 0.41, 0.32, 0.25 }
+local PIECES = 12 -- of an hour
+
+-- The rate goes straight from the middle of an hour to the middle of the next one.
+function kinds.day(o)
+  local out, n = {}, #HOURS * PIECES
+  for i = 1, n do
+    local hour = (i - 0.5) / PIECES - 0.5
+    local before, part = math.floor(hour), hour - math.floor(hour)
+    local a, b = HOURS[before % 24 + 1], HOURS[(before + 1) % 24 + 1]
+    local share = (a + (b - a) * part) ^ o.contrast
+    out[i] = { (i - 1) / n * o.seconds, i / n * o.seconds, share * o.times }
+  end
+  return {}, out
+end
+
 -- }========================================================================
 
 -- {== What arrives ========================================================
@@ -155,11 +175,15 @@ local NAMES = { "trace", "calls", "target", "at", "capacity", "queue", "queue_si
 
 -- }========================================================================
 
+-- A day is one of ten replicas with eight places each, whose answers are long.
+local of_a_day = { seconds = 86400, times = 1.1, capacity = 80, latency = 20, deadline = 120 }
+
 local function fill(o)
-  local out = {}
+  local out, own = {}, o.kind == "day" and of_a_day or {}
   for _, option in ipairs(offered) do
     local name = option.name:gsub("-", "_")
     local value = o[name]
+    if value == nil then value = own[name] end
     if value == nil then value = option.default end
     out[name] = value
   end
@@ -169,12 +193,13 @@ local function fill(o)
 end
 
 local function fault(o)
-  if not o.kind then return "--kind: burst, brownout, blackout or outage expected" end
+  if not o.kind then return "--kind: burst, brownout, blackout, outage or day expected" end
   if o.at + o.length > o.seconds then
     return ("the trouble lasts from %g to %g s, and the trace only %g s"):format(o.at,
       o.at + o.length, o.seconds)
   end
-  local most = o.seconds * o.capacity / o.latency * math.max(o.load, o.times, 2)
+  local least = o.kind == "day" and 0 or 2
+  local most = o.seconds * o.capacity / o.latency * math.max(o.load, o.times, least)
   if most > trace.MOST_CALLS then return "more calls than a trace may hold: make it smaller" end
   if o.target == "backup" and o.backup then return "--target: another name than backup" end
 end

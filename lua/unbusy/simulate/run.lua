@@ -218,7 +218,7 @@ local function build(trace, what, options, o)
   end
   return { world = w, loop = w.loop, now = w.now, ups = ups, calls = o.calls, arrived = 0, open = 0,
     idle = {}, targets = trace.targets, client = contestant.client, ask = contestant.ask,
-    ended = o.ended, request = requests_of(trace.calls.kind, trace.calls.model,
+    ended = o.ended, beside = o.beside, request = requests_of(trace.calls.kind, trace.calls.model,
       not contestant.client.cache and trace.calls.questions == 0),
     record = { totals = {}, firsts = {}, sources = {}, codes = {}, samples = {} } }
 end
@@ -232,6 +232,7 @@ local function go(self, width)
     self.over = self.loop.event()
     arrive(self)
     if width then self.world:at(0, sampler(self, width)) end
+    if self.beside then self.beside(self) end
     self.loop.wait { self.over }
   end)
   collectgarbage("setpause", before)
@@ -248,7 +249,8 @@ end
 ---@param what table see `setup.contestant`
 ---@param options table of `setup.options`
 ---@param o table { seed =, calls = of `run.calls`, width = seconds between looks or nil,
---- observed = go by the rows alone, ended = fun(i, reply, code, detail)? }
+--- observed = go by the rows alone, ended = fun(i, reply, code, detail)?, beside = fun(run)? that
+--- is called at the beginning, and may put things into `run.world` that change `run.ups` }
 ---@return table? record totals firsts sources codes (by the call's number) samples ups
 --- took policies, string? message
 function run.meet(trace, what, options, o)

@@ -209,6 +209,13 @@ function upstream:let_in()
   end
 end
 
+--- From now on it has so many places; who has one keeps it.
+---@param capacity number
+function upstream:resize(capacity)
+  self.phase.capacity = capacity
+  self:let_in()
+end
+
 --- The caller has gone, wherever its request stands.
 function upstream:leave(x)
   self.world:cancel(x)

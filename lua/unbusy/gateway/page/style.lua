@@ -49,6 +49,7 @@ dd { margin: 0; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
   list-style: none; margin: 0; padding: 0; display: grid; gap: .75rem;
   grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr));
 }
+.card, .card * { min-width: 0; overflow-wrap: anywhere; }
 .card {
   background: var(--card); border: 1px solid var(--line); border-left: .35rem solid var(--idle);
   border-radius: .4rem; padding: .75rem;

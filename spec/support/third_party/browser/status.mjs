@@ -142,21 +142,42 @@ async function withoutNetwork(context, page) {
   await says(page, "whole", "All 2 targets answer");
 }
 
+// Has the page told such an answer in place of the gateway's, while `use` looks.
+async function answered(page, answer, use) {
+  let told;
+  const done = new Promise((resolve) => { told = resolve; });
+  await page.route("**/status.json*", (route) => route.fulfill(answer).then(told));
+  for (let i = 0; i < 2; i++) await page.locator("#pause").click(); // it looks at once
+  await done;
+  await page.waitForTimeout(50);
+  await use();
+  await page.unroute("**/status.json*");
+}
+
 // Whatever comes in place of the status, the page says so and goes on.
 async function strangeAnswers(page) {
   seen.strange = [];
   for (const [status, body] of [[500, "x"], [200, "no JSON"], [200, "{}"], [200, "[1]"],
     [200, "null"], [401, "{}"], [200, '{"targets":[null,5,{"name":"x","limits":[1],"hour":3}]}']]) {
-    let answered;
-    const done = new Promise((resolve) => { answered = resolve; });
-    await page.route("**/status.json*", (route) =>
-      route.fulfill({ status, body }).then(answered));
-    for (let i = 0; i < 2; i++) await page.locator("#pause").click(); // it looks at once
-    await done;
-    await page.waitForTimeout(50);
-    seen.strange.push(await page.locator("#whole").innerText());
-    await page.unroute("**/status.json*");
+    await answered(page, { status, body }, async () => {
+      seen.strange.push(await page.locator("#whole").innerText());
+    });
   }
+  await says(page, "whole", "All 2 targets answer");
+}
+
+// Two hundred targets with long names, on a phone.
+async function crowd(page) {
+  const targets = Array.from({ length: 200 }, (_, i) => ({ name: "<b>" + "x".repeat(300) + i,
+    account: "a".repeat(300), pool: "p", provider: "openai", state: "closed",
+    limits: { ["m".repeat(200)]: { limit: 5, in_flight: 9 } } }));
+  await page.setViewportSize({ width: 360, height: 780 });
+  await answered(page, { status: 200, body: JSON.stringify({ targets }) }, async () => {
+    await says(page, "whole", "All 200 targets answer");
+    seen.crowd = { cards: await page.locator("#targets > li").count(),
+      bold: await page.locator("#targets b").count(),
+      over: await page.evaluate(() => document.documentElement.scrollWidth - innerWidth) };
+  });
   await says(page, "whole", "All 2 targets answer");
 }
 
@@ -201,6 +222,7 @@ try {
   await looks(browser);
   const loads = seen.faults.length;
   await strangeAnswers(page);
+  await crowd(page);
   seen.thrown = seen.faults.slice(loads).filter((f) => !f.startsWith("Failed to load resource"));
   await withoutNetwork(context, page);
   seen.faults.length = loads; // the browser says that it has no network

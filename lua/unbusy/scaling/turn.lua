@@ -1,0 +1,98 @@
+--- One turn of the program: look, decide, act, tell.
+--
+--     local t = turn.new { rule = rules.load, o = options, governor = g, cluster = c, look = f, … }
+--     local line = t:run(now)
+--
+-- All that reaches outside is handed in, so that a test, or the simulator, can be the outside.
+local turn = {}
+turn.__index = turn
+
+local MOST_UNTOLD = 10 -- notices that wait for Alertmanager to come back; the older ones go
+
+--- A program.
+---@param o table
+--- `rule` fun(seen, o): vote · `rule_options` · `governor` · `replicas` fun(): integer?, message ·
+--- `look` fun(): seen · `scale` fun(from, to): done?, message · `tell` fun(event): done?, message,
+--- or nil · `wall` fun(): Unix seconds · `dry` true: nothing is changed and nobody told
+---@return table
+function turn.new(o)
+  return setmetatable({ o = o, untold = {}, told = {} }, turn)
+end
+
+-- {== Telling =============================================================
+
+local function queue(self, event)
+  local list = self.untold
+  list[#list + 1] = event
+  if #list > MOST_UNTOLD then table.remove(list, 1) end
+end
+
+-- Sends what has not been told yet, in order; gives what stands in the way.
+local function tell_all(self)
+  while self.untold[1] do
+    local done, message = self.o.tell(self.untold[1])
+    if not done then return message end
+    table.remove(self.untold, 1)
+  end
+end
+
+-- A state that lasts is told once when it begins, and again every so often.
+local AGAIN = 240 -- seconds
+
+local function note(self, now, kind, from, to, why)
+  if not self.o.tell or self.o.dry then return end
+  if kind ~= "scaled" and self.told[kind] and now - self.told[kind] < AGAIN then return end
+  self.told[kind] = now
+  queue(self, { kind = kind, from = from, to = to, why = why, at = self.o.wall() })
+end
+
+-- }========================================================================
+
+-- {== Acting ==============================================================
+
+local function changes(decision)
+  return decision.action == "up" or decision.action == "down"
+end
+
+local kind_of = { ceiling = "ceiling", missing = "blind" }
+
+local function act(self, now, n, decision)
+  if not changes(decision) then
+    local kind = kind_of[decision.action]
+    if kind then note(self, now, kind, n, n, decision.why) end
+    if not kind then self.told = {} end
+    return decision.action
+  end
+  if self.o.dry then return "would be " .. decision.action end
+  local done, message = self.o.scale(n, decision.replicas)
+  if not done then
+    note(self, now, "failed", n, decision.replicas, message)
+    return "failed", message
+  end
+  self.o.governor:done(now, decision)
+  note(self, now, "scaled", n, decision.replicas, decision.why)
+  return decision.action
+end
+
+-- }========================================================================
+
+--- One turn.
+---@param now number seconds of a clock that does not go back
+---@return table result { replicas = before, wished = after, action =, why =, untold = why
+--- Alertmanager could not be told, or nil, fault = why it failed, or nil }
+function turn:run(now)
+  local o = self.o
+  local n, message = o.replicas()
+  local vote = { missing = message and "the number of replicas: " .. message }
+  if n then
+    local seen = o.look()
+    seen.replicas = n
+    vote = o.rule(seen, o.rule_options)
+  end
+  local decision = o.governor:decide(now, n or -1, vote)
+  local action, fault = act(self, now, n or -1, decision)
+  return { replicas = n, wished = n and decision.replicas, action = action, why = decision.why,
+    fault = fault, untold = o.tell and not o.dry and tell_all(self) or nil }
+end
+
+return turn
