@@ -401,8 +401,9 @@ function client:forget(c)
   self.calls[c] = nil
 end
 
--- A model that another process alone has asked for has its limits, too.
-local function look_around(self)
+--- Before somebody looks at the limits: a model that another process alone has asked for has its
+--- own, too.
+function client:look_around()
   if not self.common or self.closed then return end
   local accounts = {}
   for _, t in ipairs(self.targets) do accounts[t.account_name] = t.account end
@@ -413,7 +414,7 @@ end
 --- that cost; calls under way and waiting; what is left of the budget. No keys, no prompts.
 function client:status()
   local targets, active = {}, 0
-  look_around(self)
+  self:look_around()
   for i, t in ipairs(self.targets) do targets[i] = t:status() end
   self.router:add_status(targets)
   for c in pairs(self.calls) do active = active + (c.merged and 0 or 1) end

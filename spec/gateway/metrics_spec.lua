@@ -107,6 +107,48 @@ describe("the gateway's metrics", function()
   end)
 
   describe("of two workers", function()
+    local function workers()
+      local pipe, out = io.popen("pgrep -P " .. g.server.pid), {}
+      for pid in pipe:lines() do out[pid] = true end
+      pipe:close()
+      return out
+    end
+
+    -- Waits until there are two workers, and none of these.
+    local function wait_for_others(old)
+      gateways.eventually(function()
+        local count = 0
+        for pid in pairs(workers()) do
+          if old[pid] then return false end
+          count = count + 1
+        end
+        return count == 2
+      end)
+    end
+
+    it("stay when the workers are reloaded, and when one is killed under a call", function()
+      start({}, { workers = 2 })
+      for i = 1, 5 do assert.equal(200, chat("q" .. i).status) end
+      local old = workers()
+      os.execute("kill -HUP " .. g.server.pid)
+      wait_for_others(old)
+      assert.equal(5, scrape():sum "unbusy_tries_total")
+      up:programme { latency = 60 }
+      os.execute(g:command("/v1/chat/completions", { headers = KEY,
+        body = '{"messages":[{"role":"user","content":"slow"}]}' }) .. " >/dev/null 2>&1 &")
+      gateways.eventually(function() return scrape():value "unbusy_calls_active" == 1 end)
+      assert.equal(1, scrape():sum "unbusy_target_in_flight")
+      old = workers()
+      for pid in pairs(old) do os.execute("kill -KILL " .. pid) end
+      wait_for_others(old)
+      local s = gateways.eventually(function()
+        local ok, page = pcall(scrape)
+        return ok and page:value "unbusy_calls_active" == 0 and page
+      end)
+      assert.equal(5, s:sum "unbusy_tries_total")
+      assert.equal(0, s:sum "unbusy_target_in_flight" + s:sum "unbusy_in_flight")
+    end)
+
     local FAULTS = { { share = 0.1, answer = { preset = "busy_503" } },
       { share = 0.1, answer = { preset = "rate_limited" } },
       { share = 0.05, answer = { preset = "server_500" } },

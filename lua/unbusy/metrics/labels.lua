@@ -15,16 +15,29 @@ local escapes = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 
 local LONGEST = 100 -- bytes of a value
 
---- A value as it may stand in a label: of a long one the beginning, of what is no UTF-8 the plain
---- characters.
----@param text string
----@return string
-function labels.escaped(text)
+local function escape(text)
   text = text:sub(1, LONGEST):gsub("[%z\1-\9\11-\31\127]", "?")
   if text:find "[\128-\255]" and not json.is_utf8(text) then
     text = text:gsub("[\128-\255]+", "?")
   end
   return (text:gsub('[\\"\n]', escapes))
+end
+
+-- The same few values come again and again.
+local seen, count = {}, 0
+local MOST = 5000
+
+--- A value as it may stand in a label: of a long one the beginning, of what is no UTF-8 the plain
+--- characters.
+---@param text string
+---@return string
+function labels.escaped(text)
+  local found = seen[text]
+  if found then return found end
+  found = escape(text)
+  if count >= MOST then seen, count = {}, 0 end
+  seen[text], count = found, count + 1
+  return found
 end
 
 --- The key of a series.
@@ -34,11 +47,14 @@ end
 function labels.key(family, values)
   local names = family.labels
   if not names[1] then return family.name end
-  local parts = {}
-  for i, name in ipairs(names) do
-    parts[i] = ('%s="%s"'):format(name, labels.escaped(values and values[i] or labels.OTHER))
+  local parts = { family.name }
+  for i = 1, #names do
+    local n = 4 * i - 2
+    parts[n], parts[n + 1] = i == 1 and "{" or ",", names[i]
+    parts[n + 2], parts[n + 3] = '="', labels.escaped(values and values[i] or labels.OTHER) .. '"'
   end
-  return ("%s{%s}"):format(family.name, table.concat(parts, ","))
+  parts[#parts + 1] = "}"
+  return table.concat(parts)
 end
 
 -- {== Codes and statuses ==================================================

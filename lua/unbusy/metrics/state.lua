@@ -43,14 +43,6 @@ local function add_account(found, account, models)
   end
 end
 
--- A model that another process alone has asked for has its limits, too.
-local function look_around(client)
-  if not client.common or not client.common.open_scopes then return end
-  local accounts = {}
-  for _, t in ipairs(client.targets) do accounts[t.account_name] = t.account end
-  client.common:open_scopes(accounts)
-end
-
 local function sorted(t)
   local names = {}
   for name in pairs(t) do names[#names + 1] = name end
@@ -124,7 +116,7 @@ function state.of(client)
   local out = { unbusy_build_info = { { 1, version, LUA } },
     unbusy_start_time_seconds = { { stats.began } },
     unbusy_metrics_refused_total = { { stats.refused } } }
-  look_around(client)
+  client:look_around()
   add_breakers(out, client)
   add_limits(out, client, client.meter.models)
   add_budget(out, client)

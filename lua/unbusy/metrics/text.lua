@@ -11,8 +11,6 @@ local state = require "unbusy.metrics.state"
 
 local text = {}
 
-local unpack = table.unpack or unpack -- luacheck: ignore
-
 -- {== Writing =============================================================
 
 --- What the formats are called where something is sent.
@@ -40,6 +38,7 @@ local function head(family, open)
 end
 
 local function number(value)
+  if value == 0 then return "0" elseif value == 1 then return "1" end
   if value == math.floor(value) and math.abs(value) < 2 ^ 53 then return ("%.0f"):format(value) end
   return ("%.15g"):format(value)
 end
@@ -48,7 +47,8 @@ end
 local function lines_of(family, found)
   local out = {}
   for i, sample in ipairs(found or {}) do
-    out[i] = ("%s %s\n"):format(labels.key(family, { unpack(sample, 2) }), number(sample[1]))
+    local key = labels.key(family, { sample[2], sample[3] })
+    out[i] = key .. " " .. number(sample[1]) .. "\n"
   end
   return table.concat(out)
 end
