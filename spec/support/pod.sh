@@ -1,17 +1,19 @@
 #!/bin/sh
-# pod.sh UID GID CONFIG TMP PROGRAM ARG…: runs a program as the kubelet would run a container that
-# may write nowhere: as another user, without capabilities and new privileges, with process numbers of
-# its own, all file systems read-only but for /dev/shm and /tmp. The folder TMP is seen as /tmp, the
-# folder CONFIG as /mnt. The network is the machine's. It must be root who calls, with absolute
-# paths.
+# pod.sh UID GID PROJECT CONFIG TMP PROGRAM ARG…: runs a program as the kubelet would run a container
+# that may write nowhere: as another user, without capabilities and new privileges, with process
+# numbers of its own, all file systems read-only but for /dev/shm and /tmp. The folder TMP is seen as
+# /tmp, CONFIG as /mnt, and PROJECT, which may lie where that user cannot go, as /srv. The network is
+# the machine's. It must be root who calls, with absolute paths.
+# pod.sh may: is that possible here?
 set -eu
 
-inside() { # UID GID CONFIG TMP PROGRAM ARG…
-  uid=$1 gid=$2 config=$3 tmp=$4
-  shift 4
+inside() { # UID GID PROJECT CONFIG TMP PROGRAM ARG…
+  uid=$1 gid=$2 project=$3 config=$4 tmp=$5
+  shift 5
   mount --make-rprivate /
   mount -t proc proc /proc
   mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+  mount --bind "$project" /srv
   mount --bind "$tmp" "$tmp"
   read_only "$tmp"
   mount --bind "$config" /mnt
@@ -31,6 +33,10 @@ read_only() { # BUT_FOR
   done
 }
 
+if [ "${1:-}" = may ]; then
+  exec unshare --mount --pid --fork --kill-child=KILL \
+    sh -c 'mount --make-rprivate / && mount -t proc proc /proc' 2>/dev/null
+fi
 if [ "${1:-}" = inside ]; then
   shift
   inside "$@"
