@@ -175,8 +175,9 @@ describe("clients of one region", function()
   end)
 
   it("wake each other when a place comes free, in the order of their coming", function()
+    local held = false -- until all are in line
     local mine = new_client(function(_, loop)
-      loop.sleep(0.3)
+      repeat loop.sleep(0.005) until not held
       return good()
     end, { limiter = { kind = "fixed", initial = 1 } })
     local order = counters.new { region = r, name = "order" }
@@ -188,6 +189,7 @@ describe("clients of one region", function()
       -- However slow the machine is: it yields until the other one has had its turn.
       local common = require "unbusy.shared"
       common.GRACE, common.LOOK = 60, 60
+      held = true
       unbusy.run(function()
         unbusy.spawn(ask)
         unbusy.sleep(0.05)
@@ -197,6 +199,7 @@ describe("clients of one region", function()
           return r:stats().waiting == 1
         end, "the other one")
         for _ = 1, 3 do unbusy.spawn(ask) end -- later than the one of the other process
+        held = false
       end)
       return "done"
     end)
