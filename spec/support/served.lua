@@ -12,6 +12,7 @@ local Place, Server = {}, {}
 Place.__index, Server.__index = Place, Server
 
 local PATIENCE = 300 -- looks, of 50 ms each
+local TRIES = 5      -- for a port that nobody else has taken
 
 function served.quote(s)
   return "'" .. tostring(s):gsub("'", "'\\''") .. "'"
@@ -136,8 +137,8 @@ local LINE = [[cd %s && exec setpriv --pdeathsig KILL \
     </dev/null >%s.out 2>%s.err
   echo $? >%s.rc' sh %s]]
 
---- Starts it and waits until it listens; raises with what it said when it does not.
-function served.start(place, words, given)
+-- One that listens there, or has ended.
+local function launch(place, words, given)
   place.count = place.count + 1
   local base = ("%s/%d"):format(place.dir, place.count)
   local self = setmetatable({ base = base, port = served.free_port() }, Server)
@@ -148,12 +149,28 @@ function served.start(place, words, given)
   for _, word in ipairs(words) do all[#all + 1] = word end
   self.pipe = assert(io.popen(LINE:format(quote(place.dir), base, base, base, base,
     command(place, all, given or {}))))
-  place.servers[#place.servers + 1] = self
   served.wait(function()
     return self:said():find("(process", 1, true) or self:status()
   end, "the gateway")
+  return self
+end
+
+-- Somebody else was quicker to have that port.
+local function is_late(server)
+  return server:status() and server:said():find(server.address .. " is taken", 1, true) ~= nil
+end
+
+--- Starts it and waits until it listens; raises with what it said when it does not.
+function served.start(place, words, given)
+  local self
+  for _ = 1, TRIES do
+    self = launch(place, words, given)
+    if not is_late(self) then break end
+    self:ended()
+  end
+  place.servers[#place.servers + 1] = self
   if self:status() then error("unbusy serve: " .. self:said(), 2) end
-  self.pid = served.read(base .. ".pid"):match "%d+"
+  self.pid = served.read(self.base .. ".pid"):match "%d+"
   return self
 end
 
