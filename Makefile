@@ -70,33 +70,34 @@ deps:
 # What a recipe installs is not there yet when make reads this file: so they build in a make of their own.
 demo:
 	@sh tools/deps.sh demo
-	@$(MAKE) -s lua5.4
+	@$(MAKE) -s $(JOBS) lua5.4
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; exec lua5.4 examples/demo/demo.lua
 
+JOBS  = -j$(shell nproc)
 TESTS = check quick
 LONG_TESTS = unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak
 
 test:
 	@sh tools/deps.sh test
-	@$(MAKE) -s all
+	@$(MAKE) -s $(JOBS) all
 	@sh tools/test.sh $(TESTS)
 
 # Well over an hour.
 test-all:
 	@sh tools/deps.sh test
-	@$(MAKE) -s all
+	@$(MAKE) -s $(JOBS) all
 	@sh tools/test.sh $(TESTS) $(LONG_TESTS)
 
 # Half an hour under a load that rises and falls.
 .PHONY: soak
 soak:
 	@sh tools/deps.sh test
-	@$(MAKE) -s all
+	@$(MAKE) -s $(JOBS) all
 	@UNBUSY_SOAK_SECONDS=$${UNBUSY_SOAK_SECONDS:-1800} sh tools/test.sh soak_gateway
 
 fuzz:
 	@sh tools/deps.sh test
-	@$(MAKE) -s all
+	@$(MAKE) -s $(JOBS) all
 	@sh tools/test.sh fuzz
 
 check:
