@@ -179,6 +179,7 @@ sanitized_specs() { # LUA
 quick_sanitized_specs() {
   but='/(batch|caching|coalesce|diagnose|escalation|fallback|hedging|metrics|policy|providers|resume'
   but="$but|routing|scaling|stages|warm)/|/(docs_[a-z_]+|queue|queue_chance|status[a-z_]*)_spec"
+  but="$but|_model_spec"
   sanitized_specs lua5.4 | grep -v -E "$but"
 }
 
@@ -392,6 +393,8 @@ for suite in "$@"; do
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
+  times >"$log"
+  echo "== processor time up to the end of $suite, user and system: $(tail -n 1 "$log")"
 done
 
 if [ -n "${outermost:-}" ] && [ -s "$UNBUSY_FAILURES" ]; then
