@@ -13,7 +13,7 @@
 #   rock        the rockspec builds and installs, offline
 #   third       a mock server from npm through our client; OpenAI's SDK and curl through our gateway;
 #               a model in llama.cpp as the edge of examples/edge; the page of /status in Chromium;
-#               Prometheus and Alertmanager
+#               what is in deploy/; unbusy scale with a kubectl; Prometheus and Alertmanager
 #   oom         every allocation fails once: Lua's and libcurl's, under ASan (the core's are in unit)
 #   oom_quick   the same for some of Lua's, on Lua 5.4, without ASan
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
@@ -65,7 +65,8 @@ busted_with() { # HOST CORE_DIR [option or spec…]
   host=$1 core=$2
   shift 2
   env "$paths" LUA_CPATH="$core/?.so;;" UNBUSY_LUA="$host" \
-    ${checker:-} "$host" ${lua_options:-} /usr/bin/busted --output=plainTerminal --pattern=_spec "$@" 2>&1 | tee "$log"
+    ${checker:-} "$host" ${lua_options:-} /usr/bin/busted --output=plainTerminal --pattern=_spec \
+    "$@" 2>&1 | tee "$log"
   count_busted
 }
 
@@ -178,6 +179,7 @@ sanitized_specs() { # LUA
 quick_sanitized_specs() {
   but='/(batch|caching|coalesce|diagnose|escalation|fallback|hedging|metrics|policy|providers|resume'
   but="$but|routing|scaling|stages|warm)/|/(docs_[a-z_]+|queue|queue_chance|status[a-z_]*)_spec"
+  but="$but|_model_spec"
   sanitized_specs lua5.4 | grep -v -E "$but"
 }
 
@@ -318,10 +320,11 @@ fuzz() {
   done
 }
 
-# Specs that neither start a server nor a process of their own, and do not only measure Lua.
+# Specs that neither start a server nor a process of their own, and do not only measure Lua; nor
+# those that step through a child of theirs, which would step through valgrind.
 memcheck_specs() {
   grep -rL --include='*_spec.lua' -e busyd -e raw_server -e engines.child -e popen -e os.execute spec |
-    grep -v -e /loops/ -e simulation -e options_spec | sort
+    grep -v -e /loops/ -e simulation -e options_spec -e _kill_spec | sort
 }
 
 valgrind() {
@@ -390,6 +393,8 @@ for suite in "$@"; do
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
+  times >"$log"
+  echo "== processor time up to the end of $suite, user and system: $(tail -n 1 "$log")"
 done
 
 if [ -n "${outermost:-}" ] && [ -s "$UNBUSY_FAILURES" ]; then
