@@ -5,7 +5,10 @@
 --   lengths      lines, functions, files
 --   names        a part has its C, binding, Lua face and spec
 --   docs         every option of a schema stands in the reference; public functions have
---                docstrings; links lead somewhere
+--                docstrings, all of them of what users call; types are known; links lead
+--                somewhere
+
+local annotations = require "tools.annotations"
 
 local faults = 0
 
@@ -184,6 +187,21 @@ for _, path in ipairs(list "find lua/unbusy -name '*.lua' | sort") do
     end
   end
 end
+
+-- The file of a module.
+local function path_of(module)
+  local path = "lua/" .. module:gsub("%.", "/")
+  return exists(path .. ".lua") and path .. ".lua" or path .. "/init.lua"
+end
+
+local public, annotated = {}, {}
+for _, module in ipairs(require "tools.public") do public[path_of(module)] = true end
+for _, path in ipairs(list "find lua/unbusy -name '*.lua' | sort") do
+  annotated[#annotated + 1] = annotations.read(path)
+end
+annotations.check(annotated, public, function(path, line, message)
+  fault("%s:%d: %s", path, line, message)
+end)
 
 local function check_options(schema, reference, where)
   for name, field in pairs(schema) do
