@@ -1,6 +1,6 @@
--- An upstream that wishes us ill: whatever bytes it answers with, the call ends once, as an answer or
--- a failure; what is said of it fits on a line and is obeyed by no terminal and no log; and it takes
--- no more memory than was allowed.
+-- An upstream that wishes us ill: whatever bytes it answers with, the call ends once, as an answer
+-- or a failure; what is said of it fits on a line and is obeyed by no terminal and no log; and it
+-- takes no more memory than was allowed. (See bad_input/hostile_spec, too.)
 local contract = require "spec.fuzz.contract"
 local engines = require "spec.support.engines"
 local guard = require "spec.support.leak_guard"
@@ -48,27 +48,17 @@ describe("an upstream that wishes us ill", function()
     if words then assert.is_truthy(message:find(words, 1, true), message) end
   end
 
-  it("never comes to its answer", function()
-    fails(("HTTP/1.1 100 Continue\r\n\r\n"):rep(5000), "upstream", "too many lines")
-    fails("HTTP/1.1 103 Early Hints\r\nLink: " .. ("a"):rep(300000) .. "\r\n\r\n", "upstream network")
-    fails("HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nabc",
-      "upstream network cut")
+  it("says a length beyond all numbers, with which a cut would look like the end", function()
+    for _, length in ipairs { "99999999999999999999", "9223372036854775808", ("9"):rep(400),
+      "18446744073709551621" } do
+      fails(OK .. "Content-Length: " .. length .. "\r\n\r\nhello", "upstream", "is no number")
+    end
   end)
 
-  it("lies about how long its answer is", function()
-    for _, size in ipairs { "ffffffffffffffff0", "8000000000000000", "7fffffffffffffff", "-1", "0x5",
-      " 5", "5 5", "" } do
-      local bytes = OK .. "Transfer-Encoding: chunked\r\n\r\n" .. size .. "\r\nhello"
-      fails(bytes, "cut upstream network")
-    end
-    for _, length in ipairs { "5, 6", "99999999999999999999", "5\r\nContent-Length: 6", "+5", "0x5",
-      "5 6" } do
-      fails(OK .. "Content-Length: " .. length .. "\r\n\r\nhello", "upstream cut network")
-    end
-    -- chunks decide where both are there (RFC 9112 6.3), and what is behind them is nobody's answer
+  it("hides an answer behind its answer", function()
     local reply = ask(OK .. "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
       .. '11\r\n{"choices":[{}]}\n\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\nsecond')
-    assert.is_truthy(reply == nil or reply.raw == '{"choices":[{}]}\n')
+    assert.equal('{"choices":[{}]}\n', reply.raw) -- chunks decide: RFC 9112 6.3
   end)
 
   it("packs much into little, in layers", function()
