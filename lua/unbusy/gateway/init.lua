@@ -226,6 +226,7 @@ local function count(ctx)
 end
 
 --- Serves the request that nginx has; in `content_by_lua`.
+---@return any ... what ends the request, of nginx
 function gateway:handle()
   if not ngx or ngx.get_phase() ~= "content" then
     error("unbusy.gateway: handle() is for nginx, in content_by_lua", 2)
