@@ -4,6 +4,7 @@
 #   demo    and what the busy upstream runs on: nginx with its Lua module
 #   test    and the test runner, the linter, LuaRocks, clang, Node.js, cqueues, luv, Neovim, hiredis,
 #           a Redis server, Chromium, and Prometheus with Alertmanager and node_exporter; yamllint
+#   claims  what demo has, Prometheus with Alertmanager and node_exporter, and Node.js for a kubectl
 #   bench   and what gives the benches a network of their own
 set -eu
 
@@ -13,14 +14,16 @@ demo="nginx-light libnginx-mod-http-lua lua-resty-core curl openssl procps util-
 test="lua-busted lua-check luarocks unzip clang libclang-rt-14-dev nodejs npm ca-certificates valgrind
   lua-cqueues lua-luv neovim wrk libhiredis-dev redis-server chromium
   prometheus prometheus-alertmanager prometheus-node-exporter yamllint"
+claims="prometheus prometheus-alertmanager prometheus-node-exporter nodejs npm ca-certificates unzip"
 bench="iproute2"
 
 case "${1:-build}" in
   build) wanted=$build ;;
   demo) wanted="$build $demo" ;;
   test) wanted="$build $demo $test" ;;
+  claims) wanted="$build $demo $claims" ;;
   bench) wanted="$build $demo $test $bench" ;;
-  *) echo "deps.sh: build, demo, test or bench?" >&2; exit 2 ;;
+  *) echo "deps.sh: build, demo, test, claims or bench?" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null 2>&1; then
