@@ -3,9 +3,9 @@
 --     luajit claims/claims.lua [NAME…] [--page FILE]
 --
 -- Without names all rows are measured, one after the other, each in a process of its own, and
--- docs/claims.md is written. A name may also be the path of a row's file. The exit status is 0 where
--- every figure is met or said to be out of reach, 1 where one is missed or a row failed, 2 for
--- wrong arguments.
+-- docs/claims.md is written. A name may also be the path of a row's file. The exit status is 0
+-- where every figure is met or said to be out of reach, 1 where one is missed or a row failed, 2
+-- for wrong arguments.
 local json = require "unbusy.json"
 local monotonic = require "unbusy.core".now
 local rows = require "claims.rows"
@@ -75,7 +75,8 @@ end
 -- {== Telling =============================================================
 
 local function about()
-  return { date = os.date "!%Y-%m-%d", lua = jit and jit.version or _VERSION, -- luacheck: ignore 113
+  local lua = jit and jit.version or _VERSION -- luacheck: ignore 113
+  return { date = os.date "!%Y-%m-%d", lua = lua,
     machine = ("%s, %s processors"):format(shell.output "uname -sm", shell.output "nproc") }
 end
 

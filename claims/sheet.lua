@@ -1,5 +1,5 @@
---- What a row of claims has measured: inputs, figures beside what was claimed, tables, remarks. Plain
---- data, so that it goes from the process that measures to the one that tells.
+--- What a row of claims has measured: inputs, figures beside what was claimed, tables, remarks.
+--- Plain data, so that it goes from the process that measures to the one that tells.
 --
 --     sheet:input("places of the server", 20)
 --     sheet:figure { what = "calls a second", claimed = "2.3 ×", value = 5.1, show = "%.1f ×",

@@ -67,28 +67,28 @@ end
 
 -- {== As a page ===========================================================
 
-local HEAD = [[
-# Claims
+local HEAD = "claims/head.md"
 
-What the source of this project claims, and what was measured here. `make claims` has written this page: %s, with %s, on %s. `make claims NAME=batching` measures one row and writes nothing.
-
-Rows that need a server have real ones: the [busy upstream](../spec/support/busyd/README.md), over HTTP on loopback. Where a figure is of hours or of money it comes out of the [simulator](simulator.md), whose client is the real one and whose servers are a model. What a figure follows from stands below it as its inputs, and is varied where it decides.
-
-%s.
-]]
+-- The page's beginning, with what it leaves open filled in.
+local function head(values)
+  local file = assert(io.open(HEAD, "rb"))
+  local all = file:read "*a"
+  file:close()
+  return (all:gsub("%${(%w+)}", values))
+end
 
 local function cell(words)
   return (words:gsub("|", "\\|"):gsub("\n", " "))
 end
 
-local function markdown_table(out, head, rows)
+local function markdown_table(out, columns, rows)
   local function line(cells)
     local escaped = {}
     for i, words in ipairs(cells) do escaped[i] = cell(words) end
     out[#out + 1] = "| " .. table.concat(escaped, " | ") .. " |"
   end
-  line(head)
-  out[#out + 1] = "|" .. ("---|"):rep(#head)
+  line(columns)
+  out[#out + 1] = "|" .. ("---|"):rep(#columns)
   for _, cells in ipairs(rows) do line(cells) end
   out[#out + 1] = ""
 end
@@ -139,7 +139,8 @@ end
 ---@param about table { date =, lua =, machine = }
 ---@return string
 function text.page(results, about)
-  local out = { HEAD:format(about.date, about.lua, about.machine, (text.sum(results))) }
+  local out = { head { date = about.date, lua = about.lua, machine = about.machine,
+    sum = (text.sum(results)) } }
   summary(out, results)
   for _, r in ipairs(results) do part(out, r) end
   return (table.concat(out, "\n"):gsub("\n\n\n+", "\n\n"):gsub("\n+$", "\n"))

@@ -47,8 +47,8 @@ local function measure(sheet, up)
   end
   sheet:table("How long questions are decides how many bytes are saved",
     head "a question has", rows)
-  sheet:say("Headers are what a batch saves: of long questions and answers there is little to save. "
-    .. "Where a further item takes as long as the first, a batch is hardly quicker.")
+  sheet:say("Headers are what a batch saves: of long questions and answers there is little to "
+    .. "save. Where a further item takes as long as the first, a batch is hardly quicker.")
 end
 
 return {
