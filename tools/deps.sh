@@ -5,17 +5,17 @@
 #   test    and the test runner, the linter, LuaRocks, clang, Node.js, cqueues, luv, Neovim, hiredis,
 #           a Redis server, Chromium, and Prometheus with Alertmanager and node_exporter; yamllint
 #   claims  what demo has, Prometheus with Alertmanager and node_exporter, and Node.js for a kubectl
-#   bench   and what gives the benches a network of their own
+#   bench   and what gives the benches a network of their own; Lua-cURL, a peer
 set -eu
 
 build="gcc libc6-dev make pkg-config lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev
   libcurl4-openssl-dev libxxhash-dev lua-cjson"
 demo="nginx-light libnginx-mod-http-lua lua-resty-core curl openssl procps util-linux"
-test="lua-busted lua-check luarocks unzip clang libclang-rt-14-dev nodejs npm ca-certificates valgrind
+test="lua-busted lua-check luarocks zip unzip clang libclang-rt-14-dev nodejs npm ca-certificates valgrind
   lua-cqueues lua-luv neovim wrk libhiredis-dev redis-server chromium
   prometheus prometheus-alertmanager prometheus-node-exporter yamllint"
 claims="prometheus prometheus-alertmanager prometheus-node-exporter nodejs npm ca-certificates unzip"
-bench="iproute2"
+bench="iproute2 lua-curl"
 
 case "${1:-build}" in
   build) wanted=$build ;;
