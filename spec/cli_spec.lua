@@ -469,8 +469,8 @@ describe("bin/unbusy", function()
         assert.is_true(#line <= 80, line)
       end
       assert.is_true(n <= 24, n .. " lines")
-      for _, command in ipairs { "chat", "serve", "diagnose", "help" } do
-        assert.is_truthy(r.out:find("\n  unbusy " .. command .. " ", 1, true), command)
+      for _, word in ipairs { "chat", "serve", "diagnose", "help" } do
+        assert.is_truthy(r.out:find("\n  unbusy " .. word .. " ", 1, true), word)
       end
       local chat = unbusy { "help", "chat" }
       for _, text in ipairs { "--deadline SECONDS", "UNBUSY_CONFIG", "10 busy", "Examples:" } do
