@@ -53,6 +53,7 @@ help:
 	@echo 'make bench      measure, as ratios against peers and floors in the same run'
 	@echo 'make claims     measure every figure that was claimed: docs/claims.md'
 	@echo 'make check      the quick one: layers, lengths, linter, documentation'
+	@echo 'make docs       pages of every public function, in build/api'
 	@echo 'make deps       install what building needs (Debian), or say what it is'
 	@echo 'make env        shell lines that let LUA=lua5.4 (or luajit) find this tree'
 	@echo 'make install    to PREFIX (/usr/local), for LUA=lua5.4 or luajit'
@@ -111,6 +112,16 @@ fuzz:
 	@sh tools/deps.sh test
 	@$(MAKE) -s $(JOBS) all
 	@sh tools/test.sh fuzz
+
+# Pages of every public function.
+.PHONY: docs
+docs:
+	@sh tools/deps.sh docs
+	@$(MAKE) -s $(JOBS) lua5.4
+	@rm -rf $(BUILD)/api
+	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/api.lua $(BUILD)/api
+	@cd $(BUILD)/api && ldoc --quiet --fatalwarnings .
+	@echo '$(BUILD)/api/index.html'
 
 check:
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/check.lua
