@@ -4,6 +4,7 @@
 --                they belong
 --   lengths      lines, functions, files
 --   names        a part has its C, binding, Lua face and spec
+--   version      it is the same wherever it has to be written
 --   docs         every option of a schema stands in the reference; public functions have
 --                docstrings, all of them of what users call; types are known; links lead
 --                somewhere
@@ -172,6 +173,20 @@ for _, path in ipairs(list "ls csrc/lua/lua_*.c") do
       ("lua/unbusy/%s.lua"):format(part), ("spec/%s_spec.lua"):format(part) } do
       if not exists(wanted) then fault("%s: %s is missing", path, wanted) end
     end
+  end
+end
+
+local version = dofile "lua/unbusy/version.lua"
+for path, wanted in pairs {
+  [("rockspec/unbusy-%s-1.rockspec"):format(version)] = ('version = "%s-1"'):format(version),
+  ["CHANGELOG.md"] = ("\n## %s "):format(version),
+  ["README.md"] = ("rockspec/unbusy-%s-1.rockspec"):format(version),
+  ["deploy/autoscale/Dockerfile"] = ("FROM unbusy:%s\n"):format(version),
+} do
+  if not exists(path) then
+    fault("%s: is missing", path)
+  elseif not read(path):find(wanted, 1, true) then
+    fault("%s: says nothing of version %s", path, version)
   end
 end
 

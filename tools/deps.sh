@@ -10,7 +10,7 @@ set -eu
 build="gcc libc6-dev make pkg-config lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev
   libcurl4-openssl-dev libxxhash-dev lua-cjson"
 demo="nginx-light libnginx-mod-http-lua lua-resty-core curl openssl procps util-linux"
-test="lua-busted lua-check luarocks unzip clang libclang-rt-14-dev nodejs npm ca-certificates valgrind
+test="lua-busted lua-check luarocks zip unzip clang libclang-rt-14-dev nodejs npm ca-certificates valgrind
   lua-cqueues lua-luv neovim wrk libhiredis-dev redis-server chromium
   prometheus prometheus-alertmanager prometheus-node-exporter yamllint"
 bench="iproute2 lua-curl"

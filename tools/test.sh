@@ -10,7 +10,7 @@
 #               oom_quick, rock and third, five at a time
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
-#   rock        the rockspec builds and installs, offline
+#   rock        LuaRocks builds, packs, installs and removes us, offline (rock_all: in every way)
 #   third       a mock server from npm through our client; OpenAI's SDK and curl through our gateway;
 #               a model in llama.cpp as the edge of examples/edge; the page of /status in Chromium;
 #               what is in deploy/; unbusy scale with a kubectl; Prometheus and Alertmanager
@@ -135,7 +135,7 @@ without_ffi() {
   unset UNBUSY_FFI
 }
 
-tools="/(demo|cli|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate)/"
+tools="/(demo|cli|install|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate)/"
 
 # Of the quick run: the tools, the simulator and what is tried in it, which are Lua alone, are left to
 # Lua 5.4, and so is what kills processes in the midst of C. Most of a spec's code runs once or twice:
@@ -227,6 +227,11 @@ check() {
 rock() {
   echo "== rock"
   one sh spec/support/rock.sh
+}
+
+rock_all() {
+  echo "== rock, in every way"
+  one sh spec/support/rock.sh all
 }
 
 third() {
@@ -355,7 +360,7 @@ no_faults() { # FOLDER
 # What runs in processes of its own is out of the helper's reach, and a crowd takes hours.
 collector_specs() {
   other_specs |
-    grep -v -E '/(demo|cli|readme|docs_simulator|busyd|busyd_load|faults|engine_leaving)_spec|/(cli|simulate)/' | sort
+    grep -v -E '/(demo|cli|install|readme|docs_simulator|busyd|busyd_load|faults|engine_leaving)_spec|/(cli|simulate)/' | sort
 }
 
 collector() {
@@ -393,7 +398,7 @@ soak_gateway() {
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|quick_luajit|quick_sanitize|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway) $suite ;;
+    unit|unit_lua54|unit_luajit|quick_luajit|quick_sanitize|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|rock_all|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
