@@ -23,6 +23,7 @@ ulimit -n "$(ulimit -Hn)" 2>/dev/null || true # thousands of streams
 build() {
   mkdir -p "$results"
   for source in bench/c/*.c; do
+    [ -e "$source" ] || continue
     program=$UNBUSY_BENCH_DIR/$(basename "$source" .c)
     case $source in */redis_*) hiredis=-lhiredis ;; *) hiredis= ;; esac
     [ "$program" -nt "$source" ] ||
@@ -86,14 +87,15 @@ if [ "${1:-}" = --one ]; then # NAME LUA
 fi
 build
 if [ $# -gt 0 ]; then
+  files=
   for name; do
     run "$name" lua5.4
     run "$name" luajit
+    files="$files $name.lua5.4.jsonl $name.luajit.jsonl"
   done
-  last=$*
 else
   run_all
-  last="*"
+  files="*"
 fi
-failed=$(cd "$results" && for name in $last; do grep -l '"failed":true' $name.lua*.jsonl || true; done)
+failed=$(cd "$results" && grep -l '"failed":true' $files || true)
 [ -z "$failed" ] || { echo "failed: $failed" >&2; exit 1; }
