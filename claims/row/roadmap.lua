@@ -101,7 +101,7 @@ local function inputs(sheet)
   sheet:input("answers of the edge that are weak, and are replaced", "3 %")
 end
 
-local function steps(sheet)
+local function steps()
   local t, rows, first, last = day {}, {}, nil, nil
   for i, step in ipairs(STEPS) do
     last = meet(t, step)
@@ -154,7 +154,7 @@ end
 
 local function of_the_day(sheet)
   inputs(sheet)
-  local naive, ours, rows = steps(sheet)
+  local naive, ours, rows = steps()
   local least = math.min(ours.availability, other_seeds(sheet))
   sheet:figure { what = "availability before: one try", claimed = "99.2 %",
     value = naive.availability * 100, show = "%.2f %%", least = 99.1, most = 99.3 }
