@@ -41,6 +41,8 @@ help:
 	@echo '                (UNBUSY_FUZZ_SECONDS=600: ten)'
 	@echo 'make soak       a gateway under a varying load for half an hour'
 	@echo '                (UNBUSY_SOAK_SECONDS=60: a minute)'
+	@echo 'make chaos      ten million calls in virtual time, in which everything happens at once'
+	@echo '                (UNBUSY_CHAOS=100000: that many; UNBUSY_SEED=N: those of that run again)'
 	@echo 'make bench      measure, as ratios against peers and floors in the same run'
 	@echo 'make check      the quick one: layers, lengths, linter, documentation'
 	@echo 'make deps       install what building needs (Debian), or say what it is'
@@ -75,7 +77,7 @@ demo:
 
 JOBS  = -j$(shell nproc)
 TESTS = check quick
-LONG_TESTS = unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak
+LONG_TESTS = unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak chaos
 
 test:
 	@sh tools/deps.sh test
@@ -94,6 +96,13 @@ soak:
 	@sh tools/deps.sh test
 	@$(MAKE) -s $(JOBS) all
 	@UNBUSY_SOAK_SECONDS=$${UNBUSY_SOAK_SECONDS:-1800} sh tools/test.sh soak_gateway
+
+# Two hours of virtual time. UNBUSY_CHAOS=100000: that many calls.
+.PHONY: chaos
+chaos:
+	@sh tools/deps.sh test
+	@$(MAKE) -s $(JOBS) all
+	@sh tools/test.sh chaos
 
 fuzz:
 	@sh tools/deps.sh test
