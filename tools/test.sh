@@ -145,7 +145,7 @@ quick_luajit() {
   echo "== specs on luajit"
   lua_options="-Ohotloop=500,hotexit=200"
   in_batches luajit build/luajit $(other_specs |
-    grep -v -E "$tools|/policies/|/(inspect|names)_spec|_kill_spec")
+    grep -v -E "$tools|/policies/|/(chaos|inspect|names)_spec|_kill_spec")
   without_ffi
   lua_options=
 }
