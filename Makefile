@@ -51,6 +51,8 @@ help:
 	@echo '                (UNBUSY_FUZZ_SECONDS=600: ten)'
 	@echo 'make soak       a gateway under a varying load for half an hour'
 	@echo '                (UNBUSY_SOAK_SECONDS=60: a minute)'
+	@echo 'make chaos      ten million calls in virtual time, in which everything happens at once'
+	@echo '                (UNBUSY_CHAOS=100000: that many; UNBUSY_SEED=N: those of that run again)'
 	@echo 'make bench      measure, as ratios against peers and floors in the same run, and write'
 	@echo '                docs/performance.md (half an hour; NAME=cache: one bench, no page)'
 	@echo 'make claims     measure every figure that was claimed: docs/claims.md'
@@ -90,7 +92,7 @@ demo:
 
 JOBS  = -j$(shell nproc)
 TESTS = check quick
-LONG_TESTS = rock_all unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak
+LONG_TESTS = rock_all unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak tsan chaos
 
 test:
 	@sh tools/deps.sh test
@@ -109,6 +111,13 @@ soak:
 	@sh tools/deps.sh test
 	@$(MAKE) -s $(JOBS) all
 	@UNBUSY_SOAK_SECONDS=$${UNBUSY_SOAK_SECONDS:-1800} sh tools/test.sh soak_gateway
+
+# Two hours of virtual time. UNBUSY_CHAOS=100000: that many calls.
+.PHONY: chaos
+chaos:
+	@sh tools/deps.sh test
+	@$(MAKE) -s $(JOBS) all
+	@sh tools/test.sh chaos
 
 fuzz:
 	@sh tools/deps.sh test
