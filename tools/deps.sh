@@ -4,7 +4,7 @@
 #   demo    and what the busy upstream runs on: nginx with its Lua module
 #   test    and the test runner, the linter, LuaRocks, clang, Node.js, cqueues, luv, LuaSocket, Neovim,
 #           hiredis, a Redis server, Chromium, and Prometheus with Alertmanager and node_exporter; yamllint
-#   bench   and what gives the benches a network of their own
+#   bench   and what gives the benches a network of their own; Lua-cURL, a peer
 set -eu
 
 build="gcc libc6-dev make pkg-config lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev
@@ -13,7 +13,7 @@ demo="nginx-light libnginx-mod-http-lua lua-resty-core curl openssl procps util-
 test="lua-busted lua-check luarocks zip unzip clang libclang-rt-14-dev nodejs npm ca-certificates valgrind
   lua-cqueues lua-luv lua-socket neovim wrk libhiredis-dev redis-server chromium
   prometheus prometheus-alertmanager prometheus-node-exporter yamllint"
-bench="iproute2"
+bench="iproute2 lua-curl"
 
 case "${1:-build}" in
   build) wanted=$build ;;

@@ -1,8 +1,8 @@
---- Reads the README, whose examples and tables are checked by specs.
+--- Reads the README and the pages of docs/, whose examples and tables are checked by specs.
 --
 -- What stands in HTML comments is not shown to its readers: `<!-- table: NAME -->` before a table,
 -- `<!-- run PROGRAMME -->` before an example.
-local readme = { path = "README.md" }
+local readme = { path = "README.md", reference = "docs/reference.md" }
 
 --- The whole text.
 ---@param path string? of another document
@@ -23,12 +23,12 @@ local function cells(line)
   return out
 end
 
---- The rows of a table, without its head, as lists of texts.
+--- The rows of a table of the reference, without its head, as lists of texts.
 ---@param name string as in `<!-- table: NAME -->`
 function readme.rows(name)
-  local text = readme.text()
+  local text = readme.text(readme.reference)
   local _, start = text:find(("<!-- table: %s -->\n"):format(name), 1, true)
-  assert(start, "the README has no table " .. name)
+  assert(start, "the reference has no table " .. name)
   local rows, n = {}, 0
   for line in text:sub(start + 1):gmatch "([^\n]*)\n" do
     if not line:find "^|" then break end

@@ -54,7 +54,7 @@ function scheduler.live()
   return live
 end
 
----@param world { now: fun(): number, idle: fun(seconds: number?): boolean }
+---@param world { now: (fun(): number), idle: (fun(seconds: number?): boolean) }
 function scheduler.new(world)
   return setmetatable({
     now = world.now, idle = world.idle,
@@ -79,6 +79,10 @@ function scheduler.event()
 end
 
 local function forget(ev, task)
+  if ev[1] == task and ev[2] == nil then
+    ev[1] = nil
+    return
+  end
   for i = 1, #ev do
     if ev[i] == task then return table.remove(ev, i) end
   end
@@ -86,7 +90,9 @@ end
 
 -- Take a waiting task out of all it waits for.
 local function leave(task)
-  for _, ev in ipairs(task.events) do forget(ev, task) end
+  local events = task.events
+  if events[1] then forget(events[1], task) end
+  for i = 2, #events do forget(events[i], task) end
   if task.timer then
     task.scheduler.timers:cancel(task.timer)
     task.timer = false
@@ -104,6 +110,7 @@ end
 --- It has happened: all who wait for it go on. It stays so until `clear`.
 function event:set()
   self.is_set = true
+  if self[1] then wake(self[1], self) end -- mostly one waits, or none
   while self[1] do wake(self[1], self) end
 end
 
@@ -301,7 +308,10 @@ function scheduler:wait(events, deadline)
   if ev then return ev end
   if task.events then leave(task) end
   task.events = events
-  for i = 1, #events do table.insert(events[i], task) end
+  for i = 1, #events do
+    local waits = events[i]
+    waits[#waits + 1] = task
+  end
   if deadline then
     task.timer = self.timers:add(task.told and math.min(deadline, task.limit) or deadline, task)
   end

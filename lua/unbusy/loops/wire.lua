@@ -54,15 +54,21 @@ local function hear()
   return true
 end
 
+-- Sets the event of transfer `id`; false when nobody waits for that.
+local function tell(id)
+  local x = exchanges[id]
+  if x then x.event:set() end
+  return x ~= nil
+end
+
 -- Sets the events of transfer `id` and of all others that have news; true when there were some.
+-- Mostly there is one or none, and no loop is entered, through which LuaJIT would not compile.
 local function dispatch_from(id)
-  local any = false
+  if not id then return false end
+  local any = tell(id)
+  id = engine:next()
   while id do
-    local x = exchanges[id]
-    if x then
-      x.event:set()
-      any = true
-    end
+    any = tell(id) or any
     id = engine:next()
   end
   return any

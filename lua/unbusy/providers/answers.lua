@@ -140,8 +140,11 @@ function answers.fault(kind, body)
   if kind == "batch" then return batch_fault(body) end
   local message, code = list_fault(body, "choices")
   if message then return message, code end
-  for _, choice in ipairs(body.choices) do
-    message, code = choice_fault(kind, choice)
+  local choices = body.choices
+  message, code = choice_fault(kind, choices[1]) -- mostly the only one
+  if message then return message, code end
+  for i = 2, #choices do
+    message, code = choice_fault(kind, choices[i])
     if message then return message, code end
   end
 end
