@@ -1,6 +1,6 @@
--- unbusy.lua_openai under what lua-openai does to its `http_provider`, as its source (1.7.0) has it:
--- `assert(http.request { sink =, source =, url =, method =, headers = })`, with a sink that is a
--- filter before a table, and status, headers and the bytes as what is looked at. LuaSocket's
+-- unbusy.lua_openai under what lua-openai does to its `http_provider`, as its source (1.7.0) has
+-- it: `assert(http.request { sink =, source =, url =, method =, headers = })`, with a sink that is
+-- a filter before a table, and status, headers and the bytes as what is looked at. LuaSocket's
 -- http.request, which it is made for, is asked the same beside ours. Where lua-openai itself is
 -- installed, its client is tried, too.
 local busyd = require "spec.support.busyd"
@@ -97,7 +97,7 @@ describe("lua_openai", function()
 
   it("sends the app's key, bytes and headers, and nobody else's key", function()
     up:programme { log = true }
-    local raw = '{"messages":[{"content":"x","role":"user"}],"seed":12345678901234567890,"model":"m"}'
+    local raw = '{"messages":[{"content":"x","role":"user"}],"n":12345678901234567890,"model":"m"}'
     local function send(key)
       assert(lua_openai.request { url = up.url .. "/v1/chat/completions", method = "POST",
         source = ltn12.source.string(raw),

@@ -1,7 +1,7 @@
 --- unbusy under the lua-openai client: an `http_provider` for it.
 --
 --     local openai = require "openai"
---     local client = openai.new(os.getenv "DEEPSEEK_API_KEY", { http_provider = "unbusy.lua_openai" })
+--     local client = openai.new(key, { http_provider = "unbusy.lua_openai" })
 --     client.api_base = "https://api.deepseek.com"
 --     local status, answer = client:create_chat_completion(messages, { model = "deepseek-flash" })
 --
@@ -64,7 +64,9 @@ local function check_call(given)
   if given == nil then return {} end
   local o = options.check(config.call, given, "lua_openai", CALLER + 1)
   for _, name in ipairs { "headers", "raw", "cancel" } do
-    if o[name] ~= nil then error(("lua_openai: '%s' is each request's own"):format(name), CALLER) end
+    if o[name] ~= nil then
+      error(("lua_openai: '%s' is each request's own"):format(name), CALLER)
+    end
   end
   return given
 end
@@ -77,12 +79,12 @@ end
 ---@return table provider { request = }
 function lua_openai.new(given, call_options)
   local self = { call = check_call(call_options), clients = {}, ids = {}, given = {} }
-  if type(given) == "string" or type(given) == "table" and given.targets and not is_client(given) then
+  if is_client(given) then
+    self.client = given
+  elseif type(given) == "string" or type(given) == "table" and given.targets then
     local client, message = unbusy.new(given)
     if not client then error("lua_openai: " .. message, 2) end
     self.client = client
-  elseif is_client(given) then
-    self.client = given
   elseif type(given) == "table" then
     check_options(given)
     self.given = given

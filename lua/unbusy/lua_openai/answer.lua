@@ -31,8 +31,8 @@ end
 
 local function nowhere() return 1 end
 
--- Gives the sink all that `read` gives: true; or nil and a message where that breaks off or the sink
--- wants no more. `close` ends what has not been read; an error of the sink goes on to the caller.
+-- Gives the sink all that `read` gives: true; or nil and a message where that breaks off or the
+-- sink wants no more. `close` ends what has not been read; an error of the sink is raised.
 local function pump(read, close, sink)
   repeat
     local bytes, message, code = read()
@@ -111,7 +111,9 @@ local function reader(r, stream)
 end
 
 local function of_stream(r, stream)
-  if stream.source == "fallback" and stream.status >= 400 then return of_reply(r, stream:reply()) end
+  if stream.source == "fallback" and stream.status >= 400 then
+    return of_reply(r, stream:reply())
+  end
   local headers = headers_of(stream)
   headers["content-type"] = headers["content-type"] or "text/event-stream"
   local ok, message = pump(reader(r, stream), function() stream:close() end, r.sink or nowhere)
@@ -142,20 +144,21 @@ end
 ---@param given table options of the call
 ---@return integer? one, integer|string status nil: a message; table? headers, string? status_line
 function answer.give(client, r, given)
-  local o, got, message, code, detail = options_of(r, given), nil, nil, nil, nil
+  local o = options_of(r, given)
+  local way, got, message, code, detail
   if not r.kind then
-    o.headers = nil
+    way, o.headers = of_passed, nil
     got, message, code, detail = client:pass({ method = r.method, path = r.path,
       headers = r.headers, body = r.body ~= "" and r.body or nil }, o)
-    if got then return of_passed(r, got) end
   elseif r.decoded.stream == true and r.kind ~= "embed" then
+    way = of_stream
     got, message, code, detail = client:stream(r.decoded, o)
-    if got then return of_stream(r, got) end
   else
+    way = of_reply
     got, message, code, detail = client[r.kind](client, r.decoded, o)
-    if got then return of_reply(r, got) end
   end
-  return failed(r, message, code, detail)
+  if not got then return failed(r, message, code, detail) end
+  return way(r, got)
 end
 
 return answer
