@@ -25,12 +25,22 @@ LUAINC_luajit ?= $(shell pkg-config --cflags luajit 2>/dev/null)
 .PHONY: all help $(LUAS) deps demo test test-all fuzz check env clean
 all: $(LUAS)
 
-# Ratios against peers and floors, on both Luas; NAME=cache runs one of them.
+# Ratios against peers and floors; NAME=cache runs one of them, on both Luas. All of them write
+# docs/performance.md and its plots.
 .PHONY: bench
 bench:
 	@sh tools/deps.sh bench
 	@$(MAKE) -s all
 	@sh tools/bench.sh $(NAME)
+
+# Every figure of the source, measured again, in less than ten minutes: docs/claims.md is written.
+# NAME=batching measures one row and writes nothing.
+.PHONY: claims
+claims:
+	@sh tools/deps.sh claims
+	@$(MAKE) -s $(JOBS) all
+	@eval "$$($(MAKE) -s env LUA=luajit)"; export UNBUSY_LUA=luajit; \
+	  exec luajit claims/claims.lua $(NAME)
 
 help:
 	@echo 'make            build for Lua 5.4 and LuaJIT'
@@ -41,8 +51,11 @@ help:
 	@echo '                (UNBUSY_FUZZ_SECONDS=600: ten)'
 	@echo 'make soak       a gateway under a varying load for half an hour'
 	@echo '                (UNBUSY_SOAK_SECONDS=60: a minute)'
-	@echo 'make bench      measure, as ratios against peers and floors in the same run'
+	@echo 'make bench      measure, as ratios against peers and floors in the same run, and write'
+	@echo '                docs/performance.md (half an hour; NAME=cache: one bench, no page)'
+	@echo 'make claims     measure every figure that was claimed: docs/claims.md'
 	@echo 'make check      the quick one: layers, lengths, linter, documentation'
+	@echo 'make docs       pages of every public function, in build/api'
 	@echo 'make deps       install what building needs (Debian), or say what it is'
 	@echo 'make env        shell lines that let LUA=lua5.4 (or luajit) find this tree'
 	@echo 'make install    to PREFIX (/usr/local), for LUA=lua5.4 or luajit'
@@ -101,6 +114,16 @@ fuzz:
 	@sh tools/deps.sh test
 	@$(MAKE) -s $(JOBS) all
 	@sh tools/test.sh fuzz
+
+# Pages of every public function.
+.PHONY: docs
+docs:
+	@sh tools/deps.sh docs
+	@$(MAKE) -s $(JOBS) lua5.4
+	@rm -rf $(BUILD)/api
+	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/api.lua $(BUILD)/api
+	@cd $(BUILD)/api && ldoc --quiet --fatalwarnings .
+	@echo '$(BUILD)/api/index.html'
 
 check:
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/check.lua
