@@ -163,10 +163,10 @@ TO_DOC = $(DESTDIR)$(INST_DOCDIR)
 install: $(LUA) copy notices
 
 # An older version's modules are not left beside the new ones. The tool runs on Lua 5.4 where that
-# is installed, whichever of the two comes last.
+# is installed, whichever of the two comes last. Whoever installs may be careful about new files.
 copy:
 	rm -rf "$(TO_LUA)" "$(TO_LIB)"
-	mkdir -p "$(DESTDIR)$(INST_LUADIR)" "$(TO_LIB)" "$(TO_BIN)"
+	umask 022 && mkdir -p "$(DESTDIR)$(INST_LUADIR)" "$(TO_LIB)" "$(TO_BIN)"
 	cp -R lua/unbusy "$(TO_LUA)" && chmod -R u=rwX,go=rX "$(TO_LUA)"
 	install -m 755 $(CORE) "$(TO_LIB)/core.so"
 	[ ! -f $(CORE:.so=_redis.so) ] || \
@@ -176,7 +176,7 @@ copy:
 	  chmod 755 "$(TO_BIN)/.unbusy.new" && mv "$(TO_BIN)/.unbusy.new" "$(TO_BIN)/unbusy"
 
 notices:
-	mkdir -p "$(TO_DOC)"
+	umask 022 && mkdir -p "$(TO_DOC)"
 	install -m 644 LICENSE NOTICE CHANGELOG.md "$(TO_DOC)/"
 
 # The tool and the notices go with the last of the two Luas.
