@@ -63,7 +63,7 @@ is_in() { # NAME LIST
 turns_of() { # NAME
   case $1 in
     batch) echo 1 ;;
-    gateway | nginx) echo 2 ;;
+    gateway | nginx | simulate) echo 2 ;;
     *) echo 5 ;;
   esac
 }

@@ -153,8 +153,8 @@ local PEERS = {
     .. " (`bench/c`), that is, what is left when there is no Lua and nothing is decided.",
   "- **LuaCURL**: Debian's `lua-curl` 0.3, a kept handle (Lua-cURLv3 is not packaged there).",
   "- **a cosocket client**, **a cosocket proxy**: HTTP over nginx's cosockets with the work that"
-    .. " clients like lua-resty-http do for each call: options copied or a URL taken apart, headers"
-    .. " in a table, bodies in pieces. Written here, since that one is not packaged there either.",
+    .. " clients like lua-resty-http do for each call: options copied, headers in a table that"
+    .. " ignores case, bodies in parts. Written here, since that one is not packaged there either.",
   "- **ngx.shared.DICT**, **lua-resty-lrucache**: the latter copies nothing, is not shared, and"
     .. " finds by strings that Lua has already.",
   "- **nginx proxy_pass**: passes on and does nothing else; **Portkey**: its gateway on Node.js.",
