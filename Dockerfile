@@ -9,12 +9,11 @@ RUN apt-get update \
     lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev libcurl4-openssl-dev libhiredis-dev libxxhash-dev \
   && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
-COPY Makefile ./
+COPY Makefile LICENSE NOTICE CHANGELOG.md ./
 COPY csrc csrc
 COPY lua lua
 COPY bin bin
 RUN make install LUA=lua5.4 DESTDIR=/out && make install LUA=luajit DESTDIR=/out
-COPY LICENSE /out/usr/local/share/doc/unbusy/LICENSE
 
 FROM debian:12-slim
 RUN apt-get update \

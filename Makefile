@@ -25,12 +25,22 @@ LUAINC_luajit ?= $(shell pkg-config --cflags luajit 2>/dev/null)
 .PHONY: all help $(LUAS) deps demo test test-all fuzz check env clean
 all: $(LUAS)
 
-# Ratios against peers and floors, on both Luas; NAME=cache runs one of them.
+# Ratios against peers and floors; NAME=cache runs one of them, on both Luas. All of them write
+# docs/performance.md and its plots.
 .PHONY: bench
 bench:
 	@sh tools/deps.sh bench
 	@$(MAKE) -s all
 	@sh tools/bench.sh $(NAME)
+
+# Every figure of the source, measured again, in less than ten minutes: docs/claims.md is written.
+# NAME=batching measures one row and writes nothing.
+.PHONY: claims
+claims:
+	@sh tools/deps.sh claims
+	@$(MAKE) -s $(JOBS) all
+	@eval "$$($(MAKE) -s env LUA=luajit)"; export UNBUSY_LUA=luajit; \
+	  exec luajit claims/claims.lua $(NAME)
 
 help:
 	@echo 'make            build for Lua 5.4 and LuaJIT'
@@ -41,11 +51,16 @@ help:
 	@echo '                (UNBUSY_FUZZ_SECONDS=600: ten)'
 	@echo 'make soak       a gateway under a varying load for half an hour'
 	@echo '                (UNBUSY_SOAK_SECONDS=60: a minute)'
-	@echo 'make bench      measure, as ratios against peers and floors in the same run'
+	@echo 'make bench      measure, as ratios against peers and floors in the same run, and write'
+	@echo '                docs/performance.md (half an hour; NAME=cache: one bench, no page)'
+	@echo 'make claims     measure every figure that was claimed: docs/claims.md'
 	@echo 'make check      the quick one: layers, lengths, linter, documentation'
+	@echo 'make docs       pages of every public function, in build/api'
 	@echo 'make deps       install what building needs (Debian), or say what it is'
 	@echo 'make env        shell lines that let LUA=lua5.4 (or luajit) find this tree'
 	@echo 'make install    to PREFIX (/usr/local), for LUA=lua5.4 or luajit'
+	@echo 'make uninstall  what make install has put there, for LUA=lua5.4 or luajit'
+	@echo 'make dist       build/dist: the sources of this version, and a source rock of them'
 
 define LUA_RULES
 OBJECTS_$(1) := $$(SOURCES:csrc/%.c=$$(BUILD)/$(1)/obj/%.o)
@@ -75,7 +90,7 @@ demo:
 
 JOBS  = -j$(shell nproc)
 TESTS = check quick
-LONG_TESTS = unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak
+LONG_TESTS = rock_all unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak
 
 test:
 	@sh tools/deps.sh test
@@ -100,6 +115,16 @@ fuzz:
 	@$(MAKE) -s $(JOBS) all
 	@sh tools/test.sh fuzz
 
+# Pages of every public function.
+.PHONY: docs
+docs:
+	@sh tools/deps.sh docs
+	@$(MAKE) -s $(JOBS) lua5.4
+	@rm -rf $(BUILD)/api
+	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/api.lua $(BUILD)/api
+	@cd $(BUILD)/api && ldoc --quiet --fatalwarnings .
+	@echo '$(BUILD)/api/index.html'
+
 check:
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/check.lua
 	@luacheck -q .
@@ -117,18 +142,53 @@ ABI_luajit = 5.1
 INST_LUADIR ?= $(PREFIX)/share/lua/$(ABI_$(LUA))
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(ABI_$(LUA))
 INST_BINDIR ?= $(PREFIX)/bin
+INST_DOCDIR ?= $(PREFIX)/share/doc/unbusy
 CORE ?= $(BUILD)/$(LUA)/unbusy/core.so
 
-.PHONY: install copy rock rock-install
-install: $(LUA) copy
+TO_LUA = $(DESTDIR)$(INST_LUADIR)/unbusy
+TO_LIB = $(DESTDIR)$(INST_LIBDIR)/unbusy
+TO_BIN = $(DESTDIR)$(INST_BINDIR)
+TO_DOC = $(DESTDIR)$(INST_DOCDIR)
 
+.PHONY: install copy notices uninstall
+install: $(LUA) copy notices
+
+# An older version's modules are not left beside the new ones. The tool runs on Lua 5.4 where that
+# is installed, whichever of the two comes last.
 copy:
-	mkdir -p "$(DESTDIR)$(INST_LUADIR)" "$(DESTDIR)$(INST_LIBDIR)/unbusy" "$(DESTDIR)$(INST_BINDIR)"
-	cp -R lua/unbusy "$(DESTDIR)$(INST_LUADIR)/"
-	install -m 755 $(CORE) "$(DESTDIR)$(INST_LIBDIR)/unbusy/core.so"
+	rm -rf "$(TO_LUA)" "$(TO_LIB)"
+	mkdir -p "$(DESTDIR)$(INST_LUADIR)" "$(TO_LIB)" "$(TO_BIN)"
+	cp -R lua/unbusy "$(TO_LUA)" && chmod -R u=rwX,go=rX "$(TO_LUA)"
+	install -m 755 $(CORE) "$(TO_LIB)/core.so"
 	[ ! -f $(CORE:.so=_redis.so) ] || \
-	  install -m 755 $(CORE:.so=_redis.so) "$(DESTDIR)$(INST_LIBDIR)/unbusy/core_redis.so"
-	install -m 755 bin/unbusy "$(DESTDIR)$(INST_BINDIR)/unbusy"
+	  install -m 755 $(CORE:.so=_redis.so) "$(TO_LIB)/core_redis.so"
+	! head -n 1 "$(TO_BIN)/unbusy" 2>/dev/null | grep -q 'lua5.4$$' || [ $(LUA) = lua5.4 ] || exit 0; \
+	  sed '1s/lua5.4$$/$(LUA)/' bin/unbusy >"$(TO_BIN)/.unbusy.new" && \
+	  chmod 755 "$(TO_BIN)/.unbusy.new" && mv "$(TO_BIN)/.unbusy.new" "$(TO_BIN)/unbusy"
+
+notices:
+	mkdir -p "$(TO_DOC)"
+	install -m 644 LICENSE NOTICE CHANGELOG.md "$(TO_DOC)/"
+
+# The tool and the notices go with the last of the two Luas.
+OTHER = $(filter-out $(LUA),$(LUAS))
+uninstall:
+	rm -rf "$(TO_LUA)" "$(TO_LIB)"
+	if [ -e "$(DESTDIR)$(PREFIX)/share/lua/$(ABI_$(OTHER))/unbusy" ]; then \
+	  sed -i '1s/$(LUA)$$/$(OTHER)/' "$(TO_BIN)/unbusy"; \
+	else rm -f "$(TO_BIN)/unbusy"; rm -rf "$(TO_DOC)"; fi
+
+# {== LuaRocks =================================================================
+
+VERSION := $(shell sed -n 's/^return "\(.*\)"$$/\1/p' lua/unbusy/version.lua)
+NAMED    = unbusy-$(VERSION)
+
+.PHONY: dist rock rock-install
+dist:
+	rm -rf $(BUILD)/dist && mkdir -p $(BUILD)/dist
+	git archive --prefix=$(NAMED)/ -o $(BUILD)/dist/$(NAMED).tar.gz HEAD
+	cp rockspec/$(NAMED)-1.rockspec $(BUILD)/dist/
+	cd $(BUILD)/dist && zip -q $(NAMED)-1.src.rock $(NAMED)-1.rockspec $(NAMED).tar.gz
 
 # LuaRocks builds for whatever Lua it runs: it names the headers, in a tree of objects of their own.
 rock:

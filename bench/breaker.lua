@@ -2,7 +2,10 @@
 --
 -- The peer is a breaker as one writes it in Lua for speed: a window of buckets, tickets told apart,
 -- the clock read once a call, rates judged at each report; without slow calls, probes by number,
--- late cuts and forced states. On LuaJIT all of it is compiled.
+-- late cuts and forced states. On LuaJIT all of it is compiled. Beside them, where npm can install
+-- them, stand opossum and cockatiel, the breakers of Node.js (bench/support/breakers.mjs): a call
+-- through them is a promise that is awaited, so what awaiting the same without a breaker takes is
+-- taken off. Ours has a function to call, too.
 local breaker = require "unbusy.breaker"
 local clock = require "bench.support.clock"
 local measure = require "bench.support.measure"
@@ -122,5 +125,55 @@ ns = measure.race("breaker in shared memory, nobody else at it", {
   { name = "shared: state", run = function(n) for _ = 1, n do shared:state() end end },
 })
 measure.goal("shared allow + report", ns["shared: allow + report"], 400, "ns")
+
+-- }========================================================================
+
+-- {== Of Node.js ===========================================================
+
+local BREAKERS = "build/breakers"
+
+-- Nanoseconds by name, or nil where they cannot be had.
+local function of_node()
+  local ready = os.execute(("sh bench/support/npm.sh bench/support/breakers %s opossum && cp "
+    .. "bench/support/breakers.mjs %s/"):format(BREAKERS, BREAKERS))
+  if ready ~= true and ready ~= 0 then return nil end
+  local pipe, took = assert(io.popen("node " .. BREAKERS .. "/breakers.mjs")), {}
+  for line in pipe:lines() do
+    local name, figure = line:match "^(%S+) ([%d.]+)$"
+    took[name or error(line)] = tonumber(figure)
+  end
+  pipe:close()
+  return took
+end
+
+local function answer() return 1 end
+
+local function around(b)
+  return function(n)
+    for _ = 1, n do
+      local ticket = b:allow()
+      if answer() ~= 1 then error "another answer" end
+      b:report(ticket, "ok")
+    end
+  end
+end
+
+local before = of_node()
+ns = measure.race("a call through a breaker", { { name = "unbusy", run = around(ours) } })
+local after = before and of_node()
+if after then
+  local none = math.min(before.none, after.none)
+  local rows = { { "unbusy", ns.unbusy } }
+  for _, name in ipairs { "opossum", "cockatiel" } do
+    local took = math.min(before[name], after[name]) - none
+    print(("  %-44s %10.1f ns  × %.2f"):format(name .. ", without its await", took,
+      took / ns.unbusy))
+    rows[#rows + 1] = { name .. " (Node.js), without its await", took }
+    measure.peer(name, "a call through a breaker", ns.unbusy / took)
+  end
+  measure.rows("a call through a breaker, beside Node.js", rows, "ns")
+else
+  print "  without opossum and cockatiel: npm has not got them"
+end
 
 -- }========================================================================

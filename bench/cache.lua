@@ -17,8 +17,8 @@
 -- nothing). "pieces" makes a key of the same three parts instead, and takes the same in every run.
 -- The third race takes a request as a table: its key, against its JSON, which who keys by a string
 -- must write first. Then misses, sets, and all of it in a region; several processes on one cache
--- (bench/support/cache_workers.lua); and caches of more and more entries (cache_sizes.lua). What
--- shares memory in nginx is compared in bench/shared.lua, and how often it hits in bench/hits.lua.
+-- (bench/support/cache_workers.lua). Caches of more and more entries are in bench/entries.lua, what
+-- shares memory in nginx in bench/shared.lua, and how often it hits in bench/hits.lua.
 local cache = require "unbusy.cache"
 local json = require "unbusy.json"
 local measure = require "bench.support.measure"
@@ -249,4 +249,3 @@ fresh()
 tables()
 others()
 require "bench.support.cache_workers"()
-require "bench.support.cache_sizes"()

@@ -64,6 +64,19 @@ local function better(best, told)
   end
 end
 
+local FIGURES = { { "cpu", "CPU of the worker", "us" }, { "rate", "requests a second", "/s" } }
+
+local function tell(title, list, best)
+  for _, figure in ipairs(FIGURES) do
+    local rows = {}
+    for _, site in ipairs(list) do
+      local value = best[site.name][figure[1]]
+      if value then rows[#rows + 1] = { site.name, value } end
+    end
+    measure.rows(title .. ": " .. figure[2], rows, figure[3])
+  end
+end
+
 local function show(list, best)
   local straight = best.straight
   print(("  %-12s %9s %8s %8s %8s %8s %9s %8s"):format("", "per s", "p50 us", "added", "p99 us",
@@ -77,7 +90,8 @@ local function show(list, best)
 end
 
 local function race(title, list, given)
-  print(("%s, %d connections"):format(title, given.connections))
+  title = ("%s, %d connections"):format(title, given.connections)
+  print(title)
   local best = {}
   for turn = 0, TURNS do
     for _, site in ipairs(list) do
@@ -88,17 +102,30 @@ local function race(title, list, given)
     end
   end
   show(list, best)
+  tell(title, list, best)
   return best
 end
 
-local function ratios(best, what, against_portkey)
-  measure.goal("CPU of " .. what .. " against the cosocket client's",
+local PEERS = { { "proxy_pass", "nginx proxy_pass" }, { "cosocket", "a cosocket proxy" },
+  { "Portkey", "Portkey" } }
+
+local function peers(best, what, connections)
+  what = ("CPU of a gateway for %s, %d connections"):format(what, connections)
+  for _, peer in ipairs(PEERS) do
+    local its = best[peer[1]]
+    if its and its.rate > 0 then measure.peer(peer[2], what, best.unbusy.cpu / its.cpu) end
+  end
+end
+
+local function ratios(best, what, connections)
+  local said = ("%s on %d connections"):format(what, connections)
+  measure.goal(("CPU of %s against the cosocket client's"):format(said),
     best.unbusy.cpu / best.cosocket.cpu, 1.5, "×")
-  measure.goal("CPU of " .. what .. " against proxy_pass's",
+  measure.goal(("CPU of %s against proxy_pass's"):format(said),
     best.unbusy.cpu / best.proxy_pass.cpu, 4, "×")
-  if best.Portkey then
-    measure.goal(what .. " a second against Portkey's", best.unbusy.rate / best.Portkey.rate,
-      against_portkey, "×", true)
+  if best.Portkey and best.Portkey.rate > 0 then
+    measure.goal(said .. ", a second, against Portkey's", best.unbusy.rate / best.Portkey.rate,
+      10, "×", true)
   end
 end
 
@@ -106,7 +133,8 @@ local function requests()
   local list = ways "/ok"
   for _, connections in ipairs { 1, 32, 256 } do
     local best = race("POSTs of 500 bytes, answers of 700", list, { connections = connections })
-    ratios(best, "requests", 10)
+    ratios(best, "requests", connections)
+    peers(best, "requests", connections)
   end
   stop(list)
 end
@@ -114,7 +142,8 @@ end
 local function streams()
   local list = ways "/stream"
   local best = race("streams of three events", list, { connections = 32, stream = true })
-  ratios(best, "streams", 10)
+  ratios(best, "streams", 32)
+  peers(best, "streams", 32)
   stop(list)
 end
 
@@ -134,11 +163,14 @@ local function first_tokens()
         if turn > 0 then better(best[site.name], told) end
       end
     end
-    for _, site in ipairs(list) do
+    local rows = {}
+    for i, site in ipairs(list) do
       local b = best[site.name]
+      rows[i] = { site.name, b.p50 }
       print(("  %-12s p50 %6.0f us  added %6.0f    p99 %6.0f us  added %6.0f"):format(site.name,
         b.p50, b.p50 - best.straight.p50, b.p99, b.p99 - best.straight.p99))
     end
+    measure.rows(("first token of a stream, %d at once: median"):format(at_once), rows, "us")
     if at_once == 1 then
       measure.goal("added to the first token (p50)", (best.unbusy.p50 - best.straight.p50) / 1000,
         0.5, "ms")

@@ -2,12 +2,14 @@
 -- POSTs of 500 bytes, answers of 700, on kept connections to an nginx of this machine.
 --
 --   bare libcurl         bench/c/http_bare.c: every option set once, no Lua
+--   LuaCURL              Debian's lua-curl, one kept handle (LuaJIT, one call at a time)
 --   the engine           core.engine driven by hand: submit, wait, step, next, take
 --   client:chat          every stage on: breaker, limiter, budget, queue, retry
 --   client:post          the same with a body and an answer that are text: no JSON
 --   JSON                 encode and decode of the same bodies alone, in the same run
 local core = require "unbusy.core"
 local json = require "unbusy.json"
+local luacurl = require "bench.support.luacurl"
 local measure = require "bench.support.measure"
 local nginx = require "bench.support.nginx"
 local unbusy = require "unbusy"
@@ -113,22 +115,36 @@ local contestants = {
   end) },
 }
 
+if luacurl then
+  local calls = luacurl(url, headers, body)
+  contestants[#contestants + 1] = { name = "LuaCURL", alone = true,
+    run = timed(function(_, n) calls(n) end) }
+end
+
 -- }========================================================================
 
 local function race(at_once)
   local lua = jit and jit.version or _VERSION -- luacheck: ignore 113
-  print(("CPU of one call, %d at a time (%s)"):format(at_once, lua))
-  local best = {}
+  local title = ("CPU of one call, %d at a time"):format(at_once)
+  print(("%s (%s)"):format(title, lua))
+  local best, rows = {}, {}
   for _ = 1, TURNS do
     for _, c in ipairs(contestants) do
-      best[c.name] = math.min(best[c.name] or math.huge, c.run(at_once, CALLS))
+      if at_once == 1 or not c.alone then
+        best[c.name] = math.min(best[c.name] or math.huge, c.run(at_once, CALLS))
+      end
     end
   end
   best["client:chat without JSON"] = best["client:chat"] - best.JSON
-  for _, name in ipairs { "bare libcurl", "the engine", "client:chat", "JSON",
+  for _, name in ipairs { "bare libcurl", "LuaCURL", "the engine", "client:chat", "JSON",
     "client:chat without JSON", "client:post" } do
-    print(("  %-28s %8.1f us  × %.2f"):format(name, best[name], best[name] / best["bare libcurl"]))
+    local us = best[name]
+    if us then
+      print(("  %-28s %8.1f us  × %.2f"):format(name, us, us / best["bare libcurl"]))
+      rows[#rows + 1] = { name, us }
+    end
   end
+  measure.rows(title, rows, "us")
   return best
 end
 
@@ -137,6 +153,10 @@ local function goals(at_once, most)
   for _, name in ipairs { "the engine", "client:chat without JSON" } do
     measure.goal(("%s, %d at a time, against bare libcurl"):format(name, at_once),
       us[name] / us["bare libcurl"], most, "×")
+  end
+  local what = ("CPU of client:post, %d at a time"):format(at_once)
+  for _, name in ipairs { "bare libcurl", "LuaCURL" } do
+    if us[name] then measure.peer(name, what, us["client:post"] / us[name]) end
   end
 end
 

@@ -186,6 +186,8 @@ local function run(path, connections, seconds)
 end
 
 local contestants = { "proxy", "bare", "cosocket", "post", "chat", "floor" }
+local shown = { proxy = "proxy_pass", bare = "a bare cosocket", cosocket = "a cosocket client",
+  post = "client:post", chat = "client:chat", floor = "no upstream at all" }
 
 local function race(connections)
   print(("%d connections"):format(connections))
@@ -204,8 +206,14 @@ local function race(connections)
     print(("  %-8s %8.0f requests/s   p50 %7.2f ms   p99 %7.2f ms   %6.1f us of CPU  x %.2f")
       :format(name, b.rate, b.p50, b.p99, b.us, b.us / best.bare.us))
   end
+  local title, rows = ("CPU of the worker for a request, %d connections"):format(connections), {}
+  for i, name in ipairs(contestants) do rows[i] = { shown[name], best[name].us } end
+  measure.rows(title, rows, "us")
   measure.goal("CPU of client:chat against a cosocket client", best.chat.us / best.cosocket.us,
     1.5, "x")
+  local what = ("CPU of client:post in nginx, %d connections"):format(connections)
+  measure.peer("nginx proxy_pass", what, best.post.us / best.proxy.us)
+  measure.peer("a cosocket client", what, best.post.us / best.cosocket.us)
   return best
 end
 

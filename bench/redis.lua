@@ -108,10 +108,15 @@ for _, at_once in ipairs { 1, 64 } do
   end
   print(("a hit of 2 KB under a key of 1 KB, %d at once (%s)"):format(at_once,
     jit and jit.version or _VERSION)) -- luacheck: ignore 113
+  local rows = {}
   for i, c in ipairs(contestants) do
     print(("  %-20s %8.1f us  × %.2f   CPU %6.1f us"):format(c.name, best[i].wall,
       best[i].wall / best[1].wall, best[i].cpu))
+    rows[i] = { c.name, best[i].cpu }
   end
+  measure.rows(("CPU of a hit in Redis, 2 KB, %d at once"):format(at_once), rows, "us")
+  measure.peer("hiredis", ("CPU of a hit in Redis, %d at once"):format(at_once),
+    best[3].cpu / best[1].cpu)
 end
 
 -- Keeping: 256 answers, then Redis is waited for, which does not count.

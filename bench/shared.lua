@@ -99,6 +99,7 @@ end
 -- {== In nginx ==============================================================
 
 local CONFIG = [[
+env UNBUSY_BENCH_RESULTS;
 ${modules}
 daemon off;
 master_process off;
@@ -144,7 +145,11 @@ local function against_dict(dict, bytes)
       { name = "lua-resty-lrucache", run = turns(lru, method, keys, ...) },
     })
     local ratio = ns["unbusy, shared"] / ns["ngx.shared.DICT"]
-    measure.goal(method .. ", of what DICT takes", ratio, 1.5, "times")
+    measure.goal(("%s under %d bytes, of what DICT takes"):format(method, bytes), ratio, 1.5,
+      "times")
+    local what = ("%s of 2 KB in shared memory, keys of %d bytes"):format(method, bytes)
+    measure.peer("ngx.shared.DICT", what, ratio)
+    measure.peer("lua-resty-lrucache", what, ns["unbusy, shared"] / ns["lua-resty-lrucache"])
   end
   race "get"
   race("set", values)

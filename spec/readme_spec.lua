@@ -1,12 +1,16 @@
--- The README stays true: its examples run and print what it says, its tables are what the schemas
--- and codes make of themselves, and its names exist.
+-- The README and the pages that are nobody else's stay true: their examples run and print what they
+-- say, the reference's tables are what the schemas and codes make of themselves, names exist.
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
 local core = require "unbusy.core"
+local drawing = require "tools.drawing"
 local inspect = require "unbusy.policy.inspect"
 local readme = require "spec.support.readme"
 local reference = require "tools.options"
 local wire = require "unbusy.loops.wire"
+
+local DOCUMENTS = { "README.md", "docs/calls.md", "docs/command_line.md", "docs/parts.md",
+  "docs/processes.md" }
 
 local function read(path)
   local file = assert(io.open(path, "rb"))
@@ -65,9 +69,9 @@ local function without_points(text)
   return (text:gsub("%f[%d](%d+)%.0%f[^%w.]", "%1"))
 end
 
-local function run(block, up)
+local function run(block, path, up)
   local out = {}
-  load_in(block.text, "=README.md:" .. block.line, new_environment(up, out))()
+  load_in(block.text, ("=%s:%d"):format(path, block.line), new_environment(up, out))()
   return table.concat(out)
 end
 
@@ -91,21 +95,15 @@ end
 
 -- }========================================================================
 
-describe("the README's examples", function()
-  local up
-  setup(function() up = busyd.start { workers = 1 } end)
-  teardown(function()
-    collectgarbage()
-    wire.close_idle()
-    up:stop()
-  end)
-
-  local blocks, ran = readme.blocks(), 0
+-- A test for each example of a document; gives how many there are.
+local function test_examples(path, upstream)
+  local blocks, ran = readme.blocks(path), 0
   for i, block in ipairs(blocks) do
     local programme = block.comment and block.comment:match "^run (.*)$"
     if programme then
       ran = ran + 1
-      it(("line %d: prints what it says"):format(block.line), function()
+      it(("%s:%d: prints what it says"):format(path, block.line), function()
+        local up = upstream()
         local script = cjson.decode(programme)
         script.reset = true
         up:programme(script)
@@ -114,35 +112,85 @@ describe("the README's examples", function()
         end
         local said = blocks[i + 1]
         assert.equal("text", said.language)
-        assert.equal(without_points(said.text), without_points(run(block, up)))
+        assert.equal(without_points(said.text), without_points(run(block, path, up)))
       end)
     elseif block.comment == "policy" then
-      it(("line %d: is a policy without faults"):format(block.line), function()
+      it(("%s:%d: is a policy without faults"):format(path, block.line), function()
         local report = inspect.text(block.text, "mine.lua")
         assert.same({ true, {}, {} }, { report.ok, report.problems, report.notes })
       end)
     else
-      it(("line %d: is no Lua that nobody runs"):format(block.line), function()
+      it(("%s:%d: is no Lua that nobody runs"):format(path, block.line), function()
         assert.is_not.equal("lua", block.language)
       end)
     end
   end
+  return ran
+end
 
-  it("are many", function() assert.is_true(ran >= 12, ran .. " examples") end)
+describe("the examples of", function()
+  local up
+  setup(function() up = busyd.start { workers = 1 } end)
+  teardown(function()
+    collectgarbage()
+    wire.close_idle()
+    up:stop()
+  end)
 
-  it("begin with examples/chat.lua", function()
-    for _, block in ipairs(blocks) do
+  local ran = 0
+  for _, path in ipairs(DOCUMENTS) do
+    local count = test_examples(path, function() return up end)
+    ran = ran + count
+    it(path .. ": there are some", function() assert.is_true(count > 0) end)
+  end
+
+  it("all of them: are many", function() assert.is_true(ran >= 20, ran .. " examples") end)
+
+  it("README.md begin with examples/chat.lua", function()
+    for _, block in ipairs(readme.blocks()) do
       if block.language == "lua" then return assert.equal(read "examples/chat.lua", block.text) end
     end
     assert.is_true(false, "there is no example")
   end)
 end)
 
-describe("the README's tables", function()
+describe("README.zh.md", function()
+  local english, chinese = readme.outline "README.md", readme.outline "README.zh.md"
+
+  -- Each names the other, and has a drawing in its own words.
+  local function common(line)
+    if type(line) == "string" then return line end
+    for i, link in ipairs(line.links) do
+      line.links[i] = link:gsub("^README%.zh%.md$", "README.md"):gsub("%.zh%.svg$", ".svg")
+    end
+    return line
+  end
+
+  it("says all that README.md says, in the same order, with the same code", function()
+    for i, line in ipairs(english) do
+      assert.same(common(line), chinese[i] and common(chinese[i]), "line " .. i)
+    end
+    assert.equal(#english, #chinese)
+  end)
+
+  it("is Chinese", function()
+    local plain = readme.text("README.zh.md"):gsub("```.-```", ""):gsub("`[^`]*`", "")
+    local _, wide = plain:gsub("[\228-\233][\128-\191][\128-\191]", "")
+    assert.is_true(wide > 2500, wide .. " characters")
+  end)
+
+  for language, path in pairs(drawing.files) do
+    it(path .. " is as it is drawn (lua5.4 tools/drawing.lua)", function()
+      assert.equal(drawing.of(language), readme.text(path))
+    end)
+  end
+end)
+
+describe("the reference's tables", function()
   for _, name in ipairs(reference.names) do
-    it(name .. ": are those of the schemas (lua5.4 tools/options.lua README.md)", function()
+    it(name .. ": are the schemas' (lua5.4 tools/options.lua docs/reference.md)", function()
       local place = ("<!-- tables: %s -->\n%s\n<!-- end -->"):format(name, reference[name]())
-      assert.is_truthy(readme.text():find(place, 1, true))
+      assert.is_truthy(readme.text(readme.reference):find(place, 1, true))
     end)
   end
 
@@ -151,7 +199,8 @@ describe("the README's tables", function()
     for _, path in ipairs(lines_of "find lua/unbusy -name '*.lua'") do
       for kind in read(path):gmatch 'emit%(%s*"([%w_]+)"' do emitted[kind] = true end
     end
-    for kind in readme.text():match("\n## Events\n(.-)\n## "):gmatch "\n| `([%w_]+)` |" do
+    local events = readme.text(readme.reference):match "\n## Events\n(.*)$"
+    for kind in events:gmatch "\n| `([%w_]+)` |" do
       told[kind] = true
     end
     assert.same(emitted, told)
@@ -159,20 +208,14 @@ describe("the README's tables", function()
 
   it("name every clock", function()
     local told, known = {}, {}
-    for name in readme.text():match("\n## Clocks\n(.-)\n## "):gmatch "\n| `([%w_]+)` |" do
+    for name in readme.text("docs/calls.md"):match("\n## Clocks\n(.-)\n## ")
+        :gmatch "\n| `([%w_]+)` |" do
       told[name] = true
     end
     for name in pairs(require("unbusy.config").clocks) do known[name] = true end
     assert.same(known, told)
   end)
 
-  it("link to places that are there", function()
-    local text = readme.text()
-    for place in text:gmatch "%]%(#([%w-]+)%)" do
-      local title = place:gsub("%-", " ")
-      assert.is_truthy(text:lower():find("\n##+ " .. title .. "\n"), place)
-    end
-  end)
 end)
 
 -- {== The C side ==========================================================

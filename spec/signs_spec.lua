@@ -1,4 +1,4 @@
--- The README's two tables of what happens when, row by row, over real HTTP against busyd: what the
+-- The two tables of what happens when, row by row, over real HTTP against busyd: what the
 -- server saw, what was told to the limiter and the breaker, and what the caller got.
 local busyd = require "spec.support.busyd"
 local guard = require "spec.support.leak_guard"

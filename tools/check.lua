@@ -4,7 +4,12 @@
 --                they belong
 --   lengths      lines, functions, files
 --   names        a part has its C, binding, Lua face and spec
---   docs         every option of a schema stands in the README; public functions have docstrings
+--   version      it is the same wherever it has to be written
+--   docs         every option of a schema stands in the reference; public functions have
+--                docstrings, all of them of what users call; types are known; links lead
+--                somewhere
+
+local annotations = require "tools.annotations"
 
 local faults = 0
 
@@ -34,7 +39,8 @@ local function read(path)
 end
 
 local c_files = list "find csrc -name '*.[ch]' | sort"
-local lua_files = list "find lua spec tools bench examples bin -name '*.lua' 2>/dev/null | sort"
+local lua_files =
+  list "find lua spec tools bench claims examples bin -name '*.lua' 2>/dev/null | sort"
 
 -- {== Lengths =============================================================
 
@@ -171,6 +177,20 @@ for _, path in ipairs(list "ls csrc/lua/lua_*.c") do
   end
 end
 
+local version = dofile "lua/unbusy/version.lua"
+for path, wanted in pairs {
+  [("rockspec/unbusy-%s-1.rockspec"):format(version)] = ('version = "%s-1"'):format(version),
+  ["CHANGELOG.md"] = ("\n## %s "):format(version),
+  ["README.md"] = ("rockspec/unbusy-%s-1.rockspec"):format(version),
+  ["deploy/autoscale/Dockerfile"] = ("FROM unbusy:%s\n"):format(version),
+} do
+  if not exists(path) then
+    fault("%s: is missing", path)
+  elseif not read(path):find(wanted, 1, true) then
+    fault("%s: says nothing of version %s", path, version)
+  end
+end
+
 -- A public function (of a module's own table) has a comment above it.
 for _, path in ipairs(list "find lua/unbusy -name '*.lua' | sort") do
   local lines = lines_of(path)
@@ -184,29 +204,107 @@ for _, path in ipairs(list "find lua/unbusy -name '*.lua' | sort") do
   end
 end
 
-local function check_options(schema, readme, where)
+-- The file of a module.
+local function path_of(module)
+  local path = "lua/" .. module:gsub("%.", "/")
+  return exists(path .. ".lua") and path .. ".lua" or path .. "/init.lua"
+end
+
+local public, annotated = {}, {}
+for _, module in ipairs(require "tools.public") do public[path_of(module)] = true end
+for _, path in ipairs(list "find lua/unbusy -name '*.lua' | sort") do
+  annotated[#annotated + 1] = annotations.read(path)
+end
+annotations.check(annotated, public, function(path, line, message)
+  fault("%s:%d: %s", path, line, message)
+end)
+
+local function check_options(schema, reference, where)
   for name, field in pairs(schema) do
     if not field.doc and not field.fields then fault("%s.%s has no doc", where, name) end
-    if not readme:find("`" .. name .. "`", 1, true) then
-      fault("README.md: option %s.%s is not described", where, name)
+    if not reference:find("`" .. name .. "`", 1, true) then
+      fault("docs/reference.md: option %s.%s is not described", where, name)
     end
     local inner = field.fields or field.each and field.each.fields
-    if inner then check_options(inner, readme, where .. "." .. name) end
+    if inner then check_options(inner, reference, where .. "." .. name) end
   end
 end
 
 local ok, config = pcall(require, "unbusy.config")
-if ok and exists "README.md" then
-  local readme = read "README.md"
-  check_options(config.client, readme, "new")
-  check_options(config.call, readme, "call")
+if ok then
+  local reference = read "docs/reference.md"
+  check_options(config.client, reference, "new")
+  check_options(config.call, reference, "call")
   for word in pairs(require "unbusy.codes") do
-    if not readme:find("`" .. word .. "`", 1, true) then
-      fault("README.md: code '%s' is not described", word)
+    if not reference:find("`" .. word .. "`", 1, true) then
+      fault("docs/reference.md: code '%s' is not described", word)
     end
   end
 elseif not ok then
   fault("unbusy.config does not load: %s", (tostring(config):gsub("\n.*", "")))
+end
+
+-- }========================================================================
+
+-- {== Links ===============================================================
+
+-- A document's text without its blocks of code.
+local function prose(path)
+  local out, fenced = {}, false
+  for _, line in ipairs(lines_of(path)) do
+    if line:find "^```" then fenced = not fenced end
+    out[#out + 1] = fenced and "" or line
+  end
+  return out
+end
+
+-- What a browser is led to by: the headings, as GitHub and others write them.
+local function anchors_of(path)
+  local out = {}
+  for _, line in ipairs(prose(path)) do
+    local title = line:match "^#+ (.*)$"
+    if title then
+      title = title:gsub("%[(.-)%]%(.-%)", "%1"):lower()
+      for _, mark in ipairs { "、", "，", "：", "？", "“", "”", "（", "）", "…" } do
+        title = title:gsub(mark, "")
+      end
+      title = title:gsub("%p", function(mark) return mark:find "[-_]" and mark or "" end)
+      out[title:gsub(" ", "-")] = true
+    end
+  end
+  return out
+end
+
+local anchors = setmetatable({}, { __index = function(self, path)
+  self[path] = anchors_of(path)
+  return self[path]
+end })
+
+-- "a/b/../c" is "a/c".
+local function resolved(folder, link)
+  local parts = {}
+  for part in (folder .. link):gmatch "[^/]+" do
+    if part == ".." then parts[#parts] = nil elseif part ~= "." then parts[#parts + 1] = part end
+  end
+  return table.concat(parts, "/")
+end
+
+local function check_link(path, number, link)
+  if link:find "^%a+:" then return end -- of somebody else's
+  local file, place = link:match "^([^#]*)#?(.*)$"
+  local to = file == "" and path or resolved(path:match "^(.*/)" or "", file)
+  if not exists(to) then
+    fault("%s:%d: there is no %s", path, number, to)
+  elseif place ~= "" and to:find "%.md$" and not anchors[to][place] then
+    fault("%s:%d: %s has no heading '%s'", path, number, to, place)
+  end
+end
+
+for _, path in ipairs(list "git ls-files -co --exclude-standard '*.md'") do
+  for i, line in ipairs(prose(path)) do
+    line = line:gsub("`[^`]*`", "")
+    for link in line:gmatch "%]%(([^)%s]*)%)" do check_link(path, i, link) end
+  end
 end
 
 -- }========================================================================

@@ -1,8 +1,8 @@
--- options.lua: the README's reference tables, made from the schemas.
+-- options.lua: the tables of docs/reference.md, made from the schemas.
 --
---   lua5.4 tools/options.lua            prints them
---   lua5.4 tools/options.lua README.md  puts them there, each between its <!-- tables: NAME --> and
---                                       the next <!-- end -->
+--   lua5.4 tools/options.lua                    prints them
+--   lua5.4 tools/options.lua docs/reference.md  puts them there, each between its
+--                                               <!-- tables: NAME --> and the next <!-- end -->
 local balancer = require "unbusy.balancer"
 local batch_list = require "unbusy.batching.list"
 local batch_rules = require "unbusy.batching.rules"
@@ -173,7 +173,7 @@ function tables.codes()
   return table.concat(out, "\n")
 end
 
---- Their names, in the order of the README.
+--- Their names, in the order of the reference.
 tables.names = { "options", "parts", "codes" }
 
 -- Puts the tables into a document; raises when a place for one is missing.

@@ -10,10 +10,10 @@
 #               oom_quick, rock and third, five at a time
 #   clang       the C sources compile under clang without a warning
 #   check       layers, lengths, linter, documentation
-#   rock        the rockspec builds and installs, offline
+#   rock        LuaRocks builds, packs, installs and removes us, offline (rock_all: in every way)
 #   third       a mock server from npm through our client; OpenAI's SDK and curl through our gateway;
 #               a model in llama.cpp as the edge of examples/edge; the page of /status in Chromium;
-#               Prometheus and Alertmanager
+#               what is in deploy/; unbusy scale with a kubectl; Prometheus and Alertmanager
 #   oom         every allocation fails once: Lua's and libcurl's, under ASan (the core's are in unit)
 #   oom_quick   the same for some of Lua's, on Lua 5.4, without ASan
 #   fuzz        random bytes for all that reads the network, UNBUSY_FUZZ_SECONDS (60) for each target
@@ -65,13 +65,14 @@ busted_with() { # HOST CORE_DIR [option or spec…]
   host=$1 core=$2
   shift 2
   env "$paths" LUA_CPATH="$core/?.so;;" UNBUSY_LUA="$host" \
-    ${checker:-} "$host" ${lua_options:-} /usr/bin/busted --output=plainTerminal --pattern=_spec "$@" 2>&1 | tee "$log"
+    ${checker:-} "$host" ${lua_options:-} /usr/bin/busted --output=plainTerminal --pattern=_spec \
+    "$@" 2>&1 | tee "$log"
   count_busted
 }
 
 BATCH=16 # files for one process: each fork and each look for leaks costs more in a large one
 
-in_batches() { # HOST CORE_DIR spec…
+in_batches() { # HOST CORE_DIR spec…; with busted's options in $busted_options
   host=$1 core=$2
   shift 2
   while [ $# -gt 0 ]; do
@@ -80,7 +81,7 @@ in_batches() { # HOST CORE_DIR spec…
       batch="$batch $1" n=$((n + 1))
       shift
     done
-    busted_with "$host" "$core" $batch
+    busted_with "$host" "$core" ${busted_options:-} $batch
   done
 }
 
@@ -134,7 +135,7 @@ without_ffi() {
   unset UNBUSY_FFI
 }
 
-tools="/(demo|cli|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate)/"
+tools="/(demo|cli|install|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate|performance)/"
 
 # Of the quick run: the tools, the simulator and what is tried in it, which are Lua alone, are left to
 # Lua 5.4, and so is what kills processes in the midst of C. Most of a spec's code runs once or twice:
@@ -178,6 +179,7 @@ sanitized_specs() { # LUA
 quick_sanitized_specs() {
   but='/(batch|caching|coalesce|diagnose|escalation|fallback|hedging|metrics|policy|providers|resume'
   but="$but|routing|scaling|stages|warm)/|/(docs_[a-z_]+|queue|queue_chance|status[a-z_]*)_spec"
+  but="$but|_model_spec"
   sanitized_specs lua5.4 | grep -v -E "$but"
 }
 
@@ -225,6 +227,11 @@ check() {
 rock() {
   echo "== rock"
   one sh spec/support/rock.sh
+}
+
+rock_all() {
+  echo "== rock, in every way"
+  one sh spec/support/rock.sh all
 }
 
 third() {
@@ -318,37 +325,42 @@ fuzz() {
   done
 }
 
-# Specs that neither start a server nor a process of their own, and do not only measure Lua.
+# Specs that neither start a server nor many processes of their own, and do not only measure Lua;
+# nor those that step through a child of theirs, which would step through valgrind.
 memcheck_specs() {
   grep -rL --include='*_spec.lua' -e busyd -e raw_server -e engines.child -e popen -e os.execute spec |
-    grep -v -e /loops/ -e simulation -e options_spec | sort
+    grep -v -e /loops/ -e simulation -e options_spec -e _kill_spec -e _processes_spec | sort
 }
 
 valgrind() {
   specs=$(memcheck_specs)
   for lua in lua5.4 luajit; do
     echo "== specs on $lua under valgrind"
-    mkdir -p build/valgrind
+    logs=build/valgrind/$lua.logs # one of each process
+    rm -rf "$logs"
+    mkdir -p "$logs"
     gcc -g -O1 $(pkg-config --cflags $lua) -o build/valgrind/$lua spec/support/host.c \
       $(pkg-config --libs $lua) || { fail "valgrind's host for $lua"; continue; }
     export UNBUSY_SANITIZED=1
     checker="valgrind -q --leak-check=full --show-leak-kinds=definite --num-callers=25
-      --log-file=build/valgrind/$lua.log"
-    busted_with build/valgrind/$lua build/$lua --helper=spec/support/interpreted.lua $specs
-    checker=
+      --log-file=$logs/%p"
+    busted_options=--helper=spec/support/interpreted.lua
+    in_batches build/valgrind/$lua build/$lua $specs
+    checker= busted_options=
     unset UNBUSY_SANITIZED
-    one no_faults build/valgrind/$lua.log
+    one no_faults "$logs"
   done
 }
 
-no_faults() { # LOG
-  [ ! -s "$1" ] || { cat "$1"; return 1; }
+no_faults() { # FOLDER
+  told=$(cat "$1"/*)
+  [ -z "$told" ] || { echo "$told"; return 1; }
 }
 
 # What runs in processes of its own is out of the helper's reach, and a crowd takes hours.
 collector_specs() {
   other_specs |
-    grep -v -E '/(demo|cli|readme|docs_simulator|busyd|busyd_load|faults|engine_leaving)_spec|/(cli|simulate)/' | sort
+    grep -v -E '/(demo|cli|install|readme|docs_simulator|busyd|busyd_load|faults|engine_leaving)_spec|/(cli|simulate)/' | sort
 }
 
 collector() {
@@ -386,10 +398,12 @@ soak_gateway() {
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|quick_luajit|quick_sanitize|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway) $suite ;;
+    unit|unit_lua54|unit_luajit|quick_luajit|quick_sanitize|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|rock_all|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
+  times >"$log"
+  echo "== processor time up to the end of $suite, user and system: $(tail -n 1 "$log")"
 done
 
 if [ -n "${outermost:-}" ] && [ -s "$UNBUSY_FAILURES" ]; then

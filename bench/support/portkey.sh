@@ -17,17 +17,7 @@ fail() {
 }
 
 install() {
-  cmp -s "$pins/package-lock.json" "$into/installed.json" && [ -e "$server" ] && return
-  command -v npm >/dev/null || fail "no npm"
-  rm -rf "$into"
-  mkdir -p "$into"
-  cp "$pins/package.json" "$pins/package-lock.json" "$into/"
-  (cd "$into" && npm ci --omit=optional --ignore-scripts --no-audit --no-fund \
-    --engine-strict=false --loglevel=error) >"$into/npm.log" 2>&1 || {
-    tail -20 "$into/npm.log" >&2
-    fail "npm could not install it"
-  }
-  cp "$pins/package-lock.json" "$into/installed.json"
+  sh "$root/bench/support/npm.sh" "$pins" "$into" @portkey-ai/gateway/build/start-server.js
 }
 
 start() {

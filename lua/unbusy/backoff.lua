@@ -29,8 +29,8 @@ backoff.schema = {
 
 --- Makes a backoff. `b:delay(n, previous) -> seconds`: `n` is 1 before the first retry;
 --- `previous` is the delay before this one, which only `decorrelated` takes note of.
----@param given table? see `backoff.schema`
----@return userdata b
+---@param given unbusy.options_of.backoff? see `backoff.schema`
+---@return unbusy.core.backoff b
 function backoff.new(given)
   local o = options.check(backoff.schema, given, "backoff")
   return core.backoff(o)

@@ -98,7 +98,7 @@ end
 -- With `region` and `name` it is one for all processes that open it with the same options; calls of
 -- a process that died come back as `neutral`.
 ---@param given table see `balancer.schema`
----@return table|userdata? b, string? message, string? code nil when the region has no room for it
+---@return unbusy.core.balancer? b, string? message, string? code nil: its region is full
 function balancer.new(given)
   local o = options.check(balancer.schema, given, "balancer")
   local name = twice(o.targets)

@@ -116,8 +116,8 @@ local class = clocked.class {
 --
 -- With `region` and `name` the breaker lives in shared memory: all processes that open it with the
 -- same options see one state. What a process that died had in flight is taken back as `neutral`.
----@param given table? see `breaker.schema`
----@return userdata|table? b, string? message, string? code nil when the region has no room for it
+---@param given unbusy.options_of.breaker? see `breaker.schema`
+---@return unbusy.core.breaker? b, string? message, string? code nil: its region is full
 function breaker.new(given)
   local o = options.check(breaker.schema, given, "breaker")
   o.min_calls = o.min_calls or math.min(20, o.count or 20)

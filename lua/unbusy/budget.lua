@@ -58,8 +58,8 @@ budget.schema = {
 --
 -- With `region` and `name` it is one budget for all processes that open it with the same options;
 -- the calls of a process that died end, and its permits come back unpaid.
----@param given table? see `budget.schema`
----@return userdata? b, string? message, string? code nil when the region has no room for it
+---@param given unbusy.options_of.budget? see `budget.schema`
+---@return unbusy.core.budget? b, string? message, string? code nil: its region is full
 function budget.new(given)
   local o = options.check(budget.schema, given, "budget")
   local wrong = region.contradiction(o)

@@ -111,8 +111,8 @@ end
 -- stored in the future is stale. After a reboot each entry has to have its checksum. Opened in
 -- another size or by another version, it begins anew, unless others use it. What cannot be opened
 -- (no right to, no space, no file of ours, cut short) is nil, message, "invalid" or "full".
----@param given table? see `cache.schema`
----@return table|userdata? c, string? message, string? code "nomem"; "full" or "invalid", see above
+---@param given unbusy.options_of.cache? see `cache.schema`
+---@return unbusy.core.cache? c, string? message, string? code "nomem", "full", "invalid"
 function cache.new(given)
   local o = options.check(cache.schema, given, "cache")
   local wrong = place_fault(o)

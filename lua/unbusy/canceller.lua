@@ -8,28 +8,34 @@
 -- begun afterwards fails before anything is sent.
 local call = require "unbusy.call"
 
+---@class unbusy.canceller
 local canceller = {}
 canceller.__index = canceller
 canceller.__name = "unbusy.canceller"
 
 --- Makes a canceller.
+---@return unbusy.canceller
 function canceller.new()
   return setmetatable({ cancelled = false, calls = {} }, canceller)
 end
 
 --- Is the value a canceller?
+---@param value any
+---@return boolean
 function canceller.is(value)
   return getmetatable(value) == canceller
 end
 
 --- A call begins; it is held here until it has ended.
 ---@param c table
+---@package
 function canceller:add(c)
   self.calls[c] = true
 end
 
 --- A call has ended.
 ---@param c table
+---@package
 function canceller:remove(c)
   self.calls[c] = nil
 end

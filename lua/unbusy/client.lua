@@ -19,16 +19,17 @@ local stream = require "unbusy.stream"
 local trace = require "unbusy.trace"
 local warm = require "unbusy.caching.warm"
 
+---@class unbusy.client
 local client = {}
 client.__index = client
 client.__name = "unbusy.client"
 
 -- {== Building ============================================================
 
---- Makes a client; see `config.client` for the options. Without the memory for a cache, or room in
---- its region, it is nil, message and a code ("nomem", "full", or "invalid" for what is no region).
----@param given table|string
----@return table? client, string? message, string? code
+--- Makes a client; docs/reference.md has the options. Without the memory for a cache, or room in
+--- its region, it is nil, message and a code ("nomem", "full", or "invalid" for what is none).
+---@param given unbusy.options|string a table, or the path of a Lua file that returns one
+---@return unbusy.client? client, string? message, unbusy.code? code
 function client.new(given)
   local o = config.read(given)
   local loop, lacks = loops.of(o.loop)
@@ -202,9 +203,9 @@ local function asks_for_response(request)
 end
 
 --- A chat completion.
----@param request table the body: `messages`, `model`, and whatever the provider knows
----@param given table? see `config.call`: deadline (s), priority, target, clocks, upstream_stream
----@return table? reply, string? message, string? code, table? detail
+---@param request unbusy.request the body: `messages`, `model`, and whatever the provider knows
+---@param given unbusy.options.call?
+---@return unbusy.reply? reply, string? message, unbusy.code? code, unbusy.detail? detail
 function client:chat(request, given)
   check_request(request, "messages", "chat")
   return start(self, "chat", request, given, "chat")
@@ -222,7 +223,9 @@ end
 
 --- A chat completion as a stream; or a completion, for a request with `prompt`; or a response, for
 --- one with `input` or what else `responses` takes.
----@return table? stream, string? message, string? code, table? detail
+---@param request unbusy.request
+---@param given unbusy.options.call?
+---@return unbusy.stream? stream, string? message, unbusy.code? code, unbusy.detail? detail
 function client:stream(request, given)
   local kind, field = streamed_kind(request)
   check_request(request, field, "stream")
@@ -230,18 +233,27 @@ function client:stream(request, given)
 end
 
 --- A completion of `request.prompt`.
+---@param request unbusy.request
+---@param given unbusy.options.call?
+---@return unbusy.reply? reply, string? message, unbusy.code? code, unbusy.detail? detail
 function client:complete(request, given)
   check_request(request, "prompt", "complete")
   return start(self, "complete", request, given, "complete")
 end
 
 --- Embeddings of `request.input`.
+---@param request unbusy.request
+---@param given unbusy.options.call?
+---@return unbusy.reply? reply, string? message, unbusy.code? code, unbusy.detail? detail
 function client:embed(request, given)
   check_request(request, "input", "embed")
   return start(self, "embed", request, given, "embed")
 end
 
 --- A response of the Responses API to `request.input` (or a stored `prompt` or conversation).
+---@param request unbusy.request
+---@param given unbusy.options.call?
+---@return unbusy.reply? reply, string? message, unbusy.code? code, unbusy.detail? detail
 function client:responses(request, given)
   check_request(request, not asks_for_response(request) and "input" or nil, "responses")
   return start(self, "responses", request, given, "responses")
@@ -251,6 +263,8 @@ end
 --- is). `reply.body` is the decoded answer, or a string where it is not JSON.
 ---@param path string
 ---@param body table|string
+---@param given unbusy.options.call?
+---@return unbusy.reply? reply, string? message, unbusy.code? code, unbusy.detail? detail
 function client:post(path, body, given)
   if type(path) ~= "string" or not path:match "^/[^%c%s#]*$" then
     error("post: a path that starts with / expected", 2)
@@ -265,8 +279,9 @@ end
 --- and limiter as every call. What the server answers is the answer, an error too; only where it is
 --- too busy, or cannot be reached, another try is made. A method that may not be done twice is sent
 --- again only where the server cannot have done it.
----@param request table { method = "GET", path =, headers =, body = }, see `config.pass`
----@return table? answer see `unbusy.passed`, string? message, string? code, table? detail
+---@param request unbusy.options.pass
+---@param given unbusy.options.call?
+---@return unbusy.passed? answer, string? message, unbusy.code? code, unbusy.detail? detail
 function client:pass(request, given)
   local r = options.check(config.pass, request, "pass", CALLER)
   if r.headers then
@@ -287,10 +302,8 @@ end
 --- is asked who is busy.
 ---@param questions table|string|number list; or the path of a file of them; or how many of those
 --- that are asked most
----@param given table? see `unbusy.caching.warm`: model, at_once, deadline (s, each), patience,
---- refresh, before, off_peak, on_progress, …
----@return table? result { asked =, fresh =, failures = { { index =, message =, code = }, … } }
----@return string? message, string? code of a file that cannot be read
+---@param given unbusy.options.warm?
+---@return unbusy.warmed? result, string? message, unbusy.code? code nil: no such file
 function client:warm(questions, given)
   return warm.all(self, questions, given)
 end
@@ -301,8 +314,8 @@ local top_options = { show = { type = "boolean", default = false, doc = "the que
 --- counts them: `{ { hash =, count =, error =, kind =, model = }, … }`; with `show` also the
 --- `question` and the `request`, where the option allows it.
 ---@param n integer? 20 by default
----@param given table? { show = true }
----@return table[]? list, string? message, string? code nil when the client is closed
+---@param given { show: boolean }?
+---@return unbusy.hot_question[]? list, string? message, unbusy.code? code nil when it is closed
 function client:top(n, given)
   local o = options.check(top_options, given, "top")
   n = n == nil and 20 or n
@@ -320,7 +333,7 @@ end
 --- Asks many requests, as few calls as the rules of `batch` make of them.
 ---@param requests table list of requests as of `chat`, `complete` or `embed`, or of `{ prompt =,
 --- parameters = }`; options may stand in it too
----@param given table? see `unbusy.batching.list`: at_once, deadline (s, for all), cancel, …
+---@param given unbusy.options.batches?
 ---@return table[] results for each request its reply, or `{ message =, code =, detail = }`
 function client:batch(requests, given)
   return list.all(self, requests, given)
@@ -338,18 +351,21 @@ local function tell(self, kind, event)
 end
 
 --- A breaker of ours has changed its state: the watcher is told. `by_us`: in this process.
+---@package
 function client:state_changed(t, old, new, by_us)
   self.router:state_changed(t, old, new, by_us)
   tell(self, "state", { target = t.name, from = old, to = new })
 end
 
 --- A pool of ours begins or ends to send calls on: the watcher is told.
+---@package
 function client:spill_changed(event)
   tell(self, "spill", event)
 end
 
 --- A level of the cache is in trouble, or well again: the watcher is told.
 ---@param event table { what = "fault"|"well", level =, code =, message = }
+---@package
 function client:level_changed(event)
   tell(self, "cache", event)
 end
@@ -357,17 +373,20 @@ end
 --- A job that asks ahead of time begins or ends: the watcher is told.
 ---@param what "begin"|"end"
 ---@param progress table
+---@package
 function client:warms(what, progress)
   tell(self, "warm", { what = what, all = progress.all, asked = progress.asked,
     fresh = progress.fresh, failed = progress.failed })
 end
 
 --- A breaker of ours would have opened, had not too many been open: the watcher is told.
+---@package
 function client:kept_in(t)
   tell(self, "kept", { target = t.name })
 end
 
 --- A policy of ours has failed, in a call perhaps, or has a new version: the watcher is told.
+---@package
 function client:report_policy(event, c)
   if c then return c:emit("policy", event) end
   tell(self, "policy", event)
@@ -383,12 +402,13 @@ end
 
 --- Loads the files of the policies anew, those of the client and its targets: all of them, or none
 --- where one of them cannot be loaded. What has changed is loaded without that, too, soon after.
----@return boolean? true, string? message, string? code "policy"
+---@return boolean? done, string? message, "policy"? code
 function client:reload()
   return self.policies:reload()
 end
 
 --- Another process has given back what calls of ours may wait for.
+---@package
 function client:look_again()
   if self.queue.count > 0 then self.queue:serve(self.now()) end
   if self.permits then self.permits:serve() end
@@ -396,6 +416,7 @@ function client:look_again()
 end
 
 --- A call of ours has ended.
+---@package
 function client:forget(c)
   if self.meter then self.meter:call_left(c) end
   self.calls[c] = nil
@@ -403,6 +424,7 @@ end
 
 --- Before somebody looks at the limits: a model that another process alone has asked for has its
 --- own, too.
+---@package
 function client:look_around()
   if not self.common or self.closed then return end
   local accounts = {}

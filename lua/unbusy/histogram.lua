@@ -33,7 +33,7 @@ histogram.schema = {}
 --
 -- `h:clear()` forgets all values.
 ---@param given table? has no options
----@return userdata h
+---@return unbusy.core.histogram h
 function histogram.new(given)
   options.check(histogram.schema, given, "histogram")
   return core.histogram()

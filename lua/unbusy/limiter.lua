@@ -107,8 +107,8 @@ end
 --
 -- With `region` and `name` the limit is one for all processes that open it with the same options;
 -- what a process that died had in flight comes back as `neutral`.
----@param given table? see `limiter.schema`
----@return table|userdata? l, string? message, string? code nil when the region has no room for it
+---@param given unbusy.options_of.limiter? see `limiter.schema`
+---@return unbusy.core.limiter? l, string? message, string? code nil: its region is full
 function limiter.new(given)
   local o = options.check(limiter.schema, given, "limiter")
   local initial, min, max = place(o)

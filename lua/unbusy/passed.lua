@@ -6,6 +6,13 @@
 -- `status` is the server's, `headers` are those that concern who asked (see `unbusy.headers`).
 local news = require "unbusy.news"
 
+---@class unbusy.passed
+---@field status integer
+---@field headers table<string, string>
+---@field target string
+---@field tries integer
+---@field times unbusy.times
+---@field trace? unbusy.trace
 local passed = {}
 passed.__index = passed
 passed.__name = "unbusy.passed"
@@ -19,6 +26,7 @@ source.__index = source
 ---@param loop table
 ---@param x table exchange
 ---@return table pieces as `unbusy.source`
+---@package
 function passed.source(loop, x)
   return setmetatable({ loop = loop, exchange = x, ended = false }, source)
 end
@@ -55,6 +63,7 @@ local function of(known)
 end
 
 --- The answer whose body a stream gives.
+---@package
 function passed.of_stream(stream)
   local self = of(stream)
   self.stream = stream
@@ -62,6 +71,7 @@ function passed.of_stream(stream)
 end
 
 --- The answer whose body is there: `raw` of a reply.
+---@package
 function passed.of_reply(reply)
   local self = of(reply)
   self.rest = reply.raw ~= "" and reply.raw or nil
@@ -69,7 +79,7 @@ function passed.of_reply(reply)
 end
 
 --- The next bytes of the body; nil at its end; nil, message, code, detail when it was cut.
----@return string? bytes, string? message, string? code, table? detail
+---@return string? bytes, string? message, unbusy.code? code, unbusy.detail? detail
 function passed:read()
   if not self.stream then
     local rest = self.rest
@@ -82,7 +92,7 @@ function passed:read()
 end
 
 --- The body, or what is left of it.
----@return string? bytes, string? message, string? code, table? detail
+---@return string? bytes, string? message, unbusy.code? code, unbusy.detail? detail
 function passed:body()
   local parts = {}
   while true do

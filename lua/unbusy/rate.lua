@@ -58,8 +58,8 @@ local class = clocked.class({ take = 1, retry_after = 1, correct = 2, tell = 6, 
 -- said no, and what is left.
 --
 -- With `region` and `name` it is one for all processes that open it with the same options.
----@param given table? see `rate.schema`
----@return table|userdata? r, string? message, string? code nil when the region has no room for it
+---@param given unbusy.options_of.rate? see `rate.schema`
+---@return unbusy.core.rate? r, string? message, string? code nil: its region is full
 function rate.new(given)
   local o = options.check(rate.schema, given, "rate")
   local wrong = region.contradiction(o)

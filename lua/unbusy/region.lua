@@ -95,8 +95,8 @@ end
 -- the next one in turn.
 --
 -- Failures: `invalid`, no region or not this user's; `full` and `nomem`, no space.
----@param given table? see `region.schema`
----@return userdata? r, string? message, string? code
+---@param given unbusy.options.region? see `region.schema`
+---@return unbusy.core.region? r, string? message, string? code
 function region.new(given)
   local o = options.check(region.schema, given, "region")
   local message = region.wrong(o)

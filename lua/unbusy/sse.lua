@@ -35,8 +35,8 @@ sse.schema = {
 --- `p:finish() -> bytes` ends the stream: how many bytes belonged to a last event that no blank
 --- line ended, and that the standard drops; 0 is a clean end. It may be called twice; `feed` then
 --- gives `nil, message, "closed"`.
----@param given table? see `sse.schema`
----@return userdata p
+---@param given unbusy.options_of.sse? see `sse.schema`
+---@return unbusy.core.sse p
 function sse.new(given)
   local o = options.check(sse.schema, given, "sse")
   return core.sse(o)

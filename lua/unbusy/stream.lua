@@ -10,6 +10,7 @@ local collect = require "unbusy.collect"
 local loops = require "unbusy.loops"
 local token_clock = require "unbusy.token_clock"
 
+---@class unbusy.stream
 local stream = {}
 stream.__index = stream
 stream.__name = "unbusy.stream"
@@ -17,6 +18,7 @@ stream.__name = "unbusy.stream"
 local function nothing() end
 
 --- The stream of a reply that has begun.
+---@package
 function stream.new(call, reply)
   local pieces = reply.pieces
   reply.pieces, reply.left = nil, pieces
@@ -107,6 +109,7 @@ end
 ---@param code string
 ---@param detail table
 ---@return table
+---@package
 function stream.failure_of(answer, message, code, detail)
   local text = told(answer, message, detail)
   return { message = message, code = code, cut = cuts[code] or code, detail = detail, text = text,
@@ -155,7 +158,7 @@ local function read(loop, self)
 end
 
 --- The next piece; nil at the end; nil, message, code, detail when it was cut.
----@return table? piece, string? message, string? code, table? detail
+---@return unbusy.piece? piece, string? message, unbusy.code? code, unbusy.detail? detail
 function stream:read()
   if self.broken then return nil, self.broken[1], self.broken[2], self.broken[3] end
   if self.ended then return nil end
@@ -178,6 +181,7 @@ end
 
 --- For `for`: gives each piece; raises the failure's message when the stream is cut. Leaving the
 --- loop early closes the stream (Lua 5.4; elsewhere call `close`, or leave it to the collector).
+---@return fun(): unbusy.piece? step
 function stream:pieces()
   local function step()
     local piece, message = self:read()
@@ -189,7 +193,7 @@ function stream:pieces()
 end
 
 --- Reads to the end and gives the whole reply, tool calls and reasoning assembled.
----@return table? reply, string? message, string? code, table? detail
+---@return unbusy.reply? reply, string? message, unbusy.code? code, unbusy.detail? detail
 function stream:reply()
   while true do
     local piece, message, code, detail = self:read()

@@ -67,8 +67,8 @@ local class = clocked.class({ add = 2, top = 2, stats = 0 }, { "note", "clear", 
 --
 -- With `region` and `name` it is one list for all processes that open it with the same options.
 -- One that dies while it adds a key has cleared it.
----@param given table? see `topk.schema`
----@return userdata|table? t, string? message, string? code
+---@param given unbusy.options_of.topk? see `topk.schema`
+---@return unbusy.core.topk? t, string? message, string? code
 function topk.new(given)
   local o = options.check(topk.schema, given, "topk")
   local wrong = region.contradiction(o)

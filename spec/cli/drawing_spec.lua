@@ -83,7 +83,7 @@ describe("the drawing of what goes on", function()
   end)
 
   it("takes anything, and says nothing that a terminal would obey", function()
-    local bad = { "x\27[2J\7\n", 5, true, json.null, -1, 1 / 0, 0 / 0, {}, { {} },
+    local bad = { "x\27[2J\7\n", 5, true, json.null, -1, 1 / 0, 0 / 0, 1e308, {}, { {} },
       { a = { b = 1 } }, "\194\155", ("y"):rep(1000) }
     local function check(t)
       for _, line in ipairs(drawing.lines(t, 120)) do
@@ -107,6 +107,7 @@ describe("the drawing of what goes on", function()
       t.hour.failures = { value, { target = value, code = value, count = value, ago = value } }
       t.targets[1].limits.m = { limit = value, in_flight = value }
       t.targets[1].start = { half = value, most = value }
+      t.hour.answers.upstream = { value, value }
       check(t)
     end
   end)

@@ -193,6 +193,26 @@ describe("an upstream's odd headers", function()
     end
   end)
 
+  it("that speak for a whole site, or to browsers, are not for this one", function()
+    local answer = passed("HTTP/1.1 200 OK\r\nConnection: close\r\n"
+      .. "Access-Control-Allow-Origin: *\r\nAccess-Control-Allow-Credentials: true\r\n"
+      .. "Alt-Svc: h2=\"evil.example:443\"\r\nStrict-Transport-Security: max-age=99999999\r\n"
+      .. "Clear-Site-Data: \"*\"\r\nRefresh: 0;url=http://evil.example\r\n"
+      .. "Service-Worker-Allowed: /\r\nContent-Security-Policy: script-src *\r\n"
+      .. "X-Content-Type-Options: none\r\nContent-Type: text/html\r\nContent-Length: 25\r\n\r\n"
+      .. "<script>alert(1)</script>")
+    assert.same({ 200, "<script>alert(1)</script>", "text/html" }, { answer.status, answer.body,
+      answer.headers["content-type"] })
+    for _, name in ipairs { "access-control-allow-origin", "access-control-allow-credentials",
+      "alt-svc", "strict-transport-security", "clear-site-data", "refresh",
+      "service-worker-allowed" } do
+      assert.is_nil(answer.headers[name], name)
+    end
+    -- nothing of it runs, should a browser take it for a page of the gateway's
+    assert.same({ "default-src 'none'; sandbox", "nosniff" }, {
+      answer.headers["content-security-policy"], answer.headers["x-content-type-options"] })
+  end)
+
   it("and words show no key", function()
     local answer = passed(("HTTP/1.1 404 No\r\nConnection: close\r\nX-Key: %s\r\n"
       .. "Content-Length: 18\r\n\r\nno %s"):format(KEY, KEY))

@@ -47,7 +47,7 @@ describe("the gateway's status", function()
     assert.same({ 2, 1 }, { told.questions[1].count, told.questions[2].count })
     assert.matches("^%x+$", told.questions[1].hash)
     assert.same({ "up", "closed" }, { told.targets[1].name, told.targets[1].state })
-    assert.equal(2, told.top.used)
+    assert.same({ 2, false }, { told.top.used, told.top.shows })
     assert.is_table(told.cache)
     assert.is_table(told.warm)
     for _, word in ipairs { "天气", "two", "secret", "client%-key" } do

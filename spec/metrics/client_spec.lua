@@ -174,6 +174,13 @@ describe("a client's metrics", function()
     assert.equal(5, s:sum "gen_ai_client_operation_duration_seconds_count")
   end)
 
+  it("have the beginning of a long name, in whole characters", function()
+    local w = new({ a = { good() } }, nil, { a = { account = ("户"):rep(40) } })
+    w:chat()
+    assert.equal(1, read(w):sum("unbusy_tries_total",
+      { account = ("户"):rep(33), status = "200" }))
+  end)
+
   it("show breakers, limits and the budget as they are", function()
     local w = new({ a = { status(500) }, b = { good() } }, { limiter = { initial = 7 },
       breaker = { min_calls = 2, open_for = 1000 }, retry = { attempts = 2, base = 0.1 } },

@@ -160,7 +160,8 @@ describe("a governor's memory", function()
     for _, text in ipairs { "{}", '{"up":-1,"since":1e999,"wishes":[[1,2]]}',
       '{"up":"x","since":400,"wishes":[[400,3],[300,9]]}', '{"since":400,"wishes":7}',
       '{"since":400,"wishes":[[1,3],[400,2]]}', '{"since":400,"wishes":[null]}',
-      '{"since":400,"wishes":[]}' } do
+      '{"since":400,"wishes":[]}', '{"since":400,"wishes":[[300,4.5]]}',
+      '{"since":400,"wishes":[[300,1e300]]}' } do
       local ok, memory = pcall(json.decode, text)
       if ok and memory then
         restart(0, text)

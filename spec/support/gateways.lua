@@ -6,7 +6,7 @@
 local direct = require "spec.support.direct"
 local json = require "unbusy.json"
 local launcher = require "spec.support.launcher"
-local socket = require "cqueues.socket"
+local raw_client = require "spec.support.raw_client"
 
 local gateways = {}
 
@@ -125,25 +125,14 @@ function gateway:ask(path, given)
   return parsed(output_of(self:command(path, given)))
 end
 
---- A connection: `write`, `read` (as of cqueues' sockets), `close`.
----@param patience number? seconds to wait at most
+--- A connection: see `spec.support.raw_client`.
 function gateway:connect(patience)
-  local s = socket.connect { host = "127.0.0.1", port = self.port }
-  s:setmode("bn", "bn")
-  s:settimeout(patience or 30)
-  s:onerror(function(_, _, code) return code end)
-  assert(s:connect())
-  return s
+  return raw_client.connect(self.port, patience)
 end
 
 --- Sends bytes and gives all that comes back until the server closes.
 function gateway:raw(bytes, patience)
-  local s = self:connect(patience)
-  s:write(bytes)
-  s:flush()
-  local out = s:read "*a"
-  s:close()
-  return out or ""
+  return raw_client.ask(self.port, bytes, patience)
 end
 
 local function read(path)

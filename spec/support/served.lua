@@ -36,7 +36,7 @@ function served.output(line)
   return (text:gsub("%s+$", ""))
 end
 
---- Waits until `f()` is true, and gives that; an error after a minute.
+--- Waits until `f()` is true, and gives that; an error after a quarter of a minute.
 function served.wait(f, what)
   for _ = 1, PATIENCE do
     local value = f()
@@ -95,13 +95,20 @@ local function command(place, words, given)
   return table.concat(parts, " ")
 end
 
+-- Runs a shell line to its end: { out =, err = what it printed and said, rc = its exit status }.
+local function done(place, line, input)
+  local dir = quote(place.dir)
+  os.execute(("{ %s; } <%s >%s/out 2>%s/err; echo $? >%s/rc"):format(line, input or "/dev/null",
+    dir, dir, dir))
+  return { out = served.read(place.dir .. "/out"), err = served.read(place.dir .. "/err"),
+    rc = tonumber(served.read(place.dir .. "/rc")) }
+end
+
 --- Runs `unbusy serve` with these arguments until it ends by itself.
+---@return table done { out =, err = what it printed and said, rc = its exit status }
 function Place:serve(words, given)
-  local dir = quote(self.dir)
-  os.execute(("cd %s && timeout 60 %s </dev/null >%s/out 2>%s/err; echo $? >%s/rc"):format(dir,
-    command(self, words, given or {}), dir, dir, dir))
-  return { out = served.read(self.dir .. "/out"), err = served.read(self.dir .. "/err"),
-    rc = tonumber(served.read(self.dir .. "/rc")) }
+  return done(self, ("cd %s && timeout 60 %s"):format(quote(self.dir),
+    command(self, words, given or {})))
 end
 
 --- Runs a command of ours in the top folder.
@@ -112,11 +119,7 @@ function Place:run(words, more)
   more = more or {}
   local parts = { more.env or "", os.getenv "UNBUSY_LUA" or "lua5.4", "bin/unbusy" }
   for _, word in ipairs(words) do parts[#parts + 1] = quote(word) end
-  local dir = quote(self.dir)
-  os.execute(("%s <%s >%s/out 2>%s/err; echo $? >%s/rc"):format(table.concat(parts, " "),
-    more.input or "/dev/null", dir, dir, dir))
-  return { out = served.read(self.dir .. "/out"), err = served.read(self.dir .. "/err"),
-    rc = tonumber(served.read(self.dir .. "/rc")) }
+  return done(self, table.concat(parts, " "), more.input)
 end
 
 --- Ends what runs there and removes the folder.
@@ -149,9 +152,11 @@ local function launch(place, words, given)
   for _, word in ipairs(words) do all[#all + 1] = word end
   self.pipe = assert(io.popen(LINE:format(quote(place.dir), base, base, base, base,
     command(place, all, given or {}))))
+  place.servers[#place.servers + 1] = self
   served.wait(function()
     return self:said():find("(process", 1, true) or self:status()
   end, "the gateway")
+  self.pid = served.read(base .. ".pid"):match "%d+"
   return self
 end
 
@@ -168,9 +173,7 @@ function served.start(place, words, given)
     if not is_late(self) then break end
     self:ended()
   end
-  place.servers[#place.servers + 1] = self
   if self:status() then error("unbusy serve: " .. self:said(), 2) end
-  self.pid = served.read(self.base .. ".pid"):match "%d+"
   return self
 end
 
@@ -202,6 +205,7 @@ end
 
 function Server:stop()
   if not self.pipe then return end
+  self.pid = self.pid or served.read(self.base .. ".pid"):match "%d+"
   self:signal "TERM"
   self:signal "TERM"
   self:ended()

@@ -14,11 +14,12 @@ local drawing = {}
 
 local NAME, WORD = 24, 16   -- columns of a target's name and of a state, at most
 local LEVELS = " .:-=+*#"   -- of a column that is one character high
+local MOST = 2 ^ 53         -- a larger number is none: their sums would not be finite
 
 -- {== What may be shown ===================================================
 
 local function number(n)
-  return type(n) == "number" and n - n == 0 and n or 0
+  return type(n) == "number" and n >= -MOST and n <= MOST and n or 0
 end
 
 local function of(t)

@@ -71,6 +71,7 @@ ${log}
     listen ${listen}${tls} so_keepalive=60s:10s:3;
     ssl_certificate ${cert};
     ssl_certificate_key ${key};
+    ssl_protocols ${protocols};
     server_tokens off;
     default_type application/json;
     set $unbusy_log "";
@@ -108,9 +109,12 @@ local LOG = [[
   access_log ${target} unbusy buffer=${size} flush=1s;
 ]]
 
+-- By a path: a request whose first line made no sense has none, and nginx would find no location
+-- with a name for it.
 local REFUSAL = [[
-    error_page %s = @refused_%d;
-    location @refused_%d {
+    error_page %s = /.refused/%d;
+    location = /.refused/%d {
+      internal;
       return %d '{"error":{"message":"%s",%s,"code":%s}}';
     }]]
 
@@ -121,7 +125,10 @@ local function refusal_lines(plan)
     { "400 494 497", 400, "this is no HTTP request, or its header is too long", "null" },
     { "413", 413, ("the request is larger than %s bytes"):format(plan.body),
       '"request_too_large"' },
+    { "405", 405, "this method is served nowhere", '"method_not_supported"' },
     { "414", 414, "the path is too long", "null" },
+    { "501", 501, "a body comes with its length, or in chunks", "null" },
+    { "505", 505, "HTTP/1.0 or HTTP/1.1 expected", "null" },
   }
   local out = {}
   for i, r in ipairs(refusals) do
@@ -167,6 +174,7 @@ function nginx_conf.text(plan)
     workers = plan.workers, descriptors = plan.descriptors, connections = plan.connections,
     longest = plan.longest, body = plan.body, listen = plan.listen,
     tls = plan.cert and " ssl", cert = quoted(plan.cert), key = quoted(plan.key),
+    protocols = plan.cert and "TLSv1.2 TLSv1.3",
   })
 end
 

@@ -1,4 +1,5 @@
---- Who may see what is for operators: whoever knows its token, or without one this machine alone.
+--- Who may see what is for operators: whoever knows its token, or without one this machine alone;
+--- and, where clients have no keys, which pages in a browser may ask.
 --
 -- A token is sent as a bearer key or, as browsers ask people for it, as the password of HTTP's
 -- basic scheme, with any name.
@@ -6,6 +7,10 @@
 -- Without a token a request must come from this machine. One that another proxy has passed on comes
 -- from wherever that says. And the address must name this machine: a page of somebody else's could
 -- have its own name lead here (DNS rebinding), and the browser would let it read the answer.
+--
+-- A gateway without client keys, on a developer's machine, can be reached by any page that is
+-- opened there: the browser sends it what the page says, and it is paid for. Browsers name the
+-- page's origin with everything but a GET.
 local errors = require "unbusy.gateway.errors"
 
 local access = {}
@@ -14,6 +19,10 @@ local access = {}
 local passed_on = { "x-forwarded-for", "forwarded", "via", "x-real-ip", "cf-connecting-ip" }
 
 -- {== This machine ========================================================
+
+local function is_here(address)
+  return address:find "^127%." ~= nil or address == "::1"
+end
 
 local function is_direct(headers)
   for _, name in ipairs(passed_on) do
@@ -34,12 +43,38 @@ end
 local function check_place(headers, what)
   local from = ngx.var.remote_addr
   local is_unix = from:find "^unix:" ~= nil
-  if not is_direct(headers) or not (is_unix or from:find "^127%." or from == "::1") then
+  if not is_direct(headers) or not (is_unix or is_here(from)) then
     return errors.new(403, what .. " is for this machine alone, as long as it has no token")
   end
   if not is_unix and not is_own_name(headers.host) then
     return errors.new(403, what .. " is for this machine alone, by its address or as localhost, "
       .. "as long as it has no token")
+  end
+end
+
+-- }========================================================================
+
+-- {== Pages ===============================================================
+
+-- Does the page come from this machine too? ("null": from nowhere that a browser would name.)
+local function is_own_page(origin)
+  local host = type(origin) == "string" and origin:match "^%a[%w+.-]*://([^/]+)$"
+  if not host then return false end
+  host = host:gsub(":%d*$", ""):lower()
+  return is_own_name(host) and (host == "[::1]" or not host:find "^[%d.%[]" or is_here(host))
+end
+
+--- May the request be made without a client key? It may not where a page of another site has made
+--- it, on this machine: a refusal, else nil.
+---@param headers table of the request, as `ctx.headers`
+---@param reads boolean may it read what is the account's? A page whose own name leads here could
+---@return table? refusal
+function access.check_page(headers, reads)
+  local origin = headers.origin
+  if origin == nil and not reads or not is_here(ngx.var.remote_addr) then return nil end
+  if origin ~= nil and not is_own_page(origin) or reads and not is_own_name(headers.host) then
+    return errors.new(403, "a page of another site has no access as long as there are no client "
+      .. "keys (gateway.keys)", { code = "cross_origin" })
   end
 end
 

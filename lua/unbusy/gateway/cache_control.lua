@@ -25,7 +25,8 @@ end
 local function directives(text)
   local out = {}
   for item in text:gmatch "[^,]+" do
-    local name, value = item:match "^%s*([%w_-]+)%s*=%s*(.-)%s*$"
+    local name, value = item:match "^%s*([%w_-]+)%s*=%s*(.*)$"
+    value = value and (value:match "^.*%S" or "")
     name = (name or item:match "^%s*([%w_-]+)%s*$" or ""):lower()
     if out[name] == nil then out[name] = value or true end
   end

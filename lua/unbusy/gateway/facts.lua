@@ -12,9 +12,8 @@ local facts = {}
 local function sayable(value)
   local kind = type(value)
   if kind == "number" then return value - value == 0 and value or json.null end
-  if kind ~= "table" then
-    return (kind == "string" or kind == "boolean" or value == json.null) and value or nil
-  end
+  if kind == "string" or kind == "boolean" or value == json.null then return value end
+  if kind ~= "table" then return nil end
   local out = json.is_array(value) and json.array() or {}
   for name, item in pairs(value) do
     if type(name) == "number" or type(name) == "string" then out[name] = sayable(item) end

@@ -5,6 +5,7 @@
 --
 -- A request's way:  path and method ► client key ► quota ► its route's handler ► log
 -- What goes with it is its `ctx`; what turns it away is a refusal (see `unbusy.gateway.errors`).
+local access = require "unbusy.gateway.access"
 local answers = require "unbusy.gateway.answers"
 local canceller = require "unbusy.canceller"
 local config = require "unbusy.config"
@@ -160,7 +161,11 @@ local function new_ctx(self)
 end
 
 -- Whose request it is, and whether it may be made.
-local function admit(self, ctx, calls)
+local function admit(self, ctx, calls, reads)
+  if self.keys.open then
+    local refusal = access.check_page(ctx.headers, reads)
+    if refusal then return refusal end
+  end
   local key, message = self.keys:of(ctx.headers)
   if not key then
     return errors.new(401, message, { code = "invalid_api_key",
@@ -184,7 +189,7 @@ local function serve(self, ctx)
   if not route then return id end
   if not route.reads and not discard(ctx) then return errors.invalid "the body is no HTTP" end
   if not route.open then
-    local refusal = admit(self, ctx, route.calls)
+    local refusal = admit(self, ctx, route.calls, route.serves == "pass" and ctx.method == "GET")
     if refusal then return refusal end
   end
   return serves[route.serves].serve(ctx, route, id)
@@ -226,6 +231,7 @@ local function count(ctx)
 end
 
 --- Serves the request that nginx has; in `content_by_lua`.
+---@return any ... what ends the request, of nginx
 function gateway:handle()
   if not ngx or ngx.get_phase() ~= "content" then
     error("unbusy.gateway: handle() is for nginx, in content_by_lua", 2)

@@ -2,6 +2,7 @@
 --
 -- It is for operators: see `unbusy.gateway.access`. While it is written, the worker serves others
 -- between the families.
+local accept = require "unbusy.gateway.accept"
 local access = require "unbusy.gateway.access"
 local answers = require "unbusy.gateway.answers"
 local errors = require "unbusy.gateway.errors"
@@ -11,14 +12,30 @@ local metrics = {}
 
 local LONG = 0.002 -- seconds after which others have their turn
 
--- Lets others have their turn, when it has worked for a while.
+-- Lets others have their turn, when it has worked for a while. (Of `ngx.sleep(0)` an nginx that is
+-- not OpenResty's complains in its log, each time.)
 local function pauser(now)
   local began = now()
   return function()
     if now() - began < LONG then return end
-    ngx.sleep(0)
+    ngx.sleep(0.001)
     began = now()
   end
+end
+
+local OPEN = { ["application/openmetrics-text"] = true }
+local PLAIN = { ["text/plain"] = true, ["text/*"] = true, ["*/*"] = true }
+
+-- The format that an `Accept` header prefers; of OpenMetrics there is version 1.0.0 alone.
+local function format_for(header)
+  local wanted = {}
+  for _, item in ipairs(accept.list(header)) do
+    if not OPEN[item.kind or false] or (item.version or "1.0.0") == "1.0.0" then
+      wanted[#wanted + 1] = item
+    end
+  end
+  local open = accept.weight(wanted, OPEN)
+  return open > 0 and open >= accept.weight(wanted, PLAIN) and "openmetrics" or "prometheus"
 end
 
 --- Serves it.
@@ -31,7 +48,7 @@ function metrics.serve(ctx)
   end
   local refusal = access.check(ctx.headers, gateway.metrics_keys, "the page of metrics")
   if refusal then return refusal end
-  local format = text.format_for(ctx.headers.accept)
+  local format = format_for(ctx.headers.accept)
   ngx.header["cache-control"] = "no-store"
   ngx.header.vary = "Accept"
   answers.send(ctx, 200, text.of(ctx.client, format, pauser(ctx.client.now)), text.types[format])

@@ -18,6 +18,15 @@ local more = { "content-type", "content-encoding", "accept", "range", "if-range"
 local own = { date = true, server = true, connection = true, ["content-length"] = true,
   ["content-type"] = true }
 
+-- What a server says of its whole site, or to browsers of who may read its answers: this is another
+-- site, and the upstream has no say in it. (Beside `access-control-…`.)
+for name in ([[alt-svc clear-site-data content-security-policy content-security-policy-report-only
+  cross-origin-embedder-policy cross-origin-opener-policy cross-origin-resource-policy nel
+  permissions-policy refresh report-to reporting-endpoints service-worker-allowed
+  strict-transport-security timing-allow-origin x-content-type-options]]):gmatch "%S+" do
+  own[name] = true
+end
+
 local MOST = 64 -- headers of an answer that go on
 
 -- The path as it is sent: nginx has decoded it, so that no two readings of it are possible.
@@ -38,14 +47,22 @@ local function add_headers(ctx, given)
   given.headers = lines[1] and lines or nil
 end
 
+local function goes_on(name, value)
+  return not own[name] and not name:find "^access%-control%-" and answers.is_plain(value)
+end
+
+-- The upstream's, as far as they go on. In a browser its bytes would be a page of the gateway's:
+-- one in which nothing runs.
 local function set_header(ctx, answer)
-  local count = 0
+  local header, count = ngx.header, 0
   for name, value in pairs(answer.headers) do
-    if count < MOST and not own[name] and answers.is_plain(value) then
-      ngx.header[name] = value
+    if count < MOST and goes_on(name, value) then
+      header[name] = value
       count = count + 1
     end
   end
+  header["x-content-type-options"] = "nosniff"
+  header["content-security-policy"] = "default-src 'none'; sandbox"
   answers.set_header(ctx, answer)
 end
 

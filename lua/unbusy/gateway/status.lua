@@ -5,6 +5,7 @@
 --
 -- It is for operators: see `unbusy.gateway.access`. Questions are in it only where `cache.top.show`
 -- allows them and `?show=1` asks for them.
+local accept = require "unbusy.gateway.accept"
 local access = require "unbusy.gateway.access"
 local answers = require "unbusy.gateway.answers"
 local errors = require "unbusy.gateway.errors"
@@ -18,24 +19,14 @@ local TOP, MOST_TOP = 20, 1000 -- questions that are shown
 
 -- {== What is asked for ===================================================
 
--- How much a media type is wanted (RFC 9110 12.5.1): 0 where the header does not name it.
-local function wanted(accept, kind)
-  for item in accept:lower():gmatch "[^,]+" do
-    if item:match "^%s*([^;%s]+)" == kind then
-      return tonumber(item:match ";%s*q=([%d.]+)") or 1
-    end
-  end
-  return 0
-end
+local HTML, JSON = { ["text/html"] = true }, { ["application/json"] = true }
 
 -- Is it a browser that asks, for a person? Whoever takes anything is given JSON.
 local function wants_page(ctx, route)
   if route.kind == "json" then return false end
-  local accept = ctx.headers.accept
-  if type(accept) == "table" then accept = table.concat(accept, ",") end
-  if type(accept) ~= "string" then return false end
-  local html = wanted(accept, "text/html")
-  return html > 0 and html >= wanted(accept, "application/json")
+  local wanted = accept.list(ctx.headers.accept)
+  local html = accept.weight(wanted, HTML)
+  return html > 0 and html >= accept.weight(wanted, JSON)
 end
 
 -- How many questions the request wants, and whether in words; or nil and a refusal.

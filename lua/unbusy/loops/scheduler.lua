@@ -54,7 +54,7 @@ function scheduler.live()
   return live
 end
 
----@param world { now: fun(): number, idle: fun(seconds: number?): boolean }
+---@param world { now: (fun(): number), idle: (fun(seconds: number?): boolean) }
 function scheduler.new(world)
   return setmetatable({
     now = world.now, idle = world.idle,

@@ -16,7 +16,10 @@ local escapes = { ["\\"] = "\\\\", ['"'] = '\\"', ["\n"] = "\\n" }
 local LONGEST = 100 -- bytes of a value
 
 local function escape(text)
-  text = text:sub(1, LONGEST):gsub("[%z\1-\9\11-\31\127]", "?")
+  if #text > LONGEST then -- characters stay whole
+    text = text:sub(1, LONGEST):gsub("[\192-\255][\128-\191]*$", "")
+  end
+  text = text:gsub("[%z\1-\9\11-\31\127]", "?")
   if text:find "[\128-\255]" and not json.is_utf8(text) then
     text = text:gsub("[\128-\255]+", "?")
   end

@@ -76,34 +76,4 @@ end
 
 -- }========================================================================
 
--- {== Which format is wanted ==============================================
-
--- The media types of an `Accept` header with their weights.
-local function wanted(accept)
-  local out = {}
-  for part in accept:gmatch "[^,]+" do
-    local kind = part:match "^%s*([^;%s]+)"
-    local q = tonumber(part:match ";%s*[qQ]=([%d.]+)" or 1)
-    local version = part:match ";%s*version=\"?([%d.]+)"
-    out[#out + 1] = { kind = kind and kind:lower(), q = q or 0, version = version }
-  end
-  return out
-end
-
---- The format that an `Accept` header prefers.
----@param accept string|table|nil
----@return "prometheus"|"openmetrics"
-function text.format_for(accept)
-  if type(accept) ~= "string" then return "prometheus" end
-  local open, plain = 0, 0
-  for _, w in ipairs(wanted(accept)) do
-    if w.kind == "application/openmetrics-text" and (w.version or "1.0.0") == "1.0.0" then
-      open = math.max(open, w.q)
-    elseif w.kind == "text/plain" or w.kind == "text/*" or w.kind == "*/*" then
-      plain = math.max(plain, w.q)
-    end
-  end
-  return open > 0 and open >= plain and "openmetrics" or "prometheus"
-end
-
 return text

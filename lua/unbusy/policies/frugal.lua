@@ -49,7 +49,7 @@ end
 function policy.normalise(request)
   for _, message in ipairs(type(request.messages) == "table" and request.messages or {}) do
     if type(message.content) == "string" then
-      message.content = message.content:match "^%s*(.-)%s*$"
+      message.content = message.content:match("^.*%S", message.content:match "^%s*()") or ""
     end
   end
   return request

@@ -140,12 +140,16 @@ local function is_age(n)
   return type(n) == "number" and n >= 0 and n < math.huge
 end
 
+local function is_count(n)
+  return is_age(n) and n == math.floor(n) and n < 2 ^ 31
+end
+
 -- The wishes, if all of them make sense; a list in which each is greater than those behind it.
 local function wishes_of(list, now, gap)
   local out = {}
   if type(list) ~= "table" then return nil end
   for i, w in ipairs(list) do
-    if type(w) ~= "table" or not is_age(w[1]) or not is_age(w[2]) then return nil end
+    if type(w) ~= "table" or not is_age(w[1]) or not is_count(w[2]) then return nil end
     out[i] = { at = now - w[1] - gap, wish = w[2] }
     if i > 1 and (out[i].wish >= out[i - 1].wish or out[i].at < out[i - 1].at) then return nil end
   end

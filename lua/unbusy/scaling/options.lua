@@ -40,7 +40,7 @@ end
 --- The options of a rule and of the governor.
 ---@param values table by name, as of the command line
 ---@param rule "cpu"|"load"
----@return table? rule_options, table|string governor_options, or the message
+---@return table? rule_options, table|string governor_options or the message
 function scaling_options.read(values, rule)
   local r, g = of(rules.schema, values), of(governor.schema, values)
   if rule == "load" and values.cool_down == nil then

@@ -214,7 +214,7 @@ end
 --- Reads a log. What is wrong is told with the file's name and the line.
 ---@param path string
 ---@param given table { seed =, deadline = } for the header
----@return table? trace, string|string[] message, or the header lines for `trace.write`
+---@return table? trace, string|string[] message or the header lines for `trace.write`
 function access_log.read(path, given)
   local reader, message = lines.open(path)
   if not reader then return nil, message end

@@ -215,7 +215,7 @@ local function troubled(trace, calls, width, count, by_rows)
 end
 
 --- How long a trace lasts: to its last row or to the last change that its header tells of.
----@return number seconds, at least 1
+---@return number seconds at least 1
 function figures.span(trace)
   local span = trace.times[trace.rows]
   for _, target in ipairs(trace.targets) do

@@ -206,7 +206,7 @@ end
 
 --- Makes a trace.
 ---@param given table the options above, by name with "_" for "-"
----@return table? trace, string|string[] message, or the header lines for `trace.write`
+---@return table? trace, string|string[] message or the header lines for `trace.write`
 function generate.new(given)
   local o = fill(given)
   local message = fault(o)

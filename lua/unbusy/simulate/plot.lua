@@ -231,7 +231,8 @@ local function strip(page, states)
 end
 
 --- The states of breakers over time, one strip for each target.
----@param list table[] { name =, states = }
+---@param page table
+---@param o { list: { name: string, states: table }[] }
 ---@return string html
 function plot.breakers(page, o)
   local out, index, kept = {}, #page.plots, { series = {} }

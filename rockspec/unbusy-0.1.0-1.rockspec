@@ -1,8 +1,8 @@
 rockspec_format = "3.0"
 package = "unbusy"
-version = "scm-1"
+version = "0.1.0-1"
 source = {
-  url = "git+file://.", -- built from the checkout: luarocks make
+  url = "unbusy-0.1.0.tar.gz", -- lies beside it in the source rock that make dist makes
 }
 description = {
   summary = "Keeps an application answering when its LLM API says \"server busy\"",

@@ -1,0 +1,114 @@
+---@meta _
+-- luacheck: ignore 211
+
+-- The options of calls, for language servers: never loaded.
+-- Made from the schemas: lua5.4 tools/option_types.lua
+
+---@class unbusy.options.call
+--- false: in no batch; true: also in one for a target's `batch`, where no rule says so
+---@field batch? boolean
+--- false: neither read nor kept; `refresh`: asked in any case; a number: kept for so many seconds
+---@field cache? boolean|number|"refresh"
+--- names by which the kept answer can be purged, up to 64 bytes each
+---@field cache_tags? string[]
+--- ends the call from outside: an `unbusy.canceller()`
+---@field cancel? unbusy.canceller
+--- other clocks for this call; `start` then applies to any call
+---@field clocks? unbusy.options.call.clocks
+--- for the whole call, from now, in seconds
+---@field deadline? number
+--- false: its answer is not judged, and nobody else is asked where it is weak
+---@field escalate? boolean
+--- more request headers: "name: value" lines, or name = value
+---@field headers? table<string, string|string[]>|string[]
+--- false: no second try beside the first
+---@field hedge? boolean
+--- of the caller, for the fallback: a tag (`zh`, `pt-BR`) or a list of them, the best first;
+--- guessed by default
+---@field language? string|table
+--- none out of the cache that is older, unless it stands in for a failure (`stale`), in seconds
+---@field max_age? number
+--- one out of the cache will do for so many seconds after it was fresh; true: in any case
+---@field max_stale? boolean|number
+--- nobody is asked: out of the cache or not at all
+---@field only_cached? boolean
+--- for this call; before all others
+---@field policy? string|unbusy.policy
+--- this pool only
+---@field pool? string
+--- place in the waiting line (normal)
+---@field priority? "interactive"|"normal"|"batch"
+--- the JSON that the request was decoded from: sent as it is but for what must differ
+---@field raw? string
+--- for this call; before the policy
+---@field resume? "prefix"|"prompt"|boolean
+--- false: no stale answer; a number: none older than so many seconds
+---@field stale? boolean|number
+--- this target only
+---@field target? string
+--- for whom it is made: answers out of the cache are of calls for the same
+---@field tenant? string
+--- the caller's `traceparent`: passed on, with a span for each try; true: a new one where
+--- `headers` has none; false: none
+---@field trace? string|boolean
+--- for this call
+---@field upstream_stream? boolean
+
+---@class unbusy.options.call.clocks
+--- for the name, the connection and TLS, in seconds
+---@field connect? number
+--- from sending to the answer's header (streams), in seconds
+---@field headers? table<string, string|string[]>|string[]
+--- from sending to the first byte of answer, keep-alives apart (streams), in seconds
+---@field start? number
+--- between two bytes of answer (streams), in seconds
+---@field token? number
+--- for the whole call: waiting, tries and pauses, in seconds
+---@field total? number
+--- for one try, from its begin to the whole answer, of a stream to its first byte; none by
+--- default, in seconds
+---@field try? number
+
+---@class unbusy.options.pass
+--- sent as it is
+---@field body? string
+--- as in the options of every call
+---@field headers? table<string, string|string[]>|string[]
+--- `GET` `HEAD` `POST` `PUT` `PATCH` `DELETE` `OPTIONS` (GET)
+---@field method? string
+--- below the target's URL, with its query
+---@field path string
+
+---@class unbusy.options.batches : unbusy.options.call
+--- calls under way at a time, those in batches included (64)
+---@field at_once? integer
+--- false: each is asked alone (true)
+---@field batch? boolean
+--- for all of them together, from now, in seconds
+---@field deadline? number
+--- for those that name none
+---@field model? string
+
+---@class unbusy.options.warm
+--- questions asked at a time (4)
+---@field at_once? integer
+--- how often a question is asked that fails for a while, each time behind all others (3)
+---@field attempts? integer
+--- ask also what is fresh for no longer than that, in seconds (0)
+---@field before? number
+--- ends it from outside: an `unbusy.canceller()`
+---@field cancel? unbusy.canceller
+--- for each question, from when it is sent; the clock `total` by default, in seconds
+---@field deadline? number
+--- for the questions that name none
+---@field model? string
+--- wait while the policy's `peak` says that these are busy hours
+---@field off_peak? boolean
+--- is given `{ all =, done =, asked =, fresh =, failed =, waiting = }` at each step
+---@field on_progress? fun(progress: table)
+--- that a question waits for a target with room to spare, in seconds (60)
+---@field patience? number
+--- what scripts are told; it stands in no line (batch)
+---@field priority? "interactive"|"normal"|"batch"
+--- ask also what is in the cache and still fresh
+---@field refresh? boolean

@@ -1,0 +1,242 @@
+---@meta _
+-- luacheck: ignore 211
+
+-- The options of `unbusy.new`, for language servers: never loaded.
+-- Made from the schemas: lua5.4 tools/option_types.lua
+
+---@class unbusy.options
+--- what is asked as one: a rule, `{ rule =, max =, window = }`, or a list of these
+---@field batch? string|boolean|unbusy.options.batch|(string|unbusy.options.batch)[]
+--- one per target
+---@field breaker? unbusy.options.breaker|boolean
+--- of second tries, for the client
+---@field budget? unbusy.options.budget|boolean
+--- of answers; off by default
+---@field cache? unbusy.options.cache|boolean
+--- limits of time
+---@field clocks? unbusy.options.clocks
+--- asks another pool where an answer is weak (docs/edge.md); off by default
+---@field escalate? unbusy.options.escalate|boolean
+--- what stands in where no answer comes: a text, a reply, another model or pool, the last good
+--- answer, or a list of these (docs/fallback.md)
+---@field fallback? string|table
+--- what `unbusy.gateway` makes of this client
+---@field gateway? unbusy.options.gateway
+--- a second try beside a slow one, elsewhere (docs/hedging.md); off by default, `false` also
+--- where a policy wants it
+---@field hedge? unbusy.options.hedge|boolean
+--- one per account and model
+---@field limiter? unbusy.options.limiter|boolean
+--- where calls wait, or a table of verbs; picked at each call by default
+---@field loop? string|table
+--- count what goes on, for `client:metrics` and a gateway's `/metrics` (docs/metrics.md); off by
+--- default, on in a gateway
+---@field metrics? unbusy.options.metrics|boolean
+--- sees every try, wait, refusal, retry, cut and change of state; must not wait
+---@field on_event? fun(event: unbusy.event)
+--- what decides: a name, the path of a Lua file, or a table of functions
+---@field policy? string|unbusy.policy
+--- the order of pools, by name, and when calls go on from one to the next (docs/routing.md)
+---@field pools? table<string, unbusy.options.pool>
+--- where calls wait for a place
+---@field queue? unbusy.options.queue
+--- where its state lives, shared by all processes that open it: a region, or options for one;
+--- private by default
+---@field region? unbusy.core.region|unbusy.options.region|boolean
+--- streams that break off are gone on with: by `prefix` completion, or else by a `prompt`
+--- (docs/resume.md)
+---@field resume? "prefix"|"prompt"|boolean
+--- second tries
+---@field retry? unbusy.options.retry|boolean
+--- which target a call goes to
+---@field route? unbusy.options.route
+--- repeats what chance decides (pauses, open times); by default it is the system's
+---@field seed? integer
+--- where a call may go
+---@field targets unbusy.options.target[]
+--- ask for streams and assemble them, so that queue and start show
+---@field upstream_stream? boolean
+
+---@class unbusy.options.breaker
+--- steps in which the window moves on (10)
+---@field buckets? integer
+--- opens after so many failures in a row; never by default
+---@field consecutive? integer
+--- judges the last so many calls, however old, in place of the last seconds
+---@field count? integer
+--- opens when this share of the calls failed (0.5)
+---@field failure_rate? number
+--- no rate is judged over fewer calls; 20 by default, or `count` where that is less
+---@field min_calls? integer
+--- `fail`: every busy counts, and an open breaker ends the call at once (wait)
+---@field on_open? "wait"|"fail"
+--- longest open time, chance apart, in seconds (1000000000)
+---@field open_cap? number
+--- how long it stays open, in seconds (5)
+---@field open_for? number
+--- growth of the open time each time the probes fail in a row (1)
+---@field open_growth? number
+--- share of the open time that chance may add, so that not all clients wake at once (0)
+---@field open_jitter? number
+--- probes that may be out at once when half-open (1)
+---@field permits? integer
+--- calls in flight that are told apart; beyond, a double report may not be seen, nor (in a
+--- region) that the process died (1024)
+---@field slots? integer
+--- a call reported with as many seconds or more is slow; none is by default, in seconds
+---@field slow_after? number
+--- opens when this share of the calls was slow; never by default
+---@field slow_rate? number
+--- how far back calls count; with `count` they count by number, and this only says how long an
+--- earlier call in flight speaks for a busy target, in seconds (10)
+---@field window? number
+
+---@class unbusy.options.budget
+--- permits that may be out however few calls there are (3)
+---@field floor? number
+--- permits that may be out, as a share of the calls under way (0.2)
+---@field ratio? number
+--- tokens a retry or a hedge costs, until it succeeds (14)
+---@field retry_cost? number
+--- tokens a retry after 'slow down' costs, until it succeeds (5)
+---@field throttle_cost? number
+--- the quota, full at the start and never above (500)
+---@field tokens? number
+
+---@class unbusy.options.clocks
+--- for the name, the connection and TLS, in seconds (5)
+---@field connect? number
+--- from sending to the answer's header (streams), in seconds (30)
+---@field headers? table<string, string|string[]>|string[]
+--- from sending to the first byte of answer, keep-alives apart (streams), in seconds (60)
+---@field start? number
+--- between two bytes of answer (streams), in seconds (30)
+---@field token? number
+--- for the whole call: waiting, tries and pauses, in seconds (300)
+---@field total? number
+--- for one try, from its begin to the whole answer, of a stream to its first byte; none by
+--- default, in seconds
+---@field try? number
+
+---@class unbusy.options.escalate
+--- weak: cut for its length, where the request has not asked for so few tokens (true)
+---@field cut? boolean
+--- for so many in a minute in any case, in calls (10)
+---@field floor? integer
+--- the pool whose answers are judged (edge)
+---@field from? string
+--- streams too: an answer of `from` is held back until it is whole and judged
+---@field hold? boolean
+--- weak: no JSON, where the request asks for it, or in a tool call's arguments (true)
+---@field json? boolean
+--- weak: its tokens' mean log-probability is below, where the answer says it
+---@field logprob? number
+--- share of the answers judged in a minute for which somebody else is asked (0.2)
+---@field most? number
+--- weak: it refuses, or says that it does not know, in one of eleven languages; a list: phrases
+--- of your own besides (true)
+---@field refusals? boolean|string[]
+--- weak: a text of fewer, blanks at its ends apart; tool calls are never too short, in characters
+--- (1)
+---@field short? integer
+--- the pool that is asked in place of it (centre)
+---@field to? string
+
+---@class unbusy.options.hedge
+--- a second try starts so long after the first was sent: seconds, or the time within which that
+--- share of the target's answers begins, in seconds (p95)
+---@field after? number|"p50"|"p75"|"p90"|"p95"|"p99"
+--- calls with a second try, as a share of all (0.05)
+---@field most? number
+--- where a second try may go: to a target with a lower price or none (`lower`), or to `any`; by
+--- default `lower`, and `any` where a policy wants the second try
+---@field price? "lower"|"any"
+--- answers of a target that must have been seen before their share counts (20)
+---@field samples? integer
+
+---@class unbusy.options.limiter
+--- the limit at the start (of 'fixed', always); 20 by default, or the nearest bound, in calls
+---@field initial? integer
+--- what moves the limit: drops; the time to the first token, too; nothing (aimd)
+---@field kind? "aimd"|"gradient"|"fixed"
+--- the limit never grows above (40 bytes each); 1000 by default, or 'initial' if more, in calls
+---@field max? integer
+--- the limit never falls below; 1 by default (aimd), in calls
+---@field min? integer
+--- what a cut leaves of the limit (0.9)
+---@field ratio? number
+--- calls sent for each that is let in, in the long run; false: any number (2)
+---@field throttle? number|boolean
+
+---@class unbusy.options.metrics
+--- for the series: about 130 for a counter, 300 for a histogram, in bytes (1048576)
+---@field bytes? integer
+--- names of models that are told apart besides those in the configuration (50)
+---@field models? table<string, string>
+
+---@class unbusy.options.queue
+--- longest wait for a place, in seconds (30)
+---@field max_wait? number
+--- who would wait in vain, as it looks, is turned away at once (true)
+---@field shed? boolean
+--- calls that may wait (1000)
+---@field size? integer
+
+---@class unbusy.options.retry
+--- tries in all, the first included (5)
+---@field attempts? integer
+--- delay before the first retry, in seconds (1)
+---@field base? number
+--- longest delay, chance apart, in seconds (30)
+---@field cap? number
+--- growth from one retry to the next (2)
+---@field factor? number
+--- share of the delay that chance may add (exponential, constant, linear) (0.1)
+---@field jitter? number
+--- how the delays grow and where chance comes in (exponential)
+---@field kind? "exponential"|"full"|"equal"|"decorrelated"|"constant"|"linear"
+--- longest wait a server may ask for, in seconds (120)
+---@field max_wait? number
+
+---@class unbusy.options.route
+--- among targets of one priority: as they are listed, shares by `weight`, or the better of two by
+--- load; by default `weighted` where one of them has a weight, else `order`
+---@field balance? "order"|"weighted"|"p2c"
+--- after so long a third (1/e) of a slow time counts (p2c), in seconds (10)
+---@field decay? number
+--- a target whose answers take longer to begin gets no more calls than begin in time, while
+--- others are left; none by default, in seconds
+---@field start? number
+--- calls with the same beginning (up to the first words of the user), or of the same `user`, go
+--- to the same target, whose cache knows them
+---@field sticky? "prefix"|"user"|boolean
+
+---@class unbusy.options.region
+--- size; what is there by default, or 8 MiB; all of a file's space is taken at once, in bytes
+---@field bytes? integer
+--- memory of this name, for all processes of this user; letters, digits, `-`, `_`, `.`
+---@field name? string
+--- memory in this file, which stays; not on a network's file system
+---@field path? string
+
+---@class unbusy.options.pool
+--- lower is asked first; before the `priority` of targets (1)
+---@field priority? integer
+--- when calls go on to the next pool beside when it is full or broken
+---@field spill? unbusy.options.pool.spill
+
+---@class unbusy.options.pool.spill
+--- how long no call may have been sent on before it counts as back, in seconds (5)
+---@field hold? number
+--- how long a call waits for a place there first, in seconds (0)
+---@field queue? number
+--- its answers take longer to begin; none by default, in seconds
+---@field start? number
+
+---@class unbusy.options.batch
+--- calls in one batch at most, where the rule does not say (16)
+---@field max? integer
+--- `embeddings`, `completions`, `endpoint`, the path of a Lua file, or a table of functions
+---@field rule? string|table
+--- how long the first of a batch waits for others, where the rule does not say, in seconds (0.02)
+---@field window? number

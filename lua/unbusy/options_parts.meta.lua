@@ -1,0 +1,187 @@
+---@meta _
+-- luacheck: ignore 211
+
+-- The options of the parts, for language servers: never loaded.
+-- Made from the schemas: lua5.4 tools/option_types.lua
+
+---@class unbusy.options_of.backoff
+--- delay before the first retry, in seconds (1)
+---@field base? number
+--- longest delay, chance apart, in seconds (30)
+---@field cap? number
+--- growth from one retry to the next (2)
+---@field factor? number
+--- share of the delay that chance may add (exponential, constant, linear) (0.1)
+---@field jitter? number
+--- how the delays grow and where chance comes in (exponential)
+---@field kind? "exponential"|"full"|"equal"|"decorrelated"|"constant"|"linear"
+--- repeats a run; by default from the system's entropy
+---@field seed? integer
+
+---@class unbusy.options_of.balancer
+--- gives the time in seconds; by default the monotonic clock
+---@field clock? fun(): number
+--- after so long without a sample, a third (1/e) of an old cost is left, in seconds (10)
+---@field decay? number
+--- how long nothing may be late, and nobody turned away, before a `line` is forgotten, in seconds
+--- (5)
+---@field hold? number
+--- how the target is found (weighted)
+---@field kind? "weighted"|"p2c"|"priority"|"order"
+--- of the part in its region
+---@field name? string
+--- the region that the part lives in, shared by its processes; private by default
+---@field region? unbusy.core.region
+--- repeats the draws of p2c; by default from the system's entropy
+---@field seed? integer
+--- tickets that are out at once (32 bytes each); beyond, the oldest is given up as lost (4096)
+---@field slots? integer
+--- where a call may go
+---@field targets unbusy.options_of.balancer.target[]
+
+---@class unbusy.options_of.balancer.target
+--- it takes no more calls than begin to be answered within this; none by default, in seconds
+---@field line? number
+--- no two are the same
+---@field name string
+--- the lowest is asked first (priority) (1)
+---@field priority? integer
+--- its share, in millionths at the finest; 0 is a spare, asked when no other is left (1)
+---@field weight? number
+
+---@class unbusy.options_of.breaker
+--- steps in which the window moves on (10)
+---@field buckets? integer
+--- gives the time in seconds; by default the system's monotonic clock
+---@field clock? fun(): number
+--- opens after so many failures in a row; never by default
+---@field consecutive? integer
+--- judges the last so many calls, however old, in place of the last seconds
+---@field count? integer
+--- opens when this share of the calls failed (0.5)
+---@field failure_rate? number
+--- no rate is judged over fewer calls; 20 by default, or `count` where that is less
+---@field min_calls? integer
+--- of the part in its region
+---@field name? string
+--- longest open time, chance apart, in seconds (1000000000)
+---@field open_cap? number
+--- how long it stays open, in seconds (5)
+---@field open_for? number
+--- growth of the open time each time the probes fail in a row (1)
+---@field open_growth? number
+--- share of the open time that chance may add, so that not all clients wake at once (0)
+---@field open_jitter? number
+--- probes that may be out at once when half-open (1)
+---@field permits? integer
+--- the region that the part lives in, shared by its processes; private by default
+---@field region? unbusy.core.region
+--- repeats the chance in open times; by default from the system's entropy
+---@field seed? integer
+--- calls in flight that are told apart; beyond, a double report may not be seen, nor (in a
+--- region) that the process died (1024)
+---@field slots? integer
+--- a call reported with as many seconds or more is slow; none is by default, in seconds
+---@field slow_after? number
+--- opens when this share of the calls was slow; never by default
+---@field slow_rate? number
+--- how far back calls count; with `count` they count by number, and this only says how long an
+--- earlier call in flight speaks for a busy target, in seconds (10)
+---@field window? number
+
+---@class unbusy.options_of.budget
+--- permits that may be out however few calls there are (3)
+---@field floor? number
+--- of the part in its region
+---@field name? string
+--- permits that may be out, as a share of the calls under way (0.2)
+---@field ratio? number
+--- the region that the part lives in, shared by its processes; private by default
+---@field region? unbusy.core.region
+--- tokens a retry or a hedge costs, until it succeeds (14)
+---@field retry_cost? number
+--- tokens a retry after 'slow down' costs, until it succeeds (5)
+---@field throttle_cost? number
+--- the quota, full at the start and never above (500)
+---@field tokens? number
+
+---@class unbusy.options_of.cache
+--- how long their keys, values and tags may be together, in bytes (67108864)
+---@field bytes? integer
+--- gives the time in seconds; by default the monotonic clock, or the wall clock for a file
+---@field clock? fun(): number
+--- how many are kept at most, in entries (1000)
+---@field entries? integer
+--- of the part in its region
+---@field name? string
+--- a file that it lives in, which outlives the process and a reboot; `entries` and `bytes` decide
+--- how large it is
+---@field path? string
+--- the region that the part lives in, shared by its processes; private by default
+---@field region? unbusy.core.region
+--- of the hash of keys; by default from the system's entropy
+---@field seed? integer
+--- how long it may still be had after that, marked as stale, in seconds (86400)
+---@field stale? number
+--- how long an entry is fresh, where `set` does not say, in seconds (300)
+---@field ttl? number
+
+---@class unbusy.options_of.limiter
+--- gives the time in seconds; by default the monotonic clock
+---@field clock? fun(): number
+--- the limit at the start (of 'fixed', always); 20 by default, or the nearest bound, in calls
+---@field initial? integer
+--- what moves the limit: drops; the time to the first token, too; nothing (aimd)
+---@field kind? "aimd"|"gradient"|"fixed"
+--- the limit never grows above (40 bytes each); 1000 by default, or 'initial' if more, in calls
+---@field max? integer
+--- the limit never falls below; 1 by default (aimd), in calls
+---@field min? integer
+--- of the part in its region
+---@field name? string
+--- what a cut leaves of the limit (0.9)
+---@field ratio? number
+--- the region that the part lives in, shared by its processes; private by default
+---@field region? unbusy.core.region
+--- calls sent for each that is let in, in the long run; false: any number (2)
+---@field throttle? number|boolean
+
+---@class unbusy.options_of.rate
+--- gives the time in seconds; by default the monotonic clock
+---@field clock? fun(): number
+--- of the part in its region
+---@field name? string
+--- the region that the part lives in, shared by its processes; private by default
+---@field region? unbusy.core.region
+--- in a minute; without it only the server's own limit counts
+---@field requests? number
+--- in a minute; likewise
+---@field tokens? number
+
+---@class unbusy.options_of.retry_after
+--- the reply's body, of which the first 64 KiB are read
+---@field body? string
+--- Unix time of the reply; by default the wall clock's, in seconds
+---@field now? number
+
+---@class unbusy.options_of.sse
+--- the most one event may hold: data, type, id and the line under way, in bytes (67108864)
+---@field limit? integer
+
+---@class unbusy.options_of.topk
+--- gives the time in seconds; by default the monotonic clock
+---@field clock? fun(): number
+--- how many keys are listed; each takes `key_bytes`, `note_bytes` and up to 88 bytes (1000)
+---@field counters? integer
+--- what came so long ago counts half; for ever by default, in seconds
+---@field half_life? number
+--- what is kept of a key, to be shown, in bytes (1024)
+---@field key_bytes? integer
+--- of the part in its region
+---@field name? string
+--- how long a note beside a key may be, in bytes (0)
+---@field note_bytes? integer
+--- the region that the part lives in, shared by its processes; private by default
+---@field region? unbusy.core.region
+--- of the hashes, which no result depends on; by default from the system's entropy
+---@field seed? integer

@@ -1,0 +1,215 @@
+---@meta _
+-- luacheck: ignore 211
+
+-- The options of targets, the cache and the gateway, for language servers: never loaded.
+-- Made from the schemas: lua5.4 tools/option_types.lua
+
+---@class unbusy.options.cache
+--- how long their keys, values and tags may be together, in bytes (67108864)
+---@field bytes? integer
+--- calls that ask the same at the same time share one (docs/single_flight.md) (true)
+---@field coalesce? boolean
+--- how many are kept at most, in entries (1000)
+---@field entries? integer
+--- share of `ttl` by which an answer's own is shorter, at most, by chance (0.1)
+---@field jitter? number
+--- a file that it lives in, which outlives the process and a reboot; `entries` and `bytes` decide
+--- how large it is
+---@field path? string
+--- whose answers are kept apart: each `user`'s, each `tenant`'s (of a call; in the gateway its
+--- client key's), or by a header, `{ header = "x-team" }`; who does not say who it is, is served
+--- without a cache
+---@field per? "user"|"tenant"|unbusy.options.cache.per
+--- a Redis server as second level, shared by machines (docs/redis.md): its URL, or options
+---@field redis? unbusy.options.cache.redis|string
+--- streams are kept with their pieces and given so again: at once (true), or so many times as
+--- fast as they came; false: as one piece (true)
+---@field replay? boolean|number
+--- how long an answer that is no longer fresh is still given at once, while the question is asked
+--- anew behind it, in seconds (0)
+---@field revalidate? number
+--- how long it may still be had after that, marked as stale, in seconds (86400)
+---@field stale? number
+--- requests with more are not cached (1)
+---@field temperature? number
+--- counts which questions are asked most (docs/warm_up.md); off by default
+---@field top? unbusy.options.cache.top|boolean
+--- how long an entry is fresh, where `set` does not say, in seconds (300)
+---@field ttl? number
+--- asks ahead of time, by itself (docs/warm_up.md)
+---@field warm? unbusy.options.cache.warm
+
+---@class unbusy.options.cache.per
+--- a request header's name
+---@field header string
+
+---@class unbusy.options.cache.redis
+--- longest wait for it; then the call goes on without, in seconds (0.02)
+---@field clock? fun(): number
+--- the number of its database; 0
+---@field database? integer
+--- longer ones, key and answer together, are not sent, in bytes (1048576)
+---@field most? integer
+--- and our password; kept out of all messages
+---@field password? string
+--- begins the names of all entries (unbusy:)
+---@field prefix? string
+--- what may wait to be stored; what is over that is not sent, in bytes (8388608)
+---@field queue? integer
+--- how long an entry is there at most; by default as long as it may be had, in seconds
+---@field ttl? number
+--- where it is: `redis://host:port/database`, with `:password@` or `user:password@` before the
+--- host, or the path of its unix socket
+---@field url string
+--- who we are there
+---@field user? string
+
+---@class unbusy.options.cache.top
+--- how many are told apart; the hottest tenth is counted exactly, or nearly, in questions (1000)
+---@field counters? integer
+--- a question asked so long ago counts half, in seconds (3600)
+---@field half_life? number
+--- the longest request, as JSON, that is kept to be asked ahead of time, in bytes (4096)
+---@field question_bytes? integer
+--- the questions themselves may be shown, and not only hashes of them
+---@field show? boolean
+
+---@class unbusy.options.cache.warm
+--- questions asked at a time (1)
+---@field at_once? integer
+--- an answer is asked for anew when it is fresh for no longer than that, in seconds (60)
+---@field before? number
+--- for each question; the clock `total` by default, in seconds
+---@field deadline? number
+--- how often it looks what is to be asked, in seconds (60)
+---@field every? number
+--- of such, a text or a JSON object in each line
+---@field file? string
+--- the list stays warm, though nobody asks; else only what is hot does
+---@field keep? boolean
+--- for the questions that name none
+---@field model? string
+--- not while the policy's `peak` says that these are busy hours
+---@field off_peak? boolean
+--- texts and requests, asked on start
+---@field questions? any[]
+--- so many of the hottest questions stay warm, where `cache.top` counts them (20)
+---@field top? integer
+
+---@class unbusy.options.gateway
+--- `/api/v1/batch`; false: there is none
+---@field batch? unbusy.options.gateway.batch|boolean
+--- largest request, in bytes (16777216)
+---@field body? integer
+--- which `x-unbusy-…` headers of a request are obeyed, and whether `cache-control` is
+---@field controls? ("deadline"|"priority"|"cache"|"target"|"cache-control")[]
+--- request headers that are passed on
+---@field forward? string[]
+--- accepted client keys, texts or tables; without them everybody is served
+---@field keys? unbusy.options.gateway.key[]
+--- `/metrics`: as `status`; what is counted says the client's own `metrics` (true)
+---@field metrics? boolean|unbusy.options.gateway.metrics
+--- pass on what is below /v1 and not known here (true)
+---@field pass? boolean
+--- a stream that waits says so, so often; false: never, and every failure before the first byte
+--- has a status, in seconds (15)
+---@field ping? number|boolean
+--- `/status`: for this machine alone (true), for whoever sends the token, or none (true)
+---@field status? boolean|unbusy.options.gateway.status
+--- begin a trace for requests that have none
+---@field trace? boolean
+
+---@class unbusy.options.gateway.batch
+--- of one batch under way at a time (64)
+---@field at_once? integer
+--- most requests in one batch (100)
+---@field requests? integer
+
+---@class unbusy.options.gateway.key
+--- most calls in a minute
+---@field calls? number
+--- what the client sends
+---@field key string
+--- in the log; "key 1", "key 2", … by default
+---@field name? string
+--- most tokens in a minute: asked and answered
+---@field tokens? number
+
+---@class unbusy.options.gateway.metrics
+--- what whoever may see it sends as a key
+---@field token string
+
+---@class unbusy.options.gateway.status
+--- what whoever may see it sends as a key
+---@field token string
+
+---@class unbusy.options.target
+--- what the provider limits; the name by default
+---@field account? string
+--- path of its batch endpoint, from the top of its server: `/api/v1/batch`
+---@field batch? string
+--- more request headers, name = value
+---@field headers? table<string, string|string[]>|string[]
+--- sent as bearer token; by default <NAME>_API_KEY of the environment
+---@field key? string
+--- several keys of one account
+---@field keys? string[]
+--- bounds of this target
+---@field limits? unbusy.options.target.limits
+--- asked name = name here; `default` when none is asked, `["*"]` for any other
+---@field models? table<string, string>
+--- in messages, metrics and `call.target`
+---@field name string
+--- for tries of this target; before the client's
+---@field policy? string|unbusy.policy
+--- a group of targets, which a call or a fallback may name (default)
+---@field pool? string
+--- how it goes on with a message: `flag` (`"prefix": true` in it), `continue`
+--- (`continue_final_message`), false: not at all; by default as its provider does
+---@field prefix? "flag"|"continue"|boolean
+--- for `reply.cost`
+---@field price? unbusy.options.target.price
+--- lower is asked first (1)
+---@field priority? integer
+--- how it speaks; found by the host
+---@field provider? "deepseek"|"openai"
+--- URL of a proxy; false for none; by default the environment's
+---@field proxy? string|boolean
+--- asked only where its pool (or it itself) is named
+---@field reserve? boolean
+--- how the server is verified
+---@field tls? unbusy.options.target.tls
+--- what the SDKs call the base URL
+---@field url string
+--- share among targets of one priority; 1 when others have one
+---@field weight? number
+
+---@class unbusy.options.target.limits
+--- largest answer, expanded; 64 MiB, in bytes
+---@field body? integer
+--- of the account, for each model
+---@field requests_per_minute? number
+--- of the account, for each model; requests and answers together
+---@field tokens_per_minute? number
+
+---@class unbusy.options.target.price
+--- for those that hit the provider's cache; as input
+---@field cached? number
+--- for 1,000,000 tokens of the request
+---@field input number
+--- for 1,000,000 tokens of the answer
+---@field output number
+
+---@class unbusy.options.target.tls
+--- file of accepted authorities (PEM)
+---@field ca? string
+--- directory of accepted authorities
+---@field ca_path? string
+--- file of our own certificate (PEM)
+---@field cert? string
+--- offer HTTP/2 (true)
+---@field http2? boolean
+--- file of its key (PEM)
+---@field key? string
+--- false accepts any server: for tests only (true)
+---@field verify? boolean
