@@ -8,15 +8,12 @@
 -- depends on how long questions and answers are: several lengths are measured.
 --
 --   UNBUSY_BENCH_TURNS     turns that each takes (3); the quickest counts
+local batching = require "bench.support.batching"
 local busyd = require "spec.support.busyd"
-local core = require "unbusy.core"
 local measure = require "bench.support.measure"
-local unbusy = require "unbusy"
 
 local TURNS = tonumber(os.getenv "UNBUSY_BENCH_TURNS") or 3
-local PLACES = 8      -- requests that the upstream serves at a time
-local LATENCY = 0.05  -- seconds
-local CALLERS = 256   -- that have a question at any moment
+local PLACES, LATENCY = batching.PLACES, batching.LATENCY
 local CALLS = { single = 512, batched = 4096 } -- of one turn
 local SHARE = 0.1     -- of the latency that a further item takes, where the goals are measured
 
@@ -25,73 +22,8 @@ local up = busyd.start { workers = 1 }
 local SMALL = 30      -- bytes of a question; its answer has six more
 local length = SMALL
 
-local function question(i)
-  local text = ("%d: what is the weather like in Shanghai today, and tomorrow? "):format(i)
-  return text:rep(math.ceil(length / #text)):sub(1, length)
-end
-
-local kinds = {
-  endpoint = { call = "chat", request = function(i)
-    return { model = "m", temperature = 0, messages = { { role = "user", content = question(i) } } }
-  end, said = function(reply) return reply.text end },
-  completions = { call = "complete", request = function(i)
-    return { model = "m", temperature = 0, prompt = question(i) }
-  end, said = function(reply) return reply.text end },
-  embeddings = { call = "embed", request = function(i)
-    return { model = "m", input = question(i) }
-  end, said = function(reply) return reply.body.data[1].embedding[1] end },
-}
-
-local function expected(kind, i)
-  if kind == kinds.embeddings then return busyd.embedding(question(i))[1] end
-  return busyd.expected(question(i))
-end
-
-local function new_client(rule)
-  return unbusy.new { targets = { { name = "a", url = up.url .. "/v1", key = "key-1",
-    batch = "/api/v1/batch" } }, batch = rule, limiter = { kind = "fixed", initial = PLACES } }
-end
-
--- `count` calls by so many callers, each with its next question as soon as it has its answer.
-local function run(client, kind, count)
-  local next_one = 0
-  local function caller()
-    while next_one < count do
-      next_one = next_one + 1
-      local i = next_one
-      local reply, message = client[kind.call](client, kind.request(i))
-      if not reply then error(message, 0) end
-      if kind.said(reply) ~= expected(kind, i) then error("another's answer", 0) end
-    end
-  end
-  unbusy.run(function()
-    for _ = 1, CALLERS do unbusy.spawn(caller) end
-  end)
-end
-
--- What the upstream has counted, once it has counted the last byte.
-local function counts()
-  while true do
-    local c = up:counts()
-    if c.bytes_counted == c.received then return c end
-    os.execute "sleep 0.02"
-  end
-end
-
--- One turn: what a thousand calls take.
-local function turn(rule, kind, count, share)
-  local client = new_client(rule)
-  up:programme { capacity = PLACES, queue = CALLERS, latency = LATENCY,
-    latency_per_item = LATENCY * share, reset = true }
-  collectgarbage()
-  local began, cpu = core.now(), os.clock()
-  run(client, kind, count)
-  local seconds = core.now() - began
-  cpu = os.clock() - cpu
-  client:close()
-  local c = counts()
-  return { rate = count / seconds, requests = c.received / count * 1000,
-    bytes = (c.bytes_received + c.bytes_sent) / count, cpu = cpu / count * 1e6 }
+local function turn(rule, name, count, share)
+  return batching.turn(up, rule, name, count, { share = share, length = length })
 end
 
 local function better(best, told)
@@ -104,23 +36,21 @@ local function show(name, t)
     :format(name, t.rate, t.requests, t.bytes, t.cpu))
 end
 
-local function saved(single, batched, what)
-  return (1 - batched[what] / single[what]) * 100
-end
+local saved = batching.saved
 
 -- The calls of one kind, one by one and by its rule, in turns.
 local function race(name, share, turns)
-  local kind, single, batched = kinds[name], nil, nil
+  local single, batched
   for _ = 1, turns or TURNS do
-    single = better(single, turn(false, kind, CALLS.single, share))
-    batched = better(batched, turn(name, kind, CALLS.batched, share))
+    single = better(single, turn(false, name, CALLS.single, share))
+    batched = better(batched, turn(name, name, CALLS.batched, share))
   end
   show("one by one", single)
   show("batch/" .. name, batched)
   print(("  × %.2f calls a second; saved: %.1f %% of requests, %.1f %% of bytes"):format(
     batched.rate / single.rate, saved(single, batched, "requests"),
     saved(single, batched, "bytes")))
-  if kind ~= kinds.embeddings then
+  if name ~= "embeddings" then
     local said = 2 * length + 6
     print(("  of the bytes beside questions and answers: %.1f %%"):format(
       (1 - (batched.bytes - said) / (single.bytes - said)) * 100))

@@ -39,7 +39,8 @@ local function read(path)
 end
 
 local c_files = list "find csrc -name '*.[ch]' | sort"
-local lua_files = list "find lua spec tools bench examples bin -name '*.lua' 2>/dev/null | sort"
+local lua_files =
+  list "find lua spec tools bench claims examples bin -name '*.lua' 2>/dev/null | sort"
 
 -- {== Lengths =============================================================
 

@@ -4,6 +4,7 @@
 #   demo    and what the busy upstream runs on: nginx with its Lua module
 #   test    and the test runner, the linter, LDoc, LuaRocks, clang, Node.js, cqueues, luv, Neovim,
 #           hiredis, a Redis server, Chromium, Prometheus with Alertmanager and node_exporter; yamllint
+#   claims  what demo has, Prometheus with Alertmanager and node_exporter, and Node.js for a kubectl
 #   bench   and what gives the benches a network of their own; Lua-cURL, a peer
 #   docs    LDoc, which makes the pages of `make docs`
 set -eu
@@ -14,15 +15,17 @@ demo="nginx-light libnginx-mod-http-lua lua-resty-core curl openssl procps util-
 test="lua-busted lua-check lua-ldoc luarocks zip unzip clang libclang-rt-14-dev nodejs npm
   ca-certificates valgrind lua-cqueues lua-luv neovim wrk libhiredis-dev redis-server chromium
   prometheus prometheus-alertmanager prometheus-node-exporter yamllint"
+claims="prometheus prometheus-alertmanager prometheus-node-exporter nodejs npm ca-certificates unzip"
 bench="iproute2 lua-curl"
 
 case "${1:-build}" in
   build) wanted=$build ;;
   demo) wanted="$build $demo" ;;
   test) wanted="$build $demo $test" ;;
+  claims) wanted="$build $demo $claims" ;;
   bench) wanted="$build $demo $test $bench" ;;
   docs) wanted="$build lua-ldoc" ;;
-  *) echo "deps.sh: build, demo, test, bench or docs?" >&2; exit 2 ;;
+  *) echo "deps.sh: build, demo, test, claims, bench or docs?" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -2,16 +2,13 @@
 --
 -- Each client has a busy upstream of its own (spec/support/busyd) and gets the same questions at
 -- the same times, over HTTP. Nothing is set for unbusy beyond its defaults.
-local busyd = require "spec.support.busyd"
 local chart = require "examples.demo.chart"
 local clients = require "examples.demo.clients"
 local figures = require "examples.demo.figures"
 local layout = require "examples.demo.table"
+local meet = require "examples.demo.meet"
 local options = require "examples.demo.options"
 local plan = require "examples.demo.plan"
-local progress = require "examples.demo.progress"
-local run = require "examples.demo.run"
-local tasks = require "unbusy.loops.tasks"
 local unbusy = require "unbusy"
 local json = require "unbusy.json"
 local words = require "examples.demo.words"
@@ -21,65 +18,15 @@ local function print_lines(lines)
   io.stdout:flush()
 end
 
--- {== Measuring ===========================================================
-
-local function loop_of_this_task()
-  return tasks.enter(function(loop) return loop end)
-end
-
--- Runs the clients `names` side by side, each against its own server of `servers`.
-local function meet(names, servers, p, questions, quiet)
-  local runs = {}
-  unbusy.run(function()
-    local loop, asking = loop_of_this_task(), {}
-    for i, name in ipairs(names) do runs[i] = run.new(name, p, servers[i].url, loop) end
-    local done = loop.event()
-    if not quiet then unbusy.spawn(progress.show, runs, done, loop) end
-    for i, r in ipairs(runs) do asking[i] = unbusy.spawn(run.go, r, questions, unbusy.spawn) end
-    for _, task in ipairs(asking) do task:join() end
-    done:set()
-  end)
-  return runs
-end
-
--- The server's counts, once it has noticed that nobody asks any more.
-local function settled_counts(server)
-  for _ = 1, 40 do
-    local counts = server:counts()
-    if counts.in_service + counts.queued == 0 then return counts end
-    os.execute "sleep 0.05"
-  end
-  return server:counts()
-end
-
--- Starts a server for each of `names`, measures, and stops them whatever happens.
-local function measure(names, p, questions, quiet)
-  local servers, out = {}, {}
-  local ok, message = pcall(function()
-    for i in ipairs(names) do
-      servers[i] = busyd.start { workers = 1, programme = plan.programme(p) }
-    end
-    local runs = meet(names, servers, p, questions, quiet)
-    for i, r in ipairs(runs) do
-      out[i] = { run = r, figures = figures.of(r, settled_counts(servers[i])) }
-    end
-  end)
-  for _, server in ipairs(servers) do server:stop() end
-  if not ok then error(message, 0) end
-  return out
-end
-
 -- All clients: side by side, or one after the other.
 local function measure_all(o, p, questions)
-  if not o.apart then return measure(clients.names, p, questions, o.json) end
+  if not o.apart then return meet.measure(clients.names, p, questions, o.json) end
   local all = {}
   for i, name in ipairs(clients.names) do
-    all[i] = measure({ name }, p, questions, o.json)[1]
+    all[i] = meet.measure({ name }, p, questions, o.json)[1]
   end
   return all
 end
-
--- }========================================================================
 
 -- {== Telling =============================================================
 
