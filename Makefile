@@ -25,7 +25,8 @@ LUAINC_luajit ?= $(shell pkg-config --cflags luajit 2>/dev/null)
 .PHONY: all help $(LUAS) deps demo test test-all fuzz check env clean
 all: $(LUAS)
 
-# Ratios against peers and floors, on both Luas; NAME=cache runs one of them.
+# Ratios against peers and floors; NAME=cache runs one of them, on both Luas. All of them write
+# docs/performance.md and its plots.
 .PHONY: bench
 bench:
 	@sh tools/deps.sh bench
@@ -50,7 +51,8 @@ help:
 	@echo '                (UNBUSY_FUZZ_SECONDS=600: ten)'
 	@echo 'make soak       a gateway under a varying load for half an hour'
 	@echo '                (UNBUSY_SOAK_SECONDS=60: a minute)'
-	@echo 'make bench      measure, as ratios against peers and floors in the same run'
+	@echo 'make bench      measure, as ratios against peers and floors in the same run, and write'
+	@echo '                docs/performance.md (half an hour; NAME=cache: one bench, no page)'
 	@echo 'make claims     measure every figure that was claimed: docs/claims.md'
 	@echo 'make check      the quick one: layers, lengths, linter, documentation'
 	@echo 'make docs       pages of every public function, in build/api'
