@@ -174,6 +174,21 @@ describe("a client's metrics", function()
     assert.equal(5, s:sum "gen_ai_client_operation_duration_seconds_count")
   end)
 
+  it("are found again by a model's name; names that callers make up are not kept", function()
+    local w = new({ a = function() return good() end }, { metrics = { models = 1 } },
+      { a = { models = { known = "known-1" } } })
+    for _, model in ipairs { "known", "made-1", "made-2", "made-1", "made-3", "known", "made-2" } do
+      w.client:chat { model = model, messages = world.question.messages }
+    end
+    local s, kept = read(w), {}
+    for model, count in pairs { ["known-1"] = 2, ["made-1"] = 2, other = 3 } do
+      assert.equal(count, s:sum("gen_ai_client_operation_duration_seconds_count",
+        { gen_ai_request_model = model }))
+    end
+    for model in pairs(w.client.meter.good.a.chat) do kept[model] = true end
+    assert.same({ ["known-1"] = true, ["made-1"] = true }, kept)
+  end)
+
   it("have the beginning of a long name, in whole characters", function()
     local w = new({ a = { good() } }, nil, { a = { account = ("户"):rep(40) } })
     w:chat()
