@@ -181,7 +181,8 @@ sanitized_specs() { # LUA
 # Of those the ones about what is in C, and about everything at once: for the quick run.
 quick_sanitized_specs() {
   but='/(batch|caching|coalesce|diagnose|escalation|fallback|hedging|metrics|policy|providers|resume'
-  but="$but|routing|scaling|stages|warm)/|/(chaos|docs_[a-z_]+|queue|queue_chance|status[a-z_]*)_spec"
+  but="$but|routing|scaling|stages|warm)/|/(chaos|docs_[a-z_]+|lua_openai|queue|queue_chance)_spec"
+  but="$but|/status[a-z_]*_spec"
   but="$but|_model_spec"
   sanitized_specs lua5.4 | grep -v -E "$but"
 }
