@@ -6,9 +6,9 @@
 -- has clients with other options, and what must hold is looked at all along (spec/support/chaos).
 -- With `part` and `parts` only every parts-th era is run, so that several processes can share them.
 -- UNBUSY_SEED repeats a run (else the eras differ from run to run), UNBUSY_ERA one of its eras;
--- UNBUSY_CHAOS_ERA is how many calls an era has. Ends with 1 where something does not hold. (Streams
--- that their readers drop are closed by the collector: when, is its affair, and differs a little
--- from one Lua to another.)
+-- UNBUSY_CHAOS_ERA is how many calls an era has. Ends with 1 where something does not hold.
+-- (Streams that their readers drop are closed by the collector: when, is its affair, and differs a
+-- little from one Lua to another.)
 local era = require "spec.support.chaos.era"
 
 local RATE = 100000 / 72 -- calls a second of virtual time
