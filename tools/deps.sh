@@ -2,8 +2,9 @@
 # deps.sh LEVEL: installs what is missing on Debian; elsewhere says what is needed.
 #   build   compiler, both Luas, libcurl, lua-cjson
 #   demo    and what the busy upstream runs on: nginx with its Lua module
-#   test    and the test runner, the linter, LDoc, LuaRocks, clang, Node.js, cqueues, luv, Neovim,
-#           hiredis, a Redis server, Chromium, Prometheus with Alertmanager and node_exporter; yamllint
+#   test    and the test runner, the linter, LDoc, LuaRocks, clang, Node.js, cqueues, luv, LuaSocket,
+#           Neovim, hiredis, a Redis server, Chromium, Prometheus with Alertmanager and node_exporter;
+#           yamllint
 #   claims  what demo has, Prometheus with Alertmanager and node_exporter, and Node.js for a kubectl
 #   bench   and what gives the benches a network of their own; Lua-cURL, a peer
 #   docs    LDoc, which makes the pages of `make docs`
@@ -13,7 +14,7 @@ build="gcc libc6-dev make pkg-config lua5.4 liblua5.4-dev luajit2 libluajit2-5.1
   libcurl4-openssl-dev libxxhash-dev lua-cjson"
 demo="nginx-light libnginx-mod-http-lua lua-resty-core curl openssl procps util-linux"
 test="lua-busted lua-check lua-ldoc luarocks zip unzip clang libclang-rt-14-dev nodejs npm
-  ca-certificates valgrind lua-cqueues lua-luv neovim wrk libhiredis-dev redis-server chromium
+  ca-certificates valgrind lua-cqueues lua-luv lua-socket neovim wrk libhiredis-dev redis-server chromium
   prometheus prometheus-alertmanager prometheus-node-exporter yamllint"
 claims="prometheus prometheus-alertmanager prometheus-node-exporter nodejs npm ca-certificates unzip"
 bench="iproute2 lua-curl"

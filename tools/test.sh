@@ -138,7 +138,7 @@ without_ffi() {
   unset UNBUSY_FFI
 }
 
-tools="/(demo|cli|install|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate)/"
+tools="/(demo|cli|install|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate|performance)/"
 
 # Of the quick run: the tools, the simulator and what is tried in it, which are Lua alone, are left to
 # Lua 5.4, and so is what kills processes in the midst of C. Most of a spec's code runs once or twice:

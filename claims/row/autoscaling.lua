@@ -35,7 +35,7 @@ local function row_of(contrast, found, name)
     ("%d min"):format(f.short), ("%.2f %%"):format(100 * f.failed / f.calls) }
 end
 
-local CONTRASTS, JUDGED = { 1, 2, 2.5 }, 2.5
+local CONTRASTS, JUDGED = { 1, 2.5 }, 2.5
 local NAMES = { FIXED, HPA, "load" }
 
 local function inputs(sheet)
