@@ -117,7 +117,7 @@ soak:
 chaos:
 	@sh tools/deps.sh test
 	@$(MAKE) -s $(JOBS) all
-	@sh tools/test.sh chaos
+	@UNBUSY_CHAOS=$${UNBUSY_CHAOS:-10000000} sh tools/test.sh chaos
 
 fuzz:
 	@sh tools/deps.sh test

@@ -22,7 +22,7 @@
 #   soak        a million calls leave memory flat (UNBUSY_SOAK=0.01 for a hundredth of them), and
 #               processes killed at every instruction leave shared memory sound
 #   tsan        the bell's thread under ThreadSanitizer
-#   chaos       everything at once in virtual time: UNBUSY_CHAOS calls (10,000,000, of which half run on
+#   chaos       everything at once in virtual time: UNBUSY_CHAOS calls (1,000,000, of which half run on
 #               each Lua) in which whatever must hold is looked at
 #   soak_gateway  a gateway under a varying load, for UNBUSY_SOAK_SECONDS
 set -u
@@ -415,7 +415,7 @@ chaos() {
 
 chaos_on() { # LUA PART
   echo "== chaos on $1"
-  one env "$paths" LUA_CPATH="build/$1/?.so;;" "$1" tools/chaos.lua "${UNBUSY_CHAOS:-10000000}" "$2" 2
+  one env "$paths" LUA_CPATH="build/$1/?.so;;" "$1" tools/chaos.lua "${UNBUSY_CHAOS:-1000000}" "$2" 2
 }
 
 chaos_lua54() { chaos_on lua5.4 1; }

@@ -17,8 +17,11 @@ local CONFIG = [[return {
   targets = { { name = "a", url = "${a}/v1" }, { name = "b", url = "${b}/v1" } },
   retry = { attempts = 3, base = 0.01, cap = 0.1 }, breaker = { open_for = 0.2 },
   clocks = { start = 2, token = 2, total = 20 }, queue = { max_wait = 10 },
-  gateway = { keys = { { key = "sk-client", name = "client" } }, ping = 1 },
+  gateway = { keys = { { key = "sk-client", name = "client" } }, ping = 1 },${more}
 }]]
+
+-- All workers' breakers, limits and budget in one place: what a killed one held comes back.
+local SHARED = " region = { bytes = 16 * 1024 * 1024 },"
 
 local SERVER = [[
   reset_timedout_connection on;
@@ -341,12 +344,16 @@ describe(("a gateway in trouble (seed %d)"):format(seed), function()
     print(("\n%s: %s"):format(what, table.concat(names, ", ")))
   end
 
+  local function start(more)
+    g = gateways.start { workers = 4, config = CONFIG, server = SERVER,
+      values = { a = a.url, b = b.url, more = more } }
+  end
+
   setup(function()
     math.randomseed(seed)
     a = busyd.start { workers = 1 }
     b = busyd.start { workers = 1 }
-    g = gateways.start { workers = 4, config = CONFIG, server = SERVER,
-      values = { a = a.url, b = b.url } }
+    start ""
   end)
 
   teardown(function()
@@ -377,7 +384,7 @@ describe(("a gateway in trouble (seed %d)"):format(seed), function()
     assert_log()
   end)
 
-  it("goes on when its workers are killed", function()
+  local function survives_kills()
     may_break = true
     part(SECONDS / 20, function()
       local list = workers()
@@ -387,5 +394,13 @@ describe(("a gateway in trouble (seed %d)"):format(seed), function()
     assert.is_true(seen.good > 100)
     assert_good_again()
     assert_log()
+  end
+
+  it("goes on when its workers are killed", survives_kills)
+
+  it("goes on when workers are killed that share one memory", function()
+    g:stop()
+    start(SHARED)
+    survives_kills()
   end)
 end)
