@@ -25,7 +25,8 @@ LUAINC_luajit ?= $(shell pkg-config --cflags luajit 2>/dev/null)
 .PHONY: all help $(LUAS) deps demo test test-all fuzz check env clean
 all: $(LUAS)
 
-# Ratios against peers and floors, on both Luas; NAME=cache runs one of them.
+# Ratios against peers and floors; NAME=cache runs one of them, on both Luas. All of them write
+# docs/performance.md and its plots.
 .PHONY: bench
 bench:
 	@sh tools/deps.sh bench
@@ -50,9 +51,13 @@ help:
 	@echo '                (UNBUSY_FUZZ_SECONDS=600: ten)'
 	@echo 'make soak       a gateway under a varying load for half an hour'
 	@echo '                (UNBUSY_SOAK_SECONDS=60: a minute)'
-	@echo 'make bench      measure, as ratios against peers and floors in the same run'
+	@echo 'make chaos      ten million calls in virtual time, in which everything happens at once'
+	@echo '                (UNBUSY_CHAOS=100000: that many; UNBUSY_SEED=N: those of that run again)'
+	@echo 'make bench      measure, as ratios against peers and floors in the same run, and write'
+	@echo '                docs/performance.md (half an hour; NAME=cache: one bench, no page)'
 	@echo 'make claims     measure every figure that was claimed: docs/claims.md'
 	@echo 'make check      the quick one: layers, lengths, linter, documentation'
+	@echo 'make docs       pages of every public function, in build/api'
 	@echo 'make deps       install what building needs (Debian), or say what it is'
 	@echo 'make env        shell lines that let LUA=lua5.4 (or luajit) find this tree'
 	@echo 'make install    to PREFIX (/usr/local), for LUA=lua5.4 or luajit'
@@ -87,7 +92,7 @@ demo:
 
 JOBS  = -j$(shell nproc)
 TESTS = check quick
-LONG_TESTS = rock_all unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak
+LONG_TESTS = rock_all unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak tsan chaos
 
 test:
 	@sh tools/deps.sh test
@@ -107,10 +112,27 @@ soak:
 	@$(MAKE) -s $(JOBS) all
 	@UNBUSY_SOAK_SECONDS=$${UNBUSY_SOAK_SECONDS:-1800} sh tools/test.sh soak_gateway
 
+# Two hours of virtual time. UNBUSY_CHAOS=100000: that many calls.
+.PHONY: chaos
+chaos:
+	@sh tools/deps.sh test
+	@$(MAKE) -s $(JOBS) all
+	@sh tools/test.sh chaos
+
 fuzz:
 	@sh tools/deps.sh test
 	@$(MAKE) -s $(JOBS) all
 	@sh tools/test.sh fuzz
+
+# Pages of every public function.
+.PHONY: docs
+docs:
+	@sh tools/deps.sh docs
+	@$(MAKE) -s $(JOBS) lua5.4
+	@rm -rf $(BUILD)/api
+	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/api.lua $(BUILD)/api
+	@cd $(BUILD)/api && ldoc --quiet --fatalwarnings .
+	@echo '$(BUILD)/api/index.html'
 
 check:
 	@eval "$$($(MAKE) -s env LUA=lua5.4)"; lua5.4 tools/check.lua
@@ -141,10 +163,10 @@ TO_DOC = $(DESTDIR)$(INST_DOCDIR)
 install: $(LUA) copy notices
 
 # An older version's modules are not left beside the new ones. The tool runs on Lua 5.4 where that
-# is installed, whichever of the two comes last.
+# is installed, whichever of the two comes last. Whoever installs may be careful about new files.
 copy:
 	rm -rf "$(TO_LUA)" "$(TO_LIB)"
-	mkdir -p "$(DESTDIR)$(INST_LUADIR)" "$(TO_LIB)" "$(TO_BIN)"
+	umask 022 && mkdir -p "$(DESTDIR)$(INST_LUADIR)" "$(TO_LIB)" "$(TO_BIN)"
 	cp -R lua/unbusy "$(TO_LUA)" && chmod -R u=rwX,go=rX "$(TO_LUA)"
 	install -m 755 $(CORE) "$(TO_LIB)/core.so"
 	[ ! -f $(CORE:.so=_redis.so) ] || \
@@ -154,7 +176,7 @@ copy:
 	  chmod 755 "$(TO_BIN)/.unbusy.new" && mv "$(TO_BIN)/.unbusy.new" "$(TO_BIN)/unbusy"
 
 notices:
-	mkdir -p "$(TO_DOC)"
+	umask 022 && mkdir -p "$(TO_DOC)"
 	install -m 644 LICENSE NOTICE CHANGELOG.md "$(TO_DOC)/"
 
 # The tool and the notices go with the last of the two Luas.

@@ -6,7 +6,8 @@
 --   the engine       the same transfers driven by hand: no task, no parser, no stages
 --   client:stream    every stage on, and a task that reads
 --
--- Each runs in a process of its own: `memory.lua NAME URL` is one of them.
+-- Each runs in a process of its own: `memory.lua NAME URL [STREAMS]` is one of them. How it grows
+-- with the streams is in bench/streams.lua.
 local core = require "unbusy.core"
 local json = require "unbusy.json"
 local measure = require "bench.support.measure"
@@ -14,7 +15,7 @@ local nginx = require "bench.support.nginx"
 local tasks = require "unbusy.loops.tasks"
 local unbusy = require "unbusy"
 
-local STREAMS = 1000
+local STREAMS = tonumber(arg[3]) or 1000
 local MOST = 30 * 1024 -- bytes of one, beside libcurl's own
 local PROGRAM = (os.getenv "UNBUSY_BENCH_DIR" or "build/bench") .. "/streams_bare"
 

@@ -3,8 +3,8 @@
 --
 --   proxy_pass       nginx's own, with kept connections: the floor
 --   bare             a cosocket, kept: a request that is one constant, and the answer's length
---   cosocket         what a client for general use does on one: a URL taken apart, headers out of a
---                    table and into one, whole and chunked bodies, JSON in and out
+--   cosocket         what a client for general use does on one (bench/support/cosocket.lua):
+--                    options copied, headers in a table, the body in parts; JSON in and out
 --   client:post      our client with every stage on, a body and an answer that are text
 --   client:chat      the same with JSON in and out
 --
@@ -75,7 +75,7 @@ http {
     }
     location = /bare { content_by_lua_block { ngx.print(bare(ngx.socket.tcp())) } }
     location = /cosocket { content_by_lua_block {
-      ngx.print(ask("http://${host}/ok/v1/chat/completions", question).raw)
+      ngx.print(ask(address[1], address[2], question).raw)
     } }
     location = /post { content_by_lua_block {
       ngx.print(assert(client:post("/chat/completions", body)).raw)
@@ -88,54 +88,18 @@ http {
 ]]
 
 local COSOCKET = [[
-    local json = require "unbusy.json"
-    local function parse(url)
-      local m = assert(ngx.re.match(url, "^(https?)://([^:/]+)(?::([0-9]+))?(/.*)?$", "jo"))
-      return m[1], m[2], tonumber(m[3]) or (m[1] == "https" and 443 or 80), m[4] or "/"
-    end
-    local function write(method, path, headers)
-      local lines = { method, " ", path, " HTTP/1.1\r\n" }
-      for name, value in pairs(headers) do
-        lines[#lines + 1] = name .. ": " .. value .. "\r\n"
-      end
-      lines[#lines + 1] = "\r\n"
-      return table.concat(lines)
-    end
-    local function read_headers(socket)
-      local headers = {}
-      while true do
-        local line = assert(socket:receive())
-        local m = ngx.re.match(line, "([^:\\s]+):\\s*(.*)", "jo")
-        if not m then return headers end
-        local name = m[1]:lower()
-        headers[name] = headers[name] and headers[name] .. ", " .. m[2] or m[2]
-      end
-    end
-    local function read_chunks(socket)
+    local cosocket, json = require "bench.support.cosocket", require "unbusy.json"
+    function ask(host, port, request)
+      local answer = cosocket.request { host = host, port = port, method = "POST",
+        path = "/ok/v1/chat/completions", body = json.encode(request), headers = {
+          ["Authorization"] = "Bearer key-1", ["Content-Type"] = "application/json",
+          ["Accept"] = "application/json" } }
       local parts = {}
-      repeat
-        local length = tonumber(assert(socket:receive()), 16)
-        if length > 0 then parts[#parts + 1] = assert(socket:receive(length)) end
-        socket:receive(2)
-      until length == 0
-      return table.concat(parts)
-    end
-    function ask(url, request)
-      local text = json.encode(request)
-      local _, host, port, path = parse(url)
-      local socket = ngx.socket.tcp()
-      socket:settimeouts(1000, 10000, 10000)
-      assert(socket:connect(host, port))
-      assert(socket:send(write("POST", path, { Host = host .. ":" .. port,
-        Authorization = "Bearer key-1", ["Content-Type"] = "application/json",
-        ["Content-Length"] = #text, Accept = "application/json", ["User-Agent"] = "bench" })))
-      assert(socket:send(text))
-      local status = tonumber(assert(socket:receive()):sub(10, 12))
-      local headers = read_headers(socket)
-      local raw = headers["content-length"]
-        and assert(socket:receive(tonumber(headers["content-length"]))) or read_chunks(socket)
-      socket:setkeepalive(60000, 512)
-      return { status = status, headers = headers, raw = raw, body = json.decode(raw) }
+      for part in answer.part do parts[#parts + 1] = part end
+      answer.keep()
+      answer.raw = table.concat(parts)
+      answer.body = json.decode(answer.raw)
+      return answer
     end
 ]]
 

@@ -1,6 +1,7 @@
 -- What editors and `make docs` are told is true: the types of options are the schemas', what is
 -- annotated is there, what is there is annotated, and a wrong annotation is found.
 local annotations = require "tools.annotations"
+local api = require "tools.api"
 local codes = require "unbusy.codes"
 local decisions = require "unbusy.policy.decisions"
 local option_types = require "tools.option_types"
@@ -9,6 +10,13 @@ local readme = require "spec.support.readme"
 local types = require "tools.types"
 
 local TYPES = "lua/unbusy/types.meta.lua"
+
+local function path_of(module)
+  local path = "lua/" .. module:gsub("%.", "/")
+  local file = io.open(path .. ".lua")
+  if file then file:close() end
+  return file and path .. ".lua" or path .. "/init.lua"
+end
 
 -- {== The notation ========================================================
 
@@ -121,14 +129,45 @@ end)
 
 -- }========================================================================
 
--- {== What is told is there ===============================================
+-- {== Pages ===============================================================
 
-local function path_of(module)
-  local path = "lua/" .. module:gsub("%.", "/")
-  local file = io.open(path .. ".lua")
-  if file then file:close() end
-  return file and path .. ".lua" or path .. "/init.lua"
-end
+describe("the pages of `make docs`", function()
+  local files = api.files()
+
+  it("are made of what LDoc can read, without a warning", function()
+    local folder = os.tmpname()
+    os.remove(folder)
+    assert(os.execute(("mkdir -p '%s/src'"):format(folder)))
+    for path, text in pairs(files) do pages.write(folder .. "/" .. path, text) end
+    local pipe = io.popen(("cd '%s' && ldoc --quiet --fatalwarnings . 2>&1; echo $?")
+      :format(folder))
+    local said = pipe:read "*a"
+    pipe:close()
+    local page = io.open(folder .. "/modules/unbusy.client.html")
+    local text = page and page:read "*a" or ""
+    if page then page:close() end
+    os.execute(("rm -r '%s'"):format(folder))
+    assert.equal("0", said:match "(%d+)\n$", said)
+    assert.is_truthy(text:find("client:chat(request[, given])", 1, true))
+    assert.is_truthy(text:find('<a href="types.html#unbusy.reply">unbusy.reply</a>?', 1, true))
+  end)
+
+  it("have every function that users call", function()
+    for _, name in ipairs(require "tools.public") do
+      local text, file = files["src/" .. name .. ".lua"], annotations.read(path_of(name))
+      for _, doc in ipairs(file.functions) do
+        if annotations.is_public(file, doc) then
+          local wanted = "\n-- @function " .. doc.name:match "[%w_]+$" .. "\n"
+          assert.is_truthy(text:find(wanted, 1, true), doc.name)
+        end
+      end
+    end
+  end)
+end)
+
+-- }========================================================================
+
+-- {== What is told is there ===============================================
 
 local function class_of(name)
   for _, class in ipairs(annotations.read(TYPES).classes) do

@@ -463,8 +463,18 @@ describe("bin/unbusy", function()
     it("shows help and version on standard output", function()
       local r = unbusy { "--help" }
       assert.equal(0, r.rc)
+      local n = 0
+      for line in r.out:gmatch "[^\n]+" do
+        n = n + 1
+        assert.is_true(#line <= 80, line)
+      end
+      assert.is_true(n <= 24, n .. " lines")
+      for _, word in ipairs { "chat", "serve", "diagnose", "help" } do
+        assert.is_truthy(r.out:find("\n  unbusy " .. word .. " ", 1, true), word)
+      end
+      local chat = unbusy { "help", "chat" }
       for _, text in ipairs { "--deadline SECONDS", "UNBUSY_CONFIG", "10 busy", "Examples:" } do
-        assert.is_truthy(r.out:find(text, 1, true), text)
+        assert.is_truthy(chat.out:find(text, 1, true), text)
       end
       assert.equal(r.out, unbusy({ "help" }).out)
       assert.equal(unbusy({ "help", "chat" }).out, ask({ "--help" }).out)

@@ -11,7 +11,7 @@ describe("make install", function()
   local place, prefix, up
 
   local function make(words)
-    local said = output(("make -s %s 2>&1; echo \" $?\""):format(words))
+    local said = output(("umask 077; make -s %s 2>&1; echo \" $?\""):format(words))
     assert.equal("0", said:match "(%d+)$", said)
   end
 
@@ -40,7 +40,7 @@ describe("make install", function()
 
   setup(function()
     place = served.place()
-    prefix = place.dir .. "/usr"
+    prefix = place.dir .. "/a place"
     up = busyd.start { workers = 1 }
     os.execute(("mkdir -p %s/share/lua/5.4/unbusy"):format(quote(prefix)))
     os.execute(("echo 'return 1' >%s/share/lua/5.4/unbusy/of_old.lua"):format(quote(prefix)))

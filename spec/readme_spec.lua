@@ -3,6 +3,7 @@
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
 local core = require "unbusy.core"
+local drawing = require "tools.drawing"
 local inspect = require "unbusy.policy.inspect"
 local readme = require "spec.support.readme"
 local reference = require "tools.options"
@@ -151,6 +152,38 @@ describe("the examples of", function()
     end
     assert.is_true(false, "there is no example")
   end)
+end)
+
+describe("README.zh.md", function()
+  local english, chinese = readme.outline "README.md", readme.outline "README.zh.md"
+
+  -- Each names the other, and has a drawing in its own words.
+  local function common(line)
+    if type(line) == "string" then return line end
+    for i, link in ipairs(line.links) do
+      line.links[i] = link:gsub("^README%.zh%.md$", "README.md"):gsub("%.zh%.svg$", ".svg")
+    end
+    return line
+  end
+
+  it("says all that README.md says, in the same order, with the same code", function()
+    for i, line in ipairs(english) do
+      assert.same(common(line), chinese[i] and common(chinese[i]), "line " .. i)
+    end
+    assert.equal(#english, #chinese)
+  end)
+
+  it("is Chinese", function()
+    local plain = readme.text("README.zh.md"):gsub("```.-```", ""):gsub("`[^`]*`", "")
+    local _, wide = plain:gsub("[\228-\233][\128-\191][\128-\191]", "")
+    assert.is_true(wide > 2500, wide .. " characters")
+  end)
+
+  for language, path in pairs(drawing.files) do
+    it(path .. " is as it is drawn (lua5.4 tools/drawing.lua)", function()
+      assert.equal(drawing.of(language), readme.text(path))
+    end)
+  end
 end)
 
 describe("the reference's tables", function()

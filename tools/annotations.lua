@@ -53,8 +53,9 @@ function tag_readers.field(doc, rest, where)
   local kind, last = types.parse(more)
   if not kind then return ("@field %s: %s"):format(name, last) end
   doc.fields[#doc.fields + 1] = { name = name, type = kind, line = where,
-    written = more:sub(1, last - 1):match "^(.-)%s*$", text = more:sub(last) }
-  doc.last = doc.fields[#doc.fields]
+    written = more:sub(1, last - 1):match "^(.-)%s*$",
+    text = doc.above and doc.above .. more:sub(last) or more:sub(last) }
+  doc.last, doc.above = doc.fields[#doc.fields], nil
 end
 
 function tag_readers.class(doc, rest, where)
@@ -102,7 +103,9 @@ local function read_comment(doc, line, number, faults)
   if choice then return end
   if not tag then
     local text = line:match "^%-%-%-? ?(.*)$"
-    if doc.last then
+    if doc.class then -- of the field below
+      doc.above = (doc.above and doc.above .. " " or "") .. text
+    elseif doc.last then
       doc.last.text = doc.last.text .. "\n" .. text
     else
       doc.text[#doc.text + 1] = text

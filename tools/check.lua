@@ -130,8 +130,8 @@ end
 
 -- What a Lua module of ours may require: lower layers only.
 local layer_of = {
-  init = 9, simulate = 9, cli = 9, gateway = 9, scaling = 9, diagnose = 9, client = 8, flow = 7,
-  stages = 6,
+  init = 9, lua_openai = 9, simulate = 9, cli = 9, gateway = 9, scaling = 9, diagnose = 9,
+  client = 8, flow = 7, stages = 6,
   ["gateway/options"] = 1, -- which the client's own options contain
 }
 local function lua_layer(name)

@@ -2,17 +2,19 @@
 # deps.sh LEVEL: installs what is missing on Debian; elsewhere says what is needed.
 #   build   compiler, both Luas, libcurl, lua-cjson
 #   demo    and what the busy upstream runs on: nginx with its Lua module
-#   test    and the test runner, the linter, LuaRocks, clang, Node.js, cqueues, luv, Neovim, hiredis,
-#           a Redis server, Chromium, and Prometheus with Alertmanager and node_exporter; yamllint
+#   test    and the test runner, the linter, LDoc, LuaRocks, clang, Node.js, cqueues, luv, LuaSocket,
+#           Neovim, hiredis, a Redis server, Chromium, Prometheus with Alertmanager and node_exporter;
+#           yamllint
 #   claims  what demo has, Prometheus with Alertmanager and node_exporter, and Node.js for a kubectl
 #   bench   and what gives the benches a network of their own; Lua-cURL, a peer
+#   docs    LDoc, which makes the pages of `make docs`
 set -eu
 
 build="gcc libc6-dev make pkg-config lua5.4 liblua5.4-dev luajit2 libluajit2-5.1-dev
   libcurl4-openssl-dev libxxhash-dev lua-cjson"
 demo="nginx-light libnginx-mod-http-lua lua-resty-core curl openssl procps util-linux"
-test="lua-busted lua-check luarocks zip unzip clang libclang-rt-14-dev nodejs npm ca-certificates valgrind
-  lua-cqueues lua-luv neovim wrk libhiredis-dev redis-server chromium
+test="lua-busted lua-check lua-ldoc luarocks zip unzip clang libclang-rt-14-dev nodejs npm
+  ca-certificates valgrind lua-cqueues lua-luv lua-socket neovim wrk libhiredis-dev redis-server chromium
   prometheus prometheus-alertmanager prometheus-node-exporter yamllint"
 claims="prometheus prometheus-alertmanager prometheus-node-exporter nodejs npm ca-certificates unzip"
 bench="iproute2 lua-curl"
@@ -23,7 +25,8 @@ case "${1:-build}" in
   test) wanted="$build $demo $test" ;;
   claims) wanted="$build $demo $claims" ;;
   bench) wanted="$build $demo $test $bench" ;;
-  *) echo "deps.sh: build, demo, test, claims or bench?" >&2; exit 2 ;;
+  docs) wanted="$build lua-ldoc" ;;
+  *) echo "deps.sh: build, demo, test, claims, bench or docs?" >&2; exit 2 ;;
 esac
 
 if ! command -v apt-get >/dev/null 2>&1; then

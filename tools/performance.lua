@@ -147,6 +147,20 @@ end
 
 -- {== Beside others =========================================================
 
+local PEERS = {
+  "", "Who they are:", "",
+  "- **bare libcurl**, **hiredis**: the libraries driven from C as cheaply as can be"
+    .. " (`bench/c`), that is, what is left when there is no Lua and nothing is decided.",
+  "- **LuaCURL**: Debian's `lua-curl` 0.3, a kept handle (Lua-cURLv3 is not packaged there).",
+  "- **a cosocket client**, **a cosocket proxy**: HTTP over nginx's cosockets with the work that"
+    .. " clients like lua-resty-http do for each call: options copied, headers in a table that"
+    .. " ignores case, bodies in parts. Written here, since that one is not packaged there either.",
+  "- **ngx.shared.DICT**, **lua-resty-lrucache**: the latter copies nothing, is not shared, and"
+    .. " finds by strings that Lua has already.",
+  "- **nginx proxy_pass**: passes on and does nothing else; **Portkey**: its gateway on Node.js.",
+  "- **opossum**, **cockatiel**: breakers of Node.js, less what awaiting a call takes there.",
+}
+
 local function peers_of(benches_too)
   local list = {}
   for _, bench in ipairs(benches_too) do
@@ -183,6 +197,7 @@ local function beside_others()
     row { peer.what, peer.peer, ratio_of(peer.by_lua, "lua5.4"), ratio_of(peer.by_lua, "luajit"),
       ("`%s`"):format(peer.bench) }
   end
+  for _, text in ipairs(PEERS) do say(text) end
 end
 
 -- }=========================================================================

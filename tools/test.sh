@@ -21,6 +21,9 @@
 #   collector   specs while garbage is collected all the time, in each of the collector's modes
 #   soak        a million calls leave memory flat (UNBUSY_SOAK=0.01 for a hundredth of them), and
 #               processes killed at every instruction leave shared memory sound
+#   tsan        the bell's thread under ThreadSanitizer
+#   chaos       everything at once in virtual time: UNBUSY_CHAOS calls (10,000,000, of which half run on
+#               each Lua) in which whatever must hold is looked at
 #   soak_gateway  a gateway under a varying load, for UNBUSY_SOAK_SECONDS
 set -u
 cd "$(dirname "$0")/.."
@@ -135,7 +138,7 @@ without_ffi() {
   unset UNBUSY_FFI
 }
 
-tools="/(demo|cli|install|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate)/"
+tools="/(demo|cli|install|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate|performance)/"
 
 # Of the quick run: the tools, the simulator and what is tried in it, which are Lua alone, are left to
 # Lua 5.4, and so is what kills processes in the midst of C. Most of a spec's code runs once or twice:
@@ -144,7 +147,7 @@ quick_luajit() {
   echo "== specs on luajit"
   lua_options="-Ohotloop=500,hotexit=200"
   in_batches luajit build/luajit $(other_specs |
-    grep -v -E "$tools|/policies/|/(inspect|names)_spec|_kill_spec")
+    grep -v -E "$tools|/policies/|/(chaos|inspect|names)_spec|_kill_spec")
   without_ffi
   lua_options=
 }
@@ -178,7 +181,7 @@ sanitized_specs() { # LUA
 # Of those the ones about what is in C, and about everything at once: for the quick run.
 quick_sanitized_specs() {
   but='/(batch|caching|coalesce|diagnose|escalation|fallback|hedging|metrics|policy|providers|resume'
-  but="$but|routing|scaling|stages|warm)/|/(docs_[a-z_]+|queue|queue_chance|status[a-z_]*)_spec"
+  but="$but|routing|scaling|stages|warm)/|/(chaos|docs_[a-z_]+|queue|queue_chance|status[a-z_]*)_spec"
   but="$but|_model_spec"
   sanitized_specs lua5.4 | grep -v -E "$but"
 }
@@ -388,6 +391,35 @@ soak() {
   done
 }
 
+# The bell's thread, and whoever rings beside it, watched by ThreadSanitizer; that it watches at all
+# is shown by a race that was planted.
+tsan() {
+  echo "== the bell under ThreadSanitizer"
+  mkdir -p build/tsan
+  one gcc $c_flags -O1 -fno-omit-frame-pointer -Wno-tsan -fsanitize=thread -o build/tsan/bell \
+    spec/support/bell_threads.c csrc/base/*.c csrc/engine/*.c -lcurl -lpthread -lm
+  one env TSAN_OPTIONS=halt_on_error=1 build/tsan/bell
+  one finds_planted
+}
+
+finds_planted() {
+  ! env TSAN_OPTIONS=halt_on_error=1 build/tsan/bell planted 2>build/tsan/planted.log &&
+  grep -q "ThreadSanitizer: data race" build/tsan/planted.log
+}
+
+# Every second era on each Lua, side by side.
+chaos() {
+  side_by_side chaos_lua54 chaos_luajit
+}
+
+chaos_on() { # LUA PART
+  echo "== chaos on $1"
+  one env "$paths" LUA_CPATH="build/$1/?.so;;" "$1" tools/chaos.lua "${UNBUSY_CHAOS:-10000000}" "$2" 2
+}
+
+chaos_lua54() { chaos_on lua5.4 1; }
+chaos_luajit() { chaos_on luajit 2; }
+
 soak_gateway() {
   env "$paths" LUA_CPATH="build/luajit/?.so;;" UNBUSY_LUA=luajit \
     luajit /usr/bin/busted --output=plainTerminal --pattern=metrics_soak spec/gateway 2>&1 | tee "$log"
@@ -398,7 +430,7 @@ soak_gateway() {
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|quick_luajit|quick_sanitize|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|rock_all|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway) $suite ;;
+    unit|unit_lua54|unit_luajit|quick_luajit|quick_sanitize|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|rock_all|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway|tsan|chaos|chaos_lua54|chaos_luajit) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac

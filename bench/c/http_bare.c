@@ -1,7 +1,8 @@
 /*
 ** http_bare.c: the floor of bench/http.lua: libcurl alone, as cheap as it can be driven.
 **
-**   http_bare URL COUNT AT_ONCE BODY [HEADER…]    prints microseconds of CPU a request
+**   http_bare URL COUNT AT_ONCE BODY [HEADER…]    prints microseconds of CPU a request;
+**                                                  BODY may be @FILE
 **
 ** Every option is set once. One at a time is curl_easy_perform over one handle.
 ** More are a multi handle behind an epoll descriptor; a handle that is done is
@@ -18,7 +19,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 
-#define MOST 1024
+#define MOST 8192
 
 typedef struct call {
   CURL *easy;
@@ -27,12 +28,30 @@ typedef struct call {
 
 static int epoll_fd;
 static int64_t due_us = INT64_MAX;
+static ub_buf body;
 
 static void check (int ok, const char *what) {
   if (ok)
     return;
   fprintf(stderr, "http_bare: %s\n", what);
   exit(1);
+}
+
+/* The body itself, or what is in the file that it names. */
+static void read_body (const char *given) {
+  char part[65536];
+  size_t length;
+  FILE *f;
+  ub_buf_init(&body);
+  if (given[0] != '@') {
+    check(ub_buf_append(&body, given, strlen(given)) == 0, "memory");
+    return;
+  }
+  f = fopen(given + 1, "rb");
+  check(f != NULL, given);
+  while ((length = fread(part, 1, sizeof part, f)) > 0)
+    check(ub_buf_append(&body, part, length) == 0, "memory");
+  fclose(f);
 }
 
 static size_t on_bytes (char *bytes, size_t one, size_t length, void *buf) {
@@ -44,7 +63,8 @@ static void open_call (call *c, char **argv, struct curl_slist *lines) {
   ub_buf_init(&c->head);
   ub_buf_init(&c->data);
   curl_easy_setopt(c->easy, CURLOPT_URL, argv[1]);
-  curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, argv[4]);
+  curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ub_buf_length(&body));
+  curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, ub_buf_bytes(&body));
   curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, lines);
   curl_easy_setopt(c->easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(c->easy, CURLOPT_ACCEPT_ENCODING, "");
@@ -150,6 +170,7 @@ int main (int argc, char **argv) {
   at_once = atoi(argv[3]);
   check(at_once >= 1 && at_once <= MOST && count >= at_once, "how many at once?");
   curl_global_init(CURL_GLOBAL_DEFAULT);
+  read_body(argv[4]);
   for (i = 5; i < argc; i++)
     lines = curl_slist_append(lines, argv[i]);
   for (i = 0; i < at_once; i++)

@@ -26,11 +26,12 @@ end
 
 --- The shell command that loads a site.
 ---@param site table url, headers
----@param given table connections, seconds, stream
+---@param given table connections, seconds, stream; file: that has the body, in place of 500 bytes
 ---@return string
 function load.command(site, given)
   local words = { "wrk -t1 -s bench/support/wrk_post.lua --timeout 60s -c", given.connections, "-d",
-    given.seconds .. "s", quote(given.url or site.url), "--", quote(load.body(given.stream)) }
+    given.seconds .. "s", quote(given.url or site.url), "--",
+    quote(given.file and "@" .. given.file or load.body(given.stream)) }
   for _, line in ipairs(site.headers) do words[#words + 1] = quote(line) end
   return table.concat(words, " ")
 end

@@ -113,10 +113,12 @@ end
 ---@param title string
 ---@param of string what x counts
 ---@param unit string of y
----@return fun(line: string, x: number, y: number) point prints and tells a point of a line
+---@return fun(line: string, x: number, y: number) point prints and tells a point of a line;
+---  nothing where nothing was measured (y is not a number above 0)
 function measure.curve(title, of, unit)
   print(("%s (%s)"):format(title, jit and jit.version or _VERSION)) -- luacheck: ignore 113
   return function(line, x, y)
+    if not (y > 0 and y < math.huge) then return end
     print(("  %-36s %10.0f %-10s %12.1f %s"):format(line, x, of, y, unit))
     results.tell { kind = "point", curve = title, line = line, x = x, y = y, of = of, unit = unit }
   end

@@ -2,6 +2,7 @@
 --
 --     local server = nginx.start()
 --     server.url .. "/ok/…"      a whole answer of 700 bytes, on a kept connection
+--     server.url .. "/size/N/…"  the same, N bytes longer
 --     server.url .. "/hold/…"    a stream: one event, and then nothing until the caller leaves
 --     server.url .. "/stream/…"  a stream of three events that ends well
 --     server.url .. "/paced/…"   the same, 10 ms between its events
@@ -28,6 +29,8 @@ http {
   ${temp_paths}
   keepalive_timeout 600s;
   keepalive_requests 1000000000;
+  client_max_body_size 64m;
+  client_body_buffer_size 17m;
   lua_check_client_abort on;
   init_by_lua_block {
     local event = 'data: {"id":"x","object":"chat.completion.chunk","model":"m","choices":'
@@ -66,6 +69,15 @@ http {
       ngx.sleep(is_first and 2 + 2 * math.random() or 2)
       ngx.print '${answer}'
     end
+    local answers = {}
+    function sized()
+      ngx.req.read_body()
+      local bytes = tonumber(ngx.var.uri:match "^/size/(%d+)/")
+      answers[bytes] = answers[bytes] or ('${answer}'):gsub("word word ",
+        ("word "):rep(math.ceil(bytes / 5)) .. "word ", 1)
+      ngx.header.content_length = #answers[bytes]
+      ngx.print(answers[bytes])
+    end
     function cut()
       begin()
       ngx.exit(444)
@@ -81,6 +93,7 @@ http {
     location /paced/ { content_by_lua_block { paced() } }
     location /slow/ { content_by_lua_block { slow() } }
     location = /begun { content_by_lua_block { ngx.print(begun) } }
+    location /size/ { content_by_lua_block { sized() } }
     location /cut/ { content_by_lua_block { cut() } }
   }
 }

@@ -30,6 +30,7 @@ http {
   access_log off;
   default_type application/json;
   ${temp_paths}
+  client_max_body_size 64m;
   client_body_buffer_size 16m;
   keepalive_timeout 600s;
   keepalive_requests 1000000000;

@@ -1,8 +1,15 @@
--- What wrk sends, and what it tells. Its words after "--": the body, then lines of the header.
+-- What wrk sends, and what it tells. Its words after "--": the body (or ""), then lines of the
+-- header.
 local body, count
 
 function init(words)
   body, count = words[1], #words
+  local path = body:match "^@(.*)"
+  if path then
+    local file = assert(io.open(path, "rb"))
+    body = file:read "*a"
+    file:close()
+  end
   wrk.method, wrk.body = "POST", body
   wrk.headers["content-type"] = "application/json"
   for i = 2, count do

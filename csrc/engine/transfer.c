@@ -16,6 +16,7 @@
 #define HEAD_BYTES (256 * 1024)    /* most bytes of an answer's header */
 #define HEAD_LINES 1000
 #define LENGTH_NAME "content-length:"
+#define MOST_LENGTH (INT64_MAX / 16)
 #define UPLOAD_BYTES 65536         /* libcurl's own default; and so is the next */
 #define IDLE_SECONDS 118           /* a connection may be kept unused */
 #define RCVBUF_BYTES (256 * 1024)  /* bounds what the kernel buffers for a paused one */
@@ -65,15 +66,16 @@ static size_t end_header (ub_transfer *t, size_t length) {
 }
 
 /* A Content-Length line: is it a number, and the only one? Else nobody can say
-** where the answer ends (RFC 9112 6.3), and libcurl would just take the last. */
+** where the answer ends (RFC 9112 6.3), and libcurl would just take the last, or
+** none when it is beyond its numbers: a cut would look like the end. */
 static int is_sound_length (ub_transfer *t, const char *line, size_t length) {
   int64_t bytes = 0;
   size_t at = strlen(LENGTH_NAME);
   while (at < length && is_space(line[at])) at++;
   for (; at < length && line[at] >= '0' && line[at] <= '9'; at++)
-    bytes = bytes < INT64_MAX / 16 ? bytes * 10 + (line[at] - '0') : INT64_MAX / 16;
+    bytes = bytes < MOST_LENGTH ? bytes * 10 + (line[at] - '0') : MOST_LENGTH;
   while (at < length && (is_space(line[at]) || line[at] == '\n')) at++;
-  if (at < length || (t->length >= 0 && t->length != bytes))
+  if (at < length || bytes >= MOST_LENGTH || (t->length >= 0 && t->length != bytes))
     return 0;
   t->length = bytes;
   return 1;

@@ -26,8 +26,8 @@ client.__name = "unbusy.client"
 
 -- {== Building ============================================================
 
---- Makes a client; see `config.client` for the options. Without the memory for a cache, or room in
---- its region, it is nil, message and a code ("nomem", "full", or "invalid" for what is no region).
+--- Makes a client; docs/reference.md has the options. Without the memory for a cache, or room in
+--- its region, it is nil, message and a code ("nomem", "full", or "invalid" for what is none).
 ---@param given unbusy.options|string a table, or the path of a Lua file that returns one
 ---@return unbusy.client? client, string? message, unbusy.code? code
 function client.new(given)

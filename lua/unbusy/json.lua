@@ -107,6 +107,7 @@ end
 -- What is written with 14 digits reads back the same?
 local function short(n)
   if n == floor(n) then return n > -1e14 and n < 1e14 end
+  if n > -1e6 and n < 1e6 and floor(n * 1000 + 0.5) / 1000 == n then return true end -- 0.7
   return tonumber(("%.14g"):format(n)) == n
 end
 

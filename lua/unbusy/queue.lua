@@ -462,32 +462,23 @@ local function new_waiter(self, call, gates, now)
     limit = limit, patience = limit - now, useful_until = limit }
 end
 
--- The first target has refused: the others are asked. As `walk_in`.
-local function walk_on(self, call, targets, now, code, message, retry_after)
-  local asked = call.model
-  local gates = { gate_of(self, targets[1], targets[1]:model(asked)) }
-  begin_pass(self)
-  note_refusal(self, gates[1], now, code, message, retry_after)
-  for i = 2, #targets do
-    local target, place = targets[i]
-    local model = target:model(asked)
-    place, code, message, retry_after = target:admit(model, now, call)
+-- Where nobody waits, nobody is overtaken: a place at once; or nil, and the gates that refused.
+local function walk_in(self, call, targets, now)
+  local gates
+  for i = 1, #targets do
+    local target = targets[i]
+    local model = target:model(call.model)
+    local place, code, message, retry_after = target:admit(model, now, call)
     if place then return place end
+    if not gates then
+      begin_pass(self)
+      gates = {}
+    end
     gates[i] = gate_of(self, target, model)
     note_refusal(self, gates[i], now, code, message, retry_after)
   end
   end_pass(self, now)
   return nil, gates
-end
-
--- Where nobody waits, nobody is overtaken: a place at once; or nil, and the gates that refused.
--- Mostly the first one lets in. (LuaJIT compiles no way through a loop that runs but once.)
-local function walk_in(self, call, targets, now)
-  local first = targets[1]
-  if not first then return nil end
-  local place, code, message, retry_after = first:admit(first:model(call.model), now, call)
-  if place then return place end
-  return walk_on(self, call, targets, now, code, message, retry_after)
 end
 
 -- Stands in line until it has a place, or there is no use in waiting. `asked`: its gates, if they

@@ -42,6 +42,18 @@ describe("kept bytes", function()
     w:assert_clean()
   end)
 
+  it("that name a target in no text are none: failures would name it", function()
+    local w, level = with_level { good "new" }
+    w:chat()
+    local kept, name = level.kept, level.kept:match "^[^\n]*":sub(41)
+    for _, other in ipairs { "\255", "\27[2J", "a\0", "\195" } do
+      level.value = kept:sub(1, 40) .. other .. kept:sub(41 + #name)
+      assert.equal("upstream", w:chat().source)
+    end
+    level.value = kept:sub(1, 40) .. "系统" .. kept:sub(41 + #name)
+    assert.same({ "cache", "系统" }, { w:chat().source, w:chat().target })
+  end)
+
   it("give no stale answer where nobody answers either", function()
     local w, level = with_level { world.status(503) }
     level.value = "\1" .. ("0"):rep(39) .. "a\n{}"

@@ -106,6 +106,8 @@ describe("terminal.clean", function()
   it("takes out what a terminal would obey and leaves the text", function()
     assert.equal("a[31mb\tc\nd", terminal.clean "a\27[31mb\tc\r\nd\7\0\127")
     assert.equal("x31my", terminal.clean "x\194\15531my")
+    assert.equal("x31my", terminal.clean "x\194\194\155\15531my") -- one around another
+    assert.equal("x31my", terminal.clean "x\194\7\15531my")
     assert.equal("天气如何 é", terminal.clean "天气如何 é")
   end)
 end)

@@ -70,10 +70,12 @@ describe("the Dockerfile", function()
     local let = {}
     for name in served.read ".dockerignore":gmatch "\n!(%S+)" do let[name] = true end
     assert.truthy(served.read ".dockerignore":find "\n%*\n")
-    for name in text:gmatch "\nCOPY (%w%S*)" do
-      assert.is_true(let[name], name)
-      assert.equal("0", (served.output(("test -e %s; echo $?"):format(name))))
-      let[name] = nil
+    for line in text:gmatch "\nCOPY (%w[^\n]*)" do
+      for name in line:gmatch "(%S+)%s" do -- all but the last word, which is where to
+        assert.is_true(let[name], name)
+        assert.equal("0", (served.output(("test -e %s; echo $?"):format(name))))
+        let[name] = nil
+      end
     end
     assert.same({}, let)
   end)

@@ -177,12 +177,13 @@ for workers = 1, 2 do
       ask "/nope"
       line = g:log(2)
       assert.same({ 404, "unknown_url", "/nope" }, { line.status, line.code, line.path })
-      ask("/v1/chat/completions", '{"model":"a\\"\\n\\u0000b","messages":[1]}')
-      assert.equal("a\"\n\0b", g:log(3).model)
+      ask("/v1/chat/completions", '{"model":"a\\"\\n\\u0000b\127\194\15531mé","messages":[1]}')
+      assert.equal("a\"\n\0b\127\194\15531mé", g:log(3).model)
       local file = io.open(g.dir .. "/access.log", "rb")
       local text = file:read "*a"
       file:close()
       assert.is_nil(text:find("secret", 1, true) or text:find("sk-up", 1, true))
+      assert.is_nil(text:find "[%z\1-\9\11-\31\127]" or text:find "\194[\128-\159]")
     end)
   end)
 end

@@ -1,6 +1,7 @@
 -- What benches tell, and the page that is made of it.
 local json = require "unbusy.json"
 local measure_path = "bench.support.measure"
+local host = os.getenv "UNBUSY_LUA" or "lua5.4"
 
 local function output_of(command)
   local pipe = assert(io.popen(command, "r"))
@@ -38,7 +39,8 @@ describe("the page of what was measured", function()
 
   -- What the tool says, and the page, if there is one.
   local function made()
-    local said = output_of(("lua5.4 tools/performance.lua '%s' '%s/page.md' 2>&1"):format(dir, dir))
+    local said = output_of(("%s tools/performance.lua '%s' '%s/page.md' 2>&1"):format(host, dir,
+      dir))
     local file = io.open(dir .. "/page.md")
     local page = file and file:read "*a"
     if file then file:close() end
@@ -128,7 +130,7 @@ describe("the page of what was measured", function()
       measure.curve("grows", "targets", "ns")("ours", 10, 20)
     ]]):format(measure_path))
     output_of(("UNBUSY_BENCH_TURNS=1 UNBUSY_BENCH_RESULTS='%s/told' %s '%s/bench.lua'"):format(dir,
-      os.getenv "UNBUSY_LUA" or "lua5.4", dir))
+      host, dir))
     local told = {}
     for line in io.lines(dir .. "/told") do told[#told + 1] = json.decode(line) end
     assert.equal(6, #told)

@@ -1,6 +1,7 @@
 -- A reader that goes back to look again takes the square of a text's length, and 100,000 blanks in
 -- the wrong place hold a process for half a minute. Each of those that read what a stranger has
 -- written is given long texts of the kinds on which such readers stumble.
+local accept = require "unbusy.gateway.accept"
 local access_log = require "unbusy.simulate.access_log"
 local cache_control = require "unbusy.gateway.cache_control"
 local checks = require "unbusy.escalation.checks"
@@ -12,7 +13,6 @@ local json = require "unbusy.json"
 local json_fields = require "unbusy.json_fields"
 local keys = require "unbusy.gateway.keys"
 local language = require "unbusy.fallback.language"
-local metrics_text = require "unbusy.metrics.text"
 local passing = require "unbusy.passing"
 local rate_headers = require "unbusy.rate_headers"
 local retry_after = require "unbusy.retry_after"
@@ -48,8 +48,8 @@ local readers = {
     language.accepted("en;q=" .. text)
   end,
   ["accept"] = function(text)
-    metrics_text.format_for(text)
-    metrics_text.format_for("text/plain;" .. text)
+    accept.list(text)
+    accept.list("text/plain;" .. text)
   end,
   ["authorization"] = function(text)
     for _, before in ipairs { "", "Bearer ", "Bearer  ", "Bearer x " } do

@@ -59,4 +59,30 @@ function readme.blocks(path)
   return blocks
 end
 
+-- What a line of prose is, whatever language it is in: its kind, its code spans and its links.
+local function shape_of(line)
+  local kind = line:match "^#+ " or line:match "^%- " or line:match "^|" or line:match "^!%["
+    or "text"
+  local spans, links = {}, {}
+  for span in line:gmatch "`([^`]+)`" do spans[#spans + 1] = span end
+  for link in line:gmatch "%]%(([^)]+)%)" do links[#links + 1] = link end
+  table.sort(spans) -- a sentence of another language has another order
+  table.sort(links)
+  return { kind = kind, spans = spans, links = links, cells = kind == "|" and #cells(line) or nil }
+end
+
+--- What two documents of different languages have in common: for each line that is not empty its
+--- kind (heading, item, row, text), its code spans and links; of code the line itself.
+---@param path string
+---@return table[] lines
+function readme.outline(path)
+  local out, fenced = {}, false
+  for line in readme.text(path):gmatch "[^\n]+" do
+    local fence = line:find "^```" ~= nil
+    out[#out + 1] = (fenced or fence or line:find "^<!%-%-") and line or shape_of(line)
+    if fence then fenced = not fenced end
+  end
+  return out
+end
+
 return readme

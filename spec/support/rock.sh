@@ -1,8 +1,8 @@
 #!/bin/sh
 # rock.sh [all]: what LuaRocks does with us on both Luas, offline, in a copy of the sources and trees
-# of its own: it builds from a source rock and from the sources, is used, packed, removed, and
-# installed again from what was packed. Two of the four builds, quick ones; `all`: all four, as for
-# a user. Debian's lua-cjson is no rock, so it is named as provided.
+# of its own: it builds from a source rock and from the sources, is used, packed, installed again
+# from what was packed, and removed. Two of the four builds, quick ones; `all`: all four, as for a
+# user. Debian's lua-cjson is no rock, so it is named as provided.
 set -eu
 cd "$(dirname "$0")/../.."
 what=${1:-quick}
@@ -77,9 +77,11 @@ install_source_rock() {
   used "luarocks install of the source rock"
 }
 
+# What was packed is installed into a tree of its own.
 again() {
   quietly rocks pack unbusy
-  removed
+  [ "$what" != all ] || removed
+  tree=$tree.again
   quietly rocks install $rock.linux-*.rock
   used "luarocks pack, and install of what was packed"
   removed

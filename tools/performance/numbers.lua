@@ -25,7 +25,7 @@ function numbers.mark(value, of)
   local step = of == "bytes" and 1024 or 1000
   for i, letter in ipairs { "G", "M", "K" } do
     local unit = step ^ (4 - i)
-    if value >= unit then return ("%g %s"):format(value / unit, letter) end
+    if value >= unit then return ("%.3g %s"):format(value / unit, letter) end
   end
   return ("%g"):format(value)
 end

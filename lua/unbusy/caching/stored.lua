@@ -222,6 +222,18 @@ function stored.pack(call, reply, ttl, pieces)
     reply.target) .. text .. pieces
 end
 
+-- Names of targets that have been looked at: messages have them, and the bytes may be anybody's.
+local names, known = {}, 0
+local MOST_NAMES = 1000
+
+local function is_name(name)
+  if names[name] then return true end
+  if name:find "%c" or not json.is_utf8(name) then return false end
+  if known >= MOST_NAMES then names, known = {}, 0 end
+  names[name], known = true, known + 1
+  return true
+end
+
 --- What `pack` has put together; nil for other bytes.
 ---@param value string
 ---@return string? target, string text the body, integer pieces where they begin
@@ -231,7 +243,9 @@ function stored.unpack(value)
   local mark = find(value, "\n", 41, true)
   if not (mark and length and pieces) or mark + length + pieces ~= #value then return nil end
   if length < 0 or pieces < 0 or length % 1 ~= 0 then return nil end
-  return sub(value, 41, mark - 1), sub(value, mark + 1, mark + length), mark + length + 1
+  local target = sub(value, 41, mark - 1)
+  if not is_name(target) then return nil end
+  return target, sub(value, mark + 1, mark + length), mark + length + 1
 end
 
 --- For how many seconds it was to be fresh; nil for other bytes.

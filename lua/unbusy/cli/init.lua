@@ -19,21 +19,18 @@ local function command_named(name)
   end
 end
 
+-- A screen of it: what commands there are.
 local function overview()
   local rows = {}
   for i, command in ipairs(commands) do
-    rows[i] = { ("unbusy %s %s"):format(command.name, command.usage), command.summary }
+    rows[i] = { "unbusy " .. command.name, command.summary }
   end
-  rows[#rows + 1] = { "unbusy help COMMAND", "all about a command" }
+  rows[#rows + 1] = { "unbusy help COMMAND", "all about a command: its options, exit statuses" }
   rows[#rows + 1] = { "unbusy --version", "the version" }
-  local sections = { { "unbusy gets an answer from an LLM API that says it is busy.\n",
-    arguments.columns(rows) } }
-  for _, command in ipairs(commands) do
-    local title = ("Options of %s:"):format(command.name)
-    sections[#sections + 1] = { title, arguments.options(command) }
-  end
-  for _, section in ipairs(commands[1].sections()) do sections[#sections + 1] = section end
-  return arguments.page(sections)
+  return arguments.page {
+    { "unbusy gets an answer from an LLM API that says it is busy.\n", arguments.columns(rows) },
+    { "Try:", '  DEEPSEEK_API_KEY=sk-… unbusy chat --model deepseek-flash "天气如何?"' },
+  }
 end
 
 local function wrong(message)

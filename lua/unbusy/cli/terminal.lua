@@ -32,7 +32,7 @@ end
 ---@return string
 function terminal.clean(text)
   text = text:gsub("[%z\1-\8\11-\31\127]", "")
-  return (text:gsub("\194[\128-\159]", ""))
+  return (text:gsub("\194+[\128-\159]+", "")) -- runs: what stands around one may be another
 end
 
 --- Writes to standard output at once.

@@ -1,17 +1,17 @@
 --- What each cause is called, and what to do about it.
 return {
   burst = { "a burst over their capacity", {
-    "let calls wait rather than fail: a longer line (queue.size, queue.max_wait), deadlines to it",
+    "let calls wait rather than fail: queue.size, queue.max_wait, and deadlines to match",
     "join what is asked alike (cache, coalesce), and batch what is small",
     "send a part elsewhere: another account or provider, a pool to spill to (docs/routing.md)",
     "of a service of your own: more replicas (docs/autoscale.md)",
   } },
-  capacity = { "they have less room than usual", {
+  capacity = { "less room on their side than usual", {
     "noisy neighbours, or replicas that are gone: of a service of your own look at those first",
     "send a part elsewhere until it is over (docs/routing.md)",
     "more gateways, or more retries, do not help: both only ask more often",
   } },
-  slow = { "inference is slow", {
+  slow = { "slow inference", {
     "of a service of your own: longer prompts, a larger model, fewer replicas, a busy GPU?",
     "ask a second target beside slow ones (docs/hedging.md), or a smaller model (docs/edge.md)",
     "bound the start: clocks.start, and what a policy says in `queued`",
@@ -36,7 +36,7 @@ return {
     "name, route, proxy and certificate, from this machine: unbusy diagnose --probe",
     "connections that break in between: an idle timeout of a proxy or a load balancer?",
   } },
-  money = { "the key or the account is refused", {
+  money = { "a key or an account that is refused", {
     "top the account up, or renew the key: waiting does not help",
     "a second account or provider takes over by itself where there is one (docs/routing.md)",
   } },

@@ -87,17 +87,6 @@ function answers.send(ctx, status, text, kind)
   if ctx.method ~= "HEAD" then ngx.print(text) else ngx.send_headers() end
 end
 
--- The body of an answer of ours whose status says that it is none. SDKs look for an error there,
--- and people for the answer: it is both.
-local function with_error(reply, e)
-  local body = {}
-  for name, value in pairs(reply.body) do body[name] = value end
-  if body.error == nil or body.error == json.null then
-    body.error = json.decode(errors.text(e)).error
-  end
-  return body
-end
-
 --- Sends a reply: the upstream's bytes, where they came whole.
 ---@param ctx table
 ---@param reply table
@@ -108,7 +97,7 @@ function answers.reply(ctx, reply)
   if reply.source == "fallback" and reply.status >= 400 then
     local e = errors.of_fallback(reply, ctx.gateway.retries)
     for name, value in pairs(e.headers) do ngx.header[name] = value end
-    body = with_error(reply, e)
+    body = errors.added(reply.body, e)
   end
   answers.send(ctx, reply.status, reply.raw or assert(json.encode(body)))
 end

@@ -106,4 +106,18 @@ function errors.text(e)
     e.type, encoded(e.param), encoded(e.code))
 end
 
+--- The body of an answer of ours whose status says that it is none. SDKs look for an error there,
+--- and people for the answer: it is both.
+---@param body table decoded
+---@param e table refusal, see `of_fallback`
+---@return table
+function errors.added(body, e)
+  local both = {}
+  for name, value in pairs(body) do both[name] = value end
+  if both.error == nil or both.error == json.null then
+    both.error = json.decode(errors.text(e)).error
+  end
+  return both
+end
+
 return errors

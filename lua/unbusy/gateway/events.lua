@@ -5,12 +5,11 @@
 -- and a failure comes as an event. `[DONE]` is only said after a good end.
 local answers = require "unbusy.gateway.answers"
 local errors = require "unbusy.gateway.errors"
+local event_text = require "unbusy.event_text"
 local json = require "unbusy.json"
 local log = require "unbusy.gateway.log"
 
 local events = {}
-
-local DONE = "data: [DONE]\n\n"
 
 -- {== Writing =============================================================
 
@@ -28,21 +27,11 @@ local function write(ctx, text)
   return ngx.print(text) ~= nil
 end
 
--- One event; data of several lines is written in as many.
-local function frame(event)
-  local data = event.data
-  if data:find "[\r\n]" then data = data:gsub("\r\n?", "\n"):gsub("\n", "\ndata: ") end
-  local name, id = event.event, event.id
-  if not name and not id then return "data: " .. data .. "\n\n" end
-  return (name and "event: " .. name .. "\n" or "") .. (id and "id: " .. id .. "\n" or "")
-    .. "data: " .. data .. "\n\n"
-end
-
 -- A failure when status 200 is out.
 local function error_event(ctx, refusal)
   local text = errors.text(refusal)
   if ctx.record.kind ~= "responses" then return "data: " .. text .. "\n\n" end
-  return frame { event = "error", data = assert(json.encode { type = "error",
+  return event_text.of { event = "error", data = assert(json.encode { type = "error",
     message = refusal.message, code = refusal.code or json.null, param = json.null,
     error = json.decode(text).error }) }
 end
@@ -82,17 +71,10 @@ end
 
 -- {== The answer ==========================================================
 
--- The usage that we have asked for, and the client has not.
-local function is_ours(ctx, piece)
-  return piece.usage and not ctx.wants_usage and not piece.finish and not piece.started
-    and piece.data:find '"choices"%s*:%s*%[%s*%]' ~= nil
-end
-
 -- The text to write for a piece; nil for none.
 local function text_of(ctx, piece)
   ctx.answered = ctx.answered + #(piece.text or "") + #(piece.reasoning or "")
-  if not piece.data or is_ours(ctx, piece) then return nil end
-  return frame(piece)
+  return event_text.of_piece(piece, ctx.wants_usage)
 end
 
 -- Writes events until the end: true, or false where the client has gone, or nil and a failure.
@@ -105,7 +87,7 @@ local function pump(ctx, stream)
     if text and not write(ctx, text) then return false end
     if not stream:is_ready() and not answers.flush() then return false end
   end
-  return ctx.record.kind == "responses" or write(ctx, DONE)
+  return ctx.record.kind == "responses" or write(ctx, event_text.DONE)
 end
 
 local function failed(ctx, message, code, detail)
@@ -116,18 +98,13 @@ local function failed(ctx, message, code, detail)
   write(ctx, error_event(ctx, refusal))
 end
 
-local function wants_usage(request)
-  local o = request.stream_options
-  return type(o) == "table" and o.include_usage == true
-end
-
 --- Serves a request that asks for a stream.
 ---@param ctx table
 ---@param request table
 ---@param given table options of the call
 ---@return table? refusal
 function events.serve(ctx, request, given)
-  ctx.wants_usage, ctx.answered = wants_usage(request), 0
+  ctx.wants_usage, ctx.answered = event_text.wants_usage(request), 0
   local stream, message, code, detail = call(ctx, request, given)
   if not stream then return failed(ctx, message, code, detail) end
   if not ctx.begun then

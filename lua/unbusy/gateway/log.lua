@@ -27,10 +27,16 @@ local SHOWN = 256 -- bytes of a text that a client or a server has chosen
 local prefix = {} -- field -> how it begins
 for _, name in ipairs(fields) do prefix[name] = (',"%s":'):format(name) end
 
+-- Also what JSON lets stand, and a terminal would obey: logs are looked at on one.
+local function escaped(c)
+  return ("\\u%04x"):format(c:byte(-1))
+end
+
 local function encode(text)
   text = text:sub(1, SHOWN)
   if not json.is_utf8(text) then text = text:gsub("[\128-\255]+", "?") end
-  return (json.encode(text):gsub("\\/", "/"))
+  return (json.encode(text):gsub("\\/", "/"):gsub("\127", escaped)
+    :gsub("\194[\128-\159]", escaped))
 end
 
 -- The same texts come again and again.

@@ -66,10 +66,13 @@ function recorder.new(client, o)
   if not part then return nil, message, code end
   open_common(part, client)
   local self = setmetatable({ client = client, part = part, active = 0, closed = false,
-    ended = {}, streams = {}, tries = {}, sets = {}, targets = {},
-    queue_size = o.queue.size, budget_size = o.budget and o.budget.tokens, flying = {}, begun = {},
+    ended = {}, streams = {}, good = {}, sets = {}, targets = {}, places = {},
+    queue_size = o.queue.size, budget_size = o.budget and o.budget.tokens,
     models = labels.models(client.targets, o.metrics.models) }, recorder)
-  for _, t in ipairs(client.targets) do self.targets[t.name], self.flying[t.name] = t, 0 end
+  for _, t in ipairs(client.targets) do
+    self.targets[t.name] = t
+    self.places[t] = { flying = 0, begun = nil, good = {}, tries = {} }
+  end
   return self
 end
 
@@ -77,7 +80,8 @@ end
 
 -- Those that were found are of a part that is there no more.
 local function forget(self)
-  self.ended, self.streams, self.tries, self.sets, self.begun = {}, {}, {}, {}, {}
+  self.ended, self.streams, self.good, self.sets = {}, {}, {}, {}
+  for _, place in pairs(self.places) do place.begun, place.good, place.tries = nil, {}, {} end
 end
 
 --- The series of a set are not there any more, and so perhaps those of no set.
@@ -175,10 +179,9 @@ end
 
 -- Seconds of our own for a whole answer; nil where pauses, other tries or other calls are in them.
 local function overhead_of(call, reply, seconds)
-  local tries, times, source = call.tries, reply.times, reply.source
-  local try = tries[1]
+  local tries, times = call.tries, reply.times
   if tries[2] or call.past > 0 or not times or call.kind == "pass" then return nil end
-  local own
+  local try, source, own = tries[1], reply.source, nil
   if source == "upstream" then
     own = try and try.seconds and seconds - times.queued - try.seconds
   elseif source == "cache" or source == "stale" then
@@ -199,6 +202,38 @@ local function asked(self, call, source, answer)
   return target, self.models.known[model] or self.models:label(model, source == "upstream")
 end
 
+-- The set of a whole good answer to the only try, which most answers are; nil where it has to be
+-- found by all that tells it from others.
+local function known_set(self, call, answer)
+  local tries = call.tries
+  local try = tries[1]
+  if not try or tries[2] or call.streaming or answer.source ~= "upstream" then return nil end
+  local place = self.good[answer.target]
+  place = place and place[call.kind]
+  return place and place[try.model or call.model or ""]
+end
+
+-- It is kept where it is found by these. A model that has no label of its own is not: names that
+-- callers make up are not to pile up.
+local function keep_set(self, call, answer, model, set)
+  local tries = call.tries
+  local try = tries[1]
+  if not try or tries[2] or call.streaming or answer.source ~= "upstream" then return end
+  if not self.targets[answer.target or false] or model ~= (try.model or call.model or "") then
+    return
+  end
+  below(below(self.good, answer.target), call.kind)[model] = set
+end
+
+-- The set of such an end.
+local function set_of(self, call, answer, source, code)
+  local target, model = asked(self, call, source, answer)
+  local good = code == ""
+  local set = find_ended(self, call, good and source or code, target, model, code)
+  if good and set then keep_set(self, call, answer, model, set) end
+  return set
+end
+
 --- A call has ended. Of a stream: all of it.
 ---@param call table
 ---@param answer table? reply; nil for a failure
@@ -210,20 +245,17 @@ function recorder:call_ends(call, answer, code)
   calls[call] = true
   local active = self.active - 1
   self.active = active
-  local source, usage, own = "none", nil, nil
   local seconds = (loop and loop.now() or client.now()) - (call.started or 0)
+  local set, usage, own, input, output
   if answer and not code then
-    source, usage, code = answer.source, answer.usage, ""
+    set, usage = known_set(self, call, answer) or set_of(self, call, answer, answer.source, ""),
+      answer.usage
+    if usage then input, output = usage.prompt_tokens, usage.completion_tokens end
     if not call.streaming then own = overhead_of(call, answer, seconds) end
   else
-    code = labels.code(code)
+    set = set_of(self, call, answer, "none", labels.code(code))
   end
-  local target, model = asked(self, call, source, answer)
-  local set = find_ended(self, call, code == "" and source or code, target, model, code)
-  if not set then return end
-  local input, output
-  if usage then input, output = usage.prompt_tokens, usage.completion_tokens end
-  if not set:note(1, seconds, own, active, seconds, input, output) then self:lost() end
+  if set and not set:note(1, seconds, own, active, seconds, input, output) then self:lost() end
 end
 
 --- The answer of a stream has begun.
@@ -250,13 +282,13 @@ end
 --- A try begins.
 ---@param target table
 function recorder:try_begins(target)
-  local name = target.name
-  local flying, set = self.flying[name] + 1, self.begun[name]
-  self.flying[name] = flying
+  local place = self.places[target]
+  local flying, set = place.flying + 1, place.begun
+  place.flying = flying
   if set == nil then
     self:note("unbusy_queue_size", self.queue_size)
-    set = made(self, { item("unbusy_target_in_flight", name), item "unbusy_calls_active" })
-    self.begun[name] = set
+    set = made(self, { item("unbusy_target_in_flight", target.name), item "unbusy_calls_active" })
+    place.begun = set
   end
   if set and not set:note(flying, self.active) then self:lost() end
 end
@@ -272,18 +304,17 @@ local function try_set(self, target, code, status)
     item("unbusy_tokens_total", name, "cached") })
 end
 
-local function find_try(self, target, code, status)
-  local place = self.tries[target.name]
-  place = place and place[code]
-  local set = place and place[status]
-  if set ~= nil then return set end
+-- The set for that end. That of a good answer is found at once, by its status.
+local function find_try(self, target, place, code, status)
   local label = labels.status(status ~= 0 and status or nil)
-  place = below(below(self.tries, target.name), code)
-  if place[label] == nil then -- one for all statuses without a name of their own
-    place[label] = try_set(self, target, labels.code(code), label)
+  local by_label = below(place.tries, code)
+  local set = by_label[label]
+  if set == nil then -- one for all statuses without a name of their own
+    set = try_set(self, target, labels.code(code), label)
+    by_label[label] = set
   end
-  if label ~= labels.OTHER then place[status] = place[label] end
-  return place[label]
+  if code == "" and label ~= labels.OTHER then place.good[status] = set end
+  return set
 end
 
 --- A try has ended.
@@ -295,9 +326,12 @@ end
 ---@param code string? of a failure
 ---@param late boolean? it is a stream, which ends now
 function recorder:try_ends(call, try, target, streaming, answer, code, late)
-  local name = target.name
-  local set, flying = find_try(self, target, code or "", try.status or 0), self.flying[name] - 1
-  self.flying[name] = flying
+  local place, status = self.places[target], try.status or 0
+  local flying = place.flying - 1
+  place.flying = flying
+  local set
+  if not code then set = place.good[status] end
+  if set == nil then set = find_try(self, target, place, code or "", status) end
   if not set then return end
   local seconds, cost, input, output, cached = try.seconds, nil, nil, nil, nil
   if answer then

@@ -42,8 +42,11 @@ function answers.reasoning_of(message)
   return type(text) == "string" and text ~= "" and text or nil
 end
 
+local whole, none = json.whole, {}
+
 local function count(n)
-  n = json.whole(n)
+  if n == nil then return 0 end
+  n = whole(n)
   return n and n > 0 and n or 0
 end
 
@@ -62,8 +65,8 @@ function answers.usage(u)
   if not is_object(u) then return nil end
   u = of_response(u)
   local prompt, completion = count(u.prompt_tokens), count(u.completion_tokens)
-  local of_prompt = table_of(u.prompt_tokens_details) or {}
-  local of_completion = table_of(u.completion_tokens_details) or {}
+  local of_prompt = table_of(u.prompt_tokens_details) or none
+  local of_completion = table_of(u.completion_tokens_details) or none
   local cached, total = count(of_prompt.cached_tokens), count(u.total_tokens)
   if cached == 0 then cached = count(u.prompt_cache_hit_tokens) end
   return { prompt_tokens = prompt, completion_tokens = completion,

@@ -1,0 +1,33 @@
+-- examples/neovim in Debian's Neovim, as its README installs it.
+local busyd = require "spec.support.busyd"
+local readme = require "spec.support.readme"
+local served = require "spec.support.served"
+
+describe("examples/neovim", function()
+  it("answers into a buffer, and stops", function()
+    local up, place = busyd.start { workers = 1 }, served.place()
+    local block = readme.blocks("examples/neovim/README.md")[1]
+    local init = block.text:gsub("https://api%.deepseek%.com", (up.url:gsub("%%", "%%%%")))
+      :gsub("/path/to/unbusy/", served.output "pwd" .. "/")
+    local path = place:write("init.lua", init)
+    local out = served.output(([[
+      env URL=%s REPORT=%s/report LUA_PATH="./lua/?.lua;./lua/?/init.lua;;" \
+        LUA_CPATH="build/luajit/?.so;;" timeout 300 \
+        nvim -u %s -i NONE -n --headless -c 'luafile spec/support/neovim_ask.lua' \
+        -c cquit 2>&1]]):format(up.url, place.dir, path))
+    local report = served.read(place.dir .. "/report")
+    local left = up:counts().in_service
+    up:stop()
+    place:remove()
+    assert.equal(table.concat({
+      "before ",
+      "command echo: 天气 如何",
+      "range echo: why?||two|three",
+      "begun true",
+      "stopped true true",
+      "left true",
+      "failed  4 ask: deepseek: 429 insufficient_quota 1",
+    }, "\n") .. "\n", report, out)
+    assert.equal(0, left)
+  end)
+end)
