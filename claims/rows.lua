@@ -8,8 +8,8 @@
 local rows = {}
 
 --- The names of all of them.
-rows.names = { "backoff", "batching", "autoscaling", "failover", "warm_up", "breaker", "alerts",
-  "scaling_script", "edge", "hybrid", "roadmap" }
+rows.names = { "diagnosis", "backoff", "batching", "autoscaling", "failover", "warm_up", "breaker",
+  "alerts", "scaling_script", "edge", "hybrid", "roadmap" }
 
 local FIELDS = { row = "string", title = "string", how = "string", seconds = "number",
   measure = "function" }
