@@ -115,7 +115,7 @@ ffi.cdef [[
 local C, AF_UNIX, SOCK_STREAM, O_NONBLOCK = ffi.C, 1, 1, 2048
 
 describe("the bell rings", function()
-  local e, bell, fd, fds
+  local e, bell, fd, fds, before
 
   local function connect(path)
     local address = ffi.new("struct unbusy_spec_address", AF_UNIX, path)
@@ -129,6 +129,7 @@ describe("the bell rings", function()
     fds = ffi.new "int[2]"
     assert.equal(0, C.pipe2(fds, O_NONBLOCK))
     assert(e:listen(fds[0]))
+    before = folders()
     bell = core.bell(e:fd())
     fd = connect(bell:path())
     assert(bell:begin())
