@@ -115,7 +115,7 @@ ffi.cdef [[
 local C, AF_UNIX, SOCK_STREAM, O_NONBLOCK = ffi.C, 1, 1, 2048
 
 describe("the bell rings", function()
-  local e, bell, fd, fds
+  local e, bell, fd, fds, before
 
   local function connect(path)
     local address = ffi.new("struct unbusy_spec_address", AF_UNIX, path)
@@ -125,6 +125,7 @@ describe("the bell rings", function()
   end
 
   before_each(function()
+    before = folders()
     e = core.engine()
     fds = ffi.new "int[2]"
     assert.equal(0, C.pipe2(fds, O_NONBLOCK))
