@@ -125,7 +125,6 @@ describe("the bell rings", function()
   end
 
   before_each(function()
-    before = folders()
     e = core.engine()
     fds = ffi.new "int[2]"
     assert.equal(0, C.pipe2(fds, O_NONBLOCK))
