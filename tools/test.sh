@@ -140,12 +140,14 @@ without_ffi() {
 
 tools="/(demo|cli|install|readme|docs_policies|docs_simulator|signs|busyd|busyd_load)_spec|/(cli|simulate|performance)/"
 
+# Most of a spec's code runs once or twice: compiled less eagerly, it is done in half the time.
+lazily="-Ohotloop=500,hotexit=200"
+
 # Of the quick run: the tools, the simulator and what is tried in it, which are Lua alone, are left to
-# Lua 5.4, and so is what kills processes in the midst of C. Most of a spec's code runs once or twice:
-# compiled less eagerly, it is done in half the time.
+# Lua 5.4, and so is what kills processes in the midst of C.
 quick_luajit() {
   echo "== specs on luajit"
-  lua_options="-Ohotloop=500,hotexit=200"
+  lua_options=$lazily
   in_batches luajit build/luajit $(other_specs |
     grep -v -E "$tools|/policies/|/(chaos|inspect|names)_spec|_kill_spec")
   without_ffi
@@ -158,7 +160,9 @@ unit() { side_by_side unit_lua54 unit_luajit nginx; }
 
 nginx() {
   echo "== specs inside nginx"
+  lua_options=$lazily
   in_batches luajit build/luajit $(nginx_specs)
+  lua_options=
 }
 
 sanitizers="-fsanitize=address,undefined -fno-sanitize-recover=undefined"

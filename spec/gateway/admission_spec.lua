@@ -89,8 +89,12 @@ describe("the gateway's workers, in admission,", function()
       { capacity = 2, latency = 0.2 }) -- ten a second
     os.execute(("for i in $(seq 150); do (%s) >/dev/null & done"):format(command()))
     gateways.eventually(function() return up:counts().completed >= 40 end)
-    local answer = g:ask("/v1/chat/completions", { body = BODY,
-      headers = { "x-unbusy-deadline: 0.5" } })
+    local answer
+    gateways.eventually(function() -- (the line is there when enough of them have started)
+      answer = g:ask("/v1/chat/completions", { body = BODY,
+        headers = { "x-unbusy-deadline: 0.5" } })
+      return answer.status ~= 504
+    end)
     assert.equal(503, answer.status)
     assert.is_truthy(answer.body:find("a place would take", 1, true))
     assert.equal("full", answer.headers["x-unbusy-code"])
