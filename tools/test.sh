@@ -73,7 +73,7 @@ busted_with() { # HOST CORE_DIR [option or spec…]
   count_busted
 }
 
-BATCH=16 # files for one process: each fork and each look for leaks costs more in a large one
+BATCH=6 # files for one process: each fork and each look for leaks costs more in a large one
 
 in_batches() { # HOST CORE_DIR spec…; with busted's options in $busted_options
   host=$1 core=$2
@@ -200,7 +200,7 @@ sanitize_on() { # LUA SPEC…
   export ASAN_OPTIONS=detect_leaks=0:quarantine_size_mb=16 UNBUSY_SANITIZED=1
   BATCH=5
   in_batches "build/asan/$lua/host" "build/asan/$lua" "$@"
-  BATCH=16
+  BATCH=6
   unset ASAN_OPTIONS UNBUSY_SANITIZED
 }
 
@@ -219,7 +219,7 @@ rest_lua54() {
 }
 
 quick() {
-  side_by_side quick_luajit "quick_sanitize clang" "nginx oom_quick rock" rest_lua54 third
+  side_by_side quick_luajit "quick_sanitize clang" "nginx oom_quick" rest_lua54 "third rock"
 }
 
 clang_build() {
