@@ -15,7 +15,7 @@ local OUTCOMES = { "ok", "fail", "neutral", "busy" }
 
 -- Every so many instructions one is killed at; under sanitizers they are far more.
 local STRIDE = tonumber(os.getenv "UNBUSY_KILLS")
-  or os.getenv "UNBUSY_SANITIZED" and 401 or 199
+  or os.getenv "UNBUSY_SANITIZED" and 401 or 79
 
 -- {== At each instruction ==================================================
 

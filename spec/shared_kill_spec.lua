@@ -14,7 +14,7 @@ local KILLED = 9
 
 -- Every so many instructions one is killed at; under sanitizers they are far more.
 local STRIDE = tonumber(os.getenv "UNBUSY_KILLS")
-  or os.getenv "UNBUSY_SANITIZED" and 1009 or 613
+  or os.getenv "UNBUSY_SANITIZED" and 1009 or 307
 local KILLS = os.getenv "UNBUSY_KILLS" and 300 or 60 -- at random
 
 -- {== The parts ============================================================
