@@ -224,7 +224,7 @@ quick() {
 
 clang_build() {
   echo "== clang"
-  one make -s CC=clang BUILD=build/clang
+  one make -s CC=clang OPT=-O0 BUILD=build/clang
 }
 
 check() {
