@@ -21,6 +21,7 @@
 -- shares memory in nginx in bench/shared.lua, and how often it hits in bench/hits.lua.
 local cache = require "unbusy.cache"
 local json = require "unbusy.json"
+local gets = require "bench.support.gets"
 local measure = require "bench.support.measure"
 local region = require "unbusy.region"
 
@@ -103,17 +104,6 @@ local function floor()
     best = math.min(best, ns or error "no figure of the C floor")
   end
   return best
-end
-
--- Gets each key in turn. The loop costs something too: so no functions in between.
-local function gets(c, keys)
-  local at, last = 0, #keys
-  return function(n)
-    for _ = 1, n do
-      at = at % last + 1
-      c:get(keys[at])
-    end
-  end
 end
 
 -- Makes one string after the other out of a long one. Not compiled: that would leave them out.

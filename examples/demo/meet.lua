@@ -31,16 +31,6 @@ local function all_of(names, servers, p, questions, quiet)
   return runs
 end
 
--- The server's counts, once it has noticed that nobody asks any more.
-local function settled_counts(server)
-  for _ = 1, 40 do
-    local counts = server:counts()
-    if counts.in_service + counts.queued == 0 then return counts end
-    os.execute "sleep 0.05"
-  end
-  return server:counts()
-end
-
 --- Starts a server for each client, measures, and stops them whatever happens.
 ---@param names string[] of `examples.demo.clients`
 ---@param p table of `plan.new`
@@ -55,7 +45,7 @@ function meet.measure(names, p, questions, quiet)
     end
     local runs = all_of(names, servers, p, questions, quiet)
     for i, r in ipairs(runs) do
-      out[i] = { run = r, figures = figures.of(r, settled_counts(servers[i])) }
+      out[i] = { run = r, figures = figures.of(r, servers[i]:settled_counts()) }
     end
   end)
   for _, server in ipairs(servers) do server:stop() end

@@ -50,16 +50,6 @@ local function start_all(made)
   return servers, not ok and message or nil
 end
 
--- A server's counts, once nobody asks any more.
-local function settled_counts(server)
-  for _ = 1, 40 do
-    local counts = server:counts()
-    if counts.in_service + counts.queued == 0 then return counts end
-    os.execute "sleep 0.05"
-  end
-  return server:counts()
-end
-
 -- }========================================================================
 
 -- {== The calls ===========================================================
@@ -107,7 +97,7 @@ local function measure(made, options, calls, servers)
   unbusy.run(make_calls, self, calls)
   self.client:close()
   local received = 0
-  for _, server in ipairs(servers) do received = received + settled_counts(server).received end
+  for _, server in ipairs(servers) do received = received + server:settled_counts().received end
   return { availability = self.answered / calls.n, calls_each = received / calls.n,
     failures = self.failures, late = self.late }
 end

@@ -1,45 +1,29 @@
 -- What benches tell, and the page that is made of it.
 local json = require "unbusy.json"
+local served = require "spec.support.served"
 local measure_path = "bench.support.measure"
 local host = os.getenv "UNBUSY_LUA" or "lua5.4"
 
-local function output_of(command)
-  local pipe = assert(io.popen(command, "r"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
-
-local function read(path)
-  local file = assert(io.open(path, "rb"), path)
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
 describe("the page of what was measured", function()
-  local dir
+  local place, dir
 
-  before_each(function() dir = output_of("mktemp -d"):match "%S+" end)
-  after_each(function() os.execute("rm -rf '" .. dir .. "'") end)
+  before_each(function()
+    place = served.place()
+    dir = place.dir
+  end)
+  after_each(function() place:remove() end)
 
   -- Results as a bench tells them, one fact a line.
   local function results(name, facts)
     local lines = { '{"kind":"run","at":1700000000,"load":0.5}' }
     for i, fact in ipairs(facts) do lines[i + 1] = json.encode(fact) end
     lines[#lines + 1] = '{"kind":"end","seconds":60}'
-    write(dir .. "/" .. name .. ".jsonl", table.concat(lines, "\n") .. "\n")
+    place:write(name .. ".jsonl", table.concat(lines, "\n") .. "\n")
   end
 
   -- What the tool says, and the page, if there is one.
   local function made()
-    local said = output_of(("%s tools/performance.lua '%s' '%s/page.md' 2>&1"):format(host, dir,
+    local said = served.output(("%s tools/performance.lua '%s' '%s/page.md' 2>&1"):format(host, dir,
       dir))
     local file = io.open(dir .. "/page.md")
     local page = file and file:read "*a"
@@ -68,7 +52,7 @@ describe("the page of what was measured", function()
     results("balancer.lua5.4", facts(2))
     results("balancer.luajit", facts(1))
     local said, page = made()
-    assert.equal(dir .. "/page.md: 1 benches\n", said)
+    assert.equal(dir .. "/page.md: 1 benches", said)
     assert.truthy(page:find("1 of 2 were met", 1, true))
     assert.truthy(page:find("| `balancer` | of a floor \\| no more | ≤ 2 times | **3** | 1.5 |", 1,
       true))
@@ -86,7 +70,7 @@ describe("the page of what was measured", function()
     local _, page = made()
     for _, name in ipairs { "peers.svg", "entries-1.svg" } do
       assert.truthy(page:find("(page/" .. name .. ")", 1, true), name)
-      local svg, open = read(dir .. "/page/" .. name), {}
+      local svg, open = served.read(dir .. "/page/" .. name), {}
       for slash, tag, rest in svg:gmatch "<(/?)(%a+)([^>]*)>" do
         if slash == "/" then assert.equal(tag, table.remove(open))
         elseif rest:sub(-1) ~= "/" then open[#open + 1] = tag end
@@ -94,11 +78,11 @@ describe("the page of what was measured", function()
       assert.same({}, open)
       assert.falsy(svg:find "nan" or svg:find "inf", name)
     end
-    assert.truthy(read(dir .. "/page/peers.svg"):find("x · a &amp; &lt;b&gt;", 1, true))
+    assert.truthy(served.read(dir .. "/page/peers.svg"):find("x · a &amp; &lt;b&gt;", 1, true))
   end)
 
   it("says which bench did not finish", function()
-    write(dir .. "/hits.luajit.jsonl", '{"kind":"run","at":1,"load":0}\n'
+    place:write("hits.luajit.jsonl", '{"kind":"run","at":1,"load":0}\n'
       .. '{"kind":"end","seconds":2,"failed":true}\n')
     local _, page = made()
     assert.truthy(page:find("| failed | `hits` on LuaJIT |", 1, true))
@@ -108,8 +92,8 @@ describe("the page of what was measured", function()
     for _, bad in ipairs { '{"kind":"gaol"}', "1", "{", '{"kind":"peer","peer":"a","what":"b"}',
       '{"kind":"peer","peer":"a","what":"b","ratio":0}',
       '{"kind":"point","curve":"c","line":"l","x":0,"y":1}' } do
-      write(dir .. "/page.md", "old")
-      write(dir .. "/hits.luajit.jsonl", '{"kind":"run","at":1,"load":0}\n' .. bad .. "\n")
+      place:write("page.md", "old")
+      place:write("hits.luajit.jsonl", '{"kind":"run","at":1,"load":0}\n' .. bad .. "\n")
       local said, page = made()
       assert.truthy(said:find("hits.luajit.jsonl:2: not a result", 1, true), bad .. ": " .. said)
       assert.equal("old", page)
@@ -119,7 +103,7 @@ describe("the page of what was measured", function()
   end)
 
   it("is fed by benches: what they print they tell", function()
-    write(dir .. "/bench.lua", ([[
+    place:write("bench.lua", ([[
       local measure = require %q
       measure.race("a race", { { name = "a", run = function(n) for _ = 1, n do end end } })
       measure.goal("small", 3, 2, "times")
@@ -129,8 +113,8 @@ describe("the page of what was measured", function()
       measure.peer("somebody", "a call", 0.5)
       measure.curve("grows", "targets", "ns")("ours", 10, 20)
     ]]):format(measure_path))
-    output_of(("UNBUSY_BENCH_TURNS=1 UNBUSY_BENCH_RESULTS='%s/told' %s '%s/bench.lua'"):format(dir,
-      host, dir))
+    served.output(("UNBUSY_BENCH_TURNS=1 UNBUSY_BENCH_RESULTS='%s/told' %s '%s/bench.lua'")
+      :format(dir, host, dir))
     local told = {}
     for line in io.lines(dir .. "/told") do told[#told + 1] = json.decode(line) end
     assert.equal(6, #told)

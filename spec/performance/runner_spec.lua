@@ -1,17 +1,6 @@
 -- tools/bench.sh, with benches of a tree of their own beside the project's own modules.
 
-local function output_of(command)
-  local pipe = assert(io.popen(command, "r"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local served = require "spec.support.served"
 
 local BENCH = [[
 local measure = require "bench.support.measure"
@@ -21,12 +10,13 @@ measure.goal("of %s", 1, 2, "s")
 ]]
 
 describe("running benches", function()
-  local dir
+  local place, dir
 
   -- The project, but for what is built and for its benches.
   setup(function()
-    dir = output_of("mktemp -d"):match "%S+"
-    output_of(([[
+    place = served.place()
+    dir = place.dir
+    served.output(([[
       mkdir -p %s/build/bench %s/docs %s/bench
       for part in tools lua spec; do ln -s "$PWD/$part" %s/; done
       for lua in lua5.4 luajit; do ln -s "$PWD/build/$lua" %s/build/; done
@@ -34,17 +24,17 @@ describe("running benches", function()
     ]]):gsub("%%s", dir))
     for _, name in ipairs { "spill", "warm", "gateways", "limits", "scale", "hedge", "blackout",
       "edge", "failover", "brownout", "flight", "cache" } do
-      write(("%s/bench/%s.lua"):format(dir, name), BENCH:format(name, name,
+      place:write(("bench/%s.lua"):format(name), BENCH:format(name, name,
         name == "edge" and 'error "it is ill"'
         or name == "cache" and 'if not rawget(_G, "jit") then os.exit(3) end' or ""))
     end
   end)
 
-  teardown(function() os.execute("rm -rf '" .. dir .. "'") end)
+  teardown(function() place:remove() end)
 
   -- What it says, and its exit status.
   local function ran(words)
-    local said = output_of(("cd '%s' && env -u UNBUSY_BENCH_RESULTS sh tools/bench.sh %s 2>&1;"
+    local said = served.output(("cd '%s' && env -u UNBUSY_BENCH_RESULTS sh tools/bench.sh %s 2>&1;"
       .. " echo \"status $?\""):format(dir, words))
     return said, tonumber(said:match "status (%d+)%s*$")
   end
@@ -54,7 +44,7 @@ describe("running benches", function()
     assert.equal(0, status, said)
     assert.truthy(said:find("== warm on lua5.4\nwarm was here\n", 1, true))
     assert.truthy(said:find("== warm on luajit\nwarm was here\n", 1, true))
-    local told = output_of("cat " .. dir .. "/build/bench/results/warm.luajit.jsonl")
+    local told = served.read(dir .. "/build/bench/results/warm.luajit.jsonl")
     assert.truthy(told:find '"kind":"run".*"what":"of warm".*"kind":"end"')
   end)
 
@@ -73,7 +63,7 @@ describe("running benches", function()
     for _, name in ipairs { "spill", "flight", "hedge" } do
       assert.truthy(said:find(("== %s on luajit\n%s was here\n"):format(name, name), 1, true))
     end
-    local page = output_of("cat " .. dir .. "/docs/performance.md")
+    local page = served.read(dir .. "/docs/performance.md")
     assert.truthy(page:find("| failed | `cache` on Lua 5.4, `edge` on LuaJIT |", 1, true), page)
     assert.truthy(page:find("| `flight` | of flight | ≤ 2 s |  | 1 |", 1, true))
     assert.truthy(page:find("11 of 11 were met", 1, true), page)

@@ -1,11 +1,5 @@
 -- docs/security.md names for each threat the tests that try it: they are there, under those words.
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local read = require("spec.support.served").read
 
 -- The words of a file's tests; of one that is put together at run time, as it stands there.
 local function tests_of(text)
@@ -19,7 +13,7 @@ describe("docs/security.md", function()
   local function check_row(row)
     local named, cell = 0, row:match "| ([^|]+) |$"
     for path, words in (cell .. "["):gmatch '%]%(%.%./(spec/[^)]+)%)([^%[]*)%f[%[]' do
-      local tests, count = tests_of(assert(read(path), path)), 0
+      local tests, count = tests_of(read(path)), 0
       for test in words:gmatch '"([^"]+)"' do
         assert.is_true(tests[test], ("%s: no test %q"):format(path, test))
         count = count + 1

@@ -202,24 +202,27 @@ local function asked(self, call, source, answer)
   return target, self.models.known[model] or self.models:label(model, source == "upstream")
 end
 
--- The set of a whole good answer to the only try, which most answers are; nil where it has to be
--- found by all that tells it from others.
-local function known_set(self, call, answer)
+-- The model that was asked, of a whole answer to the only try, which most answers are; else nil.
+local function plainly_asked(call, answer)
   local tries = call.tries
   local try = tries[1]
   if not try or tries[2] or call.streaming or answer.source ~= "upstream" then return nil end
+  return try.model or call.model or ""
+end
+
+-- The set of such an answer; nil where it has to be found by all that tells it from others.
+local function known_set(self, call, answer)
+  local model = plainly_asked(call, answer)
+  if not model then return nil end
   local place = self.good[answer.target]
   place = place and place[call.kind]
-  return place and place[try.model or call.model or ""]
+  return place and place[model]
 end
 
 -- It is kept where it is found by these. A model that has no label of its own is not: names that
 -- callers make up are not to pile up.
 local function keep_set(self, call, answer, model, set)
-  local tries = call.tries
-  local try = tries[1]
-  if not try or tries[2] or call.streaming or answer.source ~= "upstream" then return end
-  if not self.targets[answer.target or false] or model ~= (try.model or call.model or "") then
+  if not self.targets[answer.target or false] or model ~= plainly_asked(call, answer) then
     return
   end
   below(below(self.good, answer.target), call.kind)[model] = set

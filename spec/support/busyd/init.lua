@@ -222,6 +222,16 @@ function Upstream:counts()
   return ask(self, "GET", "/__busy/counts")
 end
 
+--- The same once nobody is served and nobody waits any more; after two seconds as they are then.
+function Upstream:settled_counts()
+  for _ = 1, 40 do
+    local counts = self:counts()
+    if counts.in_service + counts.queued == 0 then return counts end
+    os.execute "sleep 0.05"
+  end
+  return self:counts()
+end
+
 --- Sets the counters to zero, forgets the log and starts the script again.
 function Upstream:reset()
   ask(self, "POST", "/__busy/reset")

@@ -66,6 +66,16 @@ local function passed_on(part, methods)
   end })
 end
 
+-- The `report` of a part that says whether it knew the ticket.
+local function reporting(self, part, account)
+  return function(_, ticket, ...)
+    take_back(self, account, ticket)
+    local known = part:report(ticket, ...)
+    if not known then complain(self, account, "it does not know %s", ticket) end
+    return known
+  end
+end
+
 local wrap = {}
 
 function wrap.limiter(self, part, account)
@@ -82,12 +92,7 @@ function wrap.limiter(self, part, account)
     end
     return ticket
   end
-  function m.report(_, ticket, ...)
-    take_back(self, account, ticket)
-    local known = part:report(ticket, ...)
-    if not known then complain(self, account, "it does not know %s", ticket) end
-    return known
-  end
+  m.report = reporting(self, part, account)
   return m
 end
 
@@ -176,12 +181,7 @@ function wrap.balancer(self, part, account)
     if ticket then give(self, account, ticket) end
     return ticket
   end
-  function m.report(_, ticket, ...)
-    take_back(self, account, ticket)
-    local known = part:report(ticket, ...)
-    if not known then complain(self, account, "it does not know %s", ticket) end
-    return known
-  end
+  m.report = reporting(self, part, account)
   return m
 end
 
