@@ -66,11 +66,29 @@ end
 
 -- {== Places ==============================================================
 
+-- Workers that are not root have to read what they run, and may not where the clone lies in root's
+-- home.
+local function is_readable_by_all()
+  return served.output "id -u" ~= "0" or served.output([[setpriv --reuid nobody --regid nogroup \
+    --clear-groups test -r build/luajit/unbusy/core.so && echo yes]]) == "yes"
+end
+
+-- What runs of the clone, in a place of its own.
+local COPY = [[for lua in lua5.4 luajit; do
+    mkdir -p %s/build/$lua && cp -R build/$lua/unbusy %s/build/$lua/
+  done; cp -R bin lua %s/]]
+
 --- A new folder, open to everybody.
 function served.place()
   local dir = served.output 'mktemp -d "${TMPDIR:-/tmp}/served.XXXXXX"'
   os.execute(("chmod 755 %s && mkdir -m 1777 %s/tmp"):format(quote(dir), quote(dir)))
-  return setmetatable({ dir = dir, tmp = dir .. "/tmp", servers = {}, count = 0 }, Place)
+  local place = setmetatable({ dir = dir, tmp = dir .. "/tmp", clone = top, servers = {},
+    count = 0 }, Place)
+  if not is_readable_by_all() then
+    place.clone = dir .. "/clone"
+    os.execute((COPY:gsub("%%s", (quote(place.clone):gsub("%%", "%%%%")))))
+  end
+  return place
 end
 
 --- Writes a file there; gives its path.
@@ -90,7 +108,7 @@ end
 -- `given`: lua (lua5.4), program (bin/unbusy), env, before (words before the command).
 local function command(place, words, given)
   local parts = { given.before or "", environment(place, given.env), given.lua or "lua5.4",
-    quote(given.program or top .. "/bin/unbusy"), "serve" }
+    quote(given.program or place.clone .. "/bin/unbusy"), "serve" }
   for _, word in ipairs(words) do parts[#parts + 1] = quote(word) end
   return table.concat(parts, " ")
 end
