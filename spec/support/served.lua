@@ -69,8 +69,9 @@ end
 -- Workers that are not root have to read what they run, and may not where the clone lies in root's
 -- home.
 local function is_readable_by_all()
-  return served.output "id -u" ~= "0" or served.output([[setpriv --reuid nobody --regid nogroup \
-    --clear-groups test -r build/luajit/unbusy/core.so && echo yes]]) == "yes"
+  return served.output "id -u" ~= "0" or served.output(("setpriv --reuid nobody --regid nogroup "
+    .. "--clear-groups test -r %s/build/luajit/unbusy/core.so && echo yes"):format(quote(top)))
+    == "yes"
 end
 
 -- What runs of the clone, in a place of its own.

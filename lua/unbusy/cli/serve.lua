@@ -161,8 +161,8 @@ local function check_readable(user, lua)
   for _, path in ipairs { lua.core, (lua.path:gsub("%?%.lua;.*", "unbusy/init.lua")) } do
     if not shell.succeeds(("setpriv --reuid %s --regid %s --clear-groups test -r %s"):format(
       user:match "^%S+", user:match "%S+$", shell.quote(path))) then
-      return nil, ("--user: %s may not read %s: put unbusy where others can read it (make install), "
-        .. "or say --user root"):format(user:match "^%S+", path)
+      return nil, ("--user: %s may not read %s: put unbusy where others can read it (make "
+        .. "install), or say --user root"):format(user:match "^%S+", path)
     end
   end
   return true
