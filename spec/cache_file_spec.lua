@@ -241,6 +241,17 @@ describe("a cache in a file", function()
       assert.equal("somebody else's", regions.read(path))
     end)
 
+    it("where the disk has less space than that, and leaves nothing there", function()
+      local fs = io.popen("stat -f -c '%a %S' " .. path:match "^(.*)/")
+      local blocks, size = fs:read("*n", "*n")
+      fs:close()
+      local bytes = (blocks + 1000) * size
+      if bytes > 2 ^ 40 then return pending "the disk has more space than a region may take" end
+      assert.same({ "cache: its file: making the file: No space left on device", "full" },
+        refused { bytes = bytes })
+      assert.equal("", regions.read(path))
+    end)
+
     it("since it was cut short", function()
       assert(open()):close()
       local file = regions.read(path)

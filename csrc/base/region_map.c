@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/err.h"
@@ -149,15 +150,33 @@ static found look (const ub_map *m, const ub_place *place, const ub_stamp *want,
   return place->lasting ? FOUND_EARLIER : FOUND_OLD;
 }
 
-/* Take all the space of the file; gives an errno, or 0. */
+/*
+** Is there that much space? Asked first, since some file systems take all there is before they say
+** that it is not enough, and until then nobody else can write. One without a limit has no blocks.
+*/
+static int has_space (int fd, uint64_t size) {
+  struct statvfs fs;
+  return fstatvfs(fd, &fs) != 0 || fs.f_blocks == 0
+         || size / fs.f_frsize <= (uint64_t)fs.f_bavail;
+}
+
+static int take_space (int fd, uint64_t size) {
+  int system;
+  if (!has_space(fd, size))
+    return ENOSPC;
+  do
+    system = posix_fallocate(fd, 0, (off_t)size);
+  while (system == EINTR);
+  return system;
+}
+
+/* Make the file that large; gives an errno, or 0. */
 static int fill_file (int fd, uint64_t size) {
   static const uint64_t half = HALF_MADE;
   int system;
   if (ftruncate(fd, 0) != 0 || pwrite(fd, &half, sizeof half, 0) != (ssize_t)sizeof half)
     return errno != 0 ? errno : ENOSPC;
-  do
-    system = posix_fallocate(fd, 0, (off_t)size);
-  while (system == EINTR);
+  system = take_space(fd, size);
   if (system != 0)
     (void)!ftruncate(fd, 0);  /* what could not be had whole is given back */
   return system;
