@@ -131,8 +131,9 @@ describe("unbusy serve", function()
       end
       refuses(2, "there is no user nosuchuser", { "--user", "nosuchuser", config() })
       refuses(2, "there is no user a;b", { "--user", "a;b", config() })
-      os.execute(("mkdir %s/tree && cp -R bin lua build %s/tree/ && chmod 700 %s/tree"):format(
-        quote(place.dir), quote(place.dir), quote(place.dir)))
+      os.execute(("mkdir -p %s/tree/build && cp -R bin lua %s/tree/ && "
+        .. "cp -R build/lua5.4 build/luajit %s/tree/build/ && chmod 700 %s/tree"):gsub("%%s",
+        quote(place.dir)))
       refuses(2, "nobody may not read", { "--user", "nobody", config() },
         { program = place.dir .. "/tree/bin/unbusy" })
     end)

@@ -2,7 +2,9 @@
 --- work of what is tested.
 --
 --     direct.pause(0.02)                                   the whole process stands still
---     local body, status = direct.ask("GET", url)          "", 0: no answer came
+--     local body, status = direct.ask("GET", url)          "", 0: no whole answer came
+--     local answer = direct.request { method =, url =, body =, headers = { "Name: value" } }
+--     answer.status, answer.headers.name, answer.body, answer.code   nil: no answer came
 local core = require "unbusy.core"
 
 local direct = {}
@@ -24,35 +26,55 @@ function direct.pause(seconds)
   with_engine(wait, seconds)
 end
 
--- Steps until the transfer has ended; gives what came.
+-- Takes what has come of a transfer; true once it has ended.
+local function take(engine, id, answer)
+  while true do
+    local kind, a, b = engine:take(id)
+    if kind == "head" then
+      answer.status, answer.headers = a, b
+    elseif kind == "data" then
+      answer[#answer + 1] = a
+    elseif kind == "end" then
+      answer.code = a
+      return true
+    else
+      return false
+    end
+  end
+end
+
+-- Steps until the transfer has ended.
 local function fetch(engine, request)
   local id = assert(engine:submit(request))
-  local limit, pieces, status = core.now() + PATIENCE, {}, 0
-  while core.now() < limit do
+  local limit, answer = core.now() + PATIENCE, { code = "late" }
+  repeat
     assert(engine:step())
-    local kind, a = engine:take(id)
-    while kind do
-      if kind == "head" then status = a end
-      if kind == "data" then pieces[#pieces + 1] = a end
-      if kind == "end" then
-        if a then return "", 0 end
-        return table.concat(pieces), status
-      end
-      kind, a = engine:take(id)
-    end
+    if take(engine, id, answer) then break end
     engine:wait(limit - core.now())
-  end
-  return "", 0
+  until core.now() > limit
+  if not answer.status then return nil end
+  answer.body = table.concat(answer)
+  return answer
 end
 
 --- Sends one request, and waits for its answer.
+---@param request table as of `core.engine():submit`; `headers` may be missing
+---@return table? answer status, headers (by lower-case name), body; code: it is not whole
+function direct.request(request)
+  request.proxy, request.http1, request.headers = "", true, request.headers or {}
+  return with_engine(fetch, request)
+end
+
+--- The same in short: what it says of a whole answer.
 ---@param method string
 ---@param url string
 ---@param body string? JSON
 ---@return string body, integer status "" and 0 when there was no whole answer
 function direct.ask(method, url, body)
-  return with_engine(fetch, { method = method, url = url, body = body, proxy = "", http1 = true,
-    headers = body and { "Content-Type: application/json" } or {} })
+  local answer = direct.request { method = method, url = url, body = body,
+    headers = body and { "Content-Type: application/json" } }
+  if not answer or answer.code then return "", 0 end
+  return answer.body, answer.status
 end
 
 return direct
