@@ -234,8 +234,8 @@ local function others()
   r:close()
 end
 
+require "bench.support.cache_workers"() -- first: what a process has is copied where a fork uses it
 known()
 fresh()
 tables()
 others()
-require "bench.support.cache_workers"()

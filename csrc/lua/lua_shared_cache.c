@@ -11,11 +11,10 @@
 
 #define SHARED "unbusy.shared_cache"
 #define KEY_META  lua_upvalueindex(2)
-#define SMALL 8192  /* values up to this length are copied to the C stack */
+#define FRESH 3     /* upvalues of 'get': these words */
+#define STALE 4
 
-static const char *const states[] = {  /* in the order of ub_cache_state */
-  NULL, "fresh", "stale"
-};
+#define SMALL 8192  /* values up to this length are copied to the C stack */
 
 /* Its room is gone, and there is none for another (see 'ub_shared_enter'). */
 static int pushlost (lua_State *L) {
@@ -81,7 +80,7 @@ static int cache_get (lua_State *L) {
     room = ub_newuserdata(L, size);
   }
   lua_pushlstring(L, room, found.length);
-  lua_pushstring(L, states[found.state]);
+  lua_pushvalue(L, lua_upvalueindex(found.state == UB_CACHE_FRESH ? FRESH : STALE));
   lua_pushnumber(L, (double)found.age_us / UB_SECOND_US);
   return 3;
 }
@@ -197,6 +196,18 @@ int ub_pushsharedcache (lua_State *L, const ub_cache_config *config, uint64_t la
   return pushed;
 }
 
+/* Its words are not looked up at each hit. */
+static void give_words (lua_State *L) {
+  luaL_getmetatable(L, SHARED);
+  lua_getfield(L, -1, "__index");
+  lua_getfield(L, -1, "get");
+  lua_pushliteral(L, "fresh");
+  lua_setupvalue(L, -2, FRESH);
+  lua_pushliteral(L, "stale");
+  lua_setupvalue(L, -2, STALE);
+  lua_pop(L, 3);
+}
+
 void ub_opensharedcache (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"get", cache_get}, {"set", cache_set}, {"delete", cache_delete},
@@ -204,4 +215,5 @@ void ub_opensharedcache (lua_State *L) {
     {"clear", cache_clear}, {"stats", cache_stats}, {"close", cache_close}, {NULL, NULL}
   };
   ub_newsharedwith(L, SHARED, &ub_cache_part, methods, UB_KEY_TYPE);
+  give_words(L);
 }
