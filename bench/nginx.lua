@@ -9,6 +9,7 @@
 --   client:chat      the same with JSON in and out
 --
 -- Needs wrk (Debian: wrk). The server that is asked is another nginx; wrk is a third process.
+local files = require "spec.support.files"
 local launcher = require "spec.support.launcher"
 local measure = require "bench.support.measure"
 local nginx = require "bench.support.nginx"
@@ -103,24 +104,17 @@ local COSOCKET = [[
     end
 ]]
 
-local function output_of(command)
-  local pipe = assert(io.popen(command))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
-
-assert(output_of "command -v wrk" ~= "", "bench: wrk is missing")
+assert(files.output "command -v wrk" ~= "", "bench: wrk is missing")
 
 local server = nginx.start()
 local json = require "unbusy.json"
 local site = launcher.start { config = CONFIG, values = {
-  cosocket = COSOCKET, host = server.url:match "//(.*)$", root = output_of("pwd"):match "[^\n]+",
+  cosocket = COSOCKET, host = server.url:match "//(.*)$", root = files.output("pwd"):match "[^\n]+",
   question = json.encode { model = "m", messages = { { role = "user",
     content = ("word "):rep(73) } } } } }
 local base = ("http://127.0.0.1:%d"):format(site.port)
-local worker = tonumber(output_of("pgrep -P " .. site.pid))
-local ticks = tonumber(output_of "getconf CLK_TCK")
+local worker = tonumber(files.output("pgrep -P " .. site.pid))
+local ticks = tonumber(files.output "getconf CLK_TCK")
 
 -- Seconds of CPU that the worker (all its threads) has taken.
 local function cpu()
@@ -136,8 +130,8 @@ local units = { us = 1e-3, ms = 1, s = 1e3 }
 -- One run of wrk: requests a second, p50 and p99 in milliseconds, microseconds of CPU a request.
 local function run(path, connections, seconds)
   local before = cpu()
-  local out = output_of(("wrk -t1 -c%d -d%ds --latency '%s%s'"):format(connections, seconds, base,
-    path))
+  local out = files.output(("wrk -t1 -c%d -d%ds --latency '%s%s'"):format(connections, seconds,
+    base, path))
   local taken = cpu() - before
   local count = tonumber(out:match "(%d+) requests in")
   local function ms(share)

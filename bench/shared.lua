@@ -11,6 +11,7 @@
 local budget = require "unbusy.budget"
 local cache = require "unbusy.cache"
 local counters = require "unbusy.counters"
+local files = require "spec.support.files"
 local limiter = require "unbusy.limiter"
 local measure = require "bench.support.measure"
 local region = require "unbusy.region"
@@ -158,9 +159,7 @@ end
 local function in_nginx()
   local launcher = require "spec.support.launcher"
   local server = launcher.start { config = CONFIG, values = { pwd = os.getenv "PWD" } }
-  local pipe = assert(io.popen(("curl -sS http://127.0.0.1:%d/"):format(server.port)))
-  local said = pipe:read "*a"
-  pipe:close()
+  local said = files.output(("curl -sS http://127.0.0.1:%d/"):format(server.port))
   server:stop()
   io.write(said)
 end

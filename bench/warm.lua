@@ -10,6 +10,7 @@
 local cache = require "unbusy.cache"
 local chance = require "unbusy.simulate.chance"
 local core = require "unbusy.core"
+local files = require "spec.support.files"
 local gateways = require "spec.support.gateways"
 local hot = require "unbusy.caching.hot"
 local json = require "unbusy.json"
@@ -151,16 +152,9 @@ local ANSWER = assert(json.encode { id = "x", object = "chat.completion", model 
     message = { role = "assistant", content = ("word "):rep(160) } } },
   usage = { prompt_tokens = 20, completion_tokens = 160, total_tokens = 180 } })
 
-local function output_of(command)
-  local pipe = assert(io.popen(command))
-  local out = pipe:read "*a"
-  pipe:close()
-  return (out:gsub("%s+$", ""))
-end
-
 local function start_slow()
   return launcher.start { config = SLOW_CONFIG, values = { answer = ANSWER, slow = tostring(SLOW),
-    user = output_of "id -u" == "0" and "user root root;" or "" } }
+    user = files.trimmed "id -u" == "0" and "user root root;" or "" } }
 end
 
 -- Asks at these times; gives the seconds of each answer, and how many failed.

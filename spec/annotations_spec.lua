@@ -4,6 +4,7 @@ local annotations = require "tools.annotations"
 local api = require "tools.api"
 local codes = require "unbusy.codes"
 local decisions = require "unbusy.policy.decisions"
+local files = require "spec.support.files"
 local option_types = require "tools.option_types"
 local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
@@ -132,17 +133,15 @@ end)
 -- {== Pages ===============================================================
 
 describe("the pages of `make docs`", function()
-  local files = api.files()
+  local sources = api.files()
 
   it("are made of what LDoc can read, without a warning", function()
     local folder = os.tmpname()
     os.remove(folder)
     assert(os.execute(("mkdir -p '%s/src'"):format(folder)))
-    for path, text in pairs(files) do pages.write(folder .. "/" .. path, text) end
-    local pipe = io.popen(("cd '%s' && ldoc --quiet --fatalwarnings . 2>&1; echo $?")
+    for path, text in pairs(sources) do pages.write(folder .. "/" .. path, text) end
+    local said = files.output(("cd '%s' && ldoc --quiet --fatalwarnings . 2>&1; echo $?")
       :format(folder))
-    local said = pipe:read "*a"
-    pipe:close()
     local page = io.open(folder .. "/modules/unbusy.client.html")
     local text = page and page:read "*a" or ""
     if page then page:close() end

@@ -1,20 +1,14 @@
 local core = require "unbusy.core"
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 
 local jit = package.loaded.jit -- only LuaJIT can open sockets and pipes by itself
 
-local function output_of(command)
-  local pipe = io.popen(command)
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
-
 -- The threads of this process (it is its child that looks), each with its mask of blocked signals.
 local function threads()
   local out = {}
-  for mask in output_of("cat /proc/$PPID/task/*/status"):gmatch "SigBlk:%s+(%x+)" do
+  for mask in files.output("cat /proc/$PPID/task/*/status"):gmatch "SigBlk:%s+(%x+)" do
     out[#out + 1] = mask
   end
   return out
@@ -22,7 +16,7 @@ end
 
 local function folders()
   local out = {}
-  for path in output_of "ls -d /tmp/unbusy.* 2>/dev/null":gmatch "[^\n]+" do out[path] = true end
+  for path in files.output "ls -d /tmp/unbusy.* 2>/dev/null":gmatch "[^\n]+" do out[path] = true end
   return out
 end
 

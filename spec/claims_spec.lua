@@ -1,4 +1,5 @@
 -- The runner of `make claims`: rows in files of their own, measured in processes of their own.
+local files = require "spec.support.files"
 local rows = require "claims.rows"
 local served = require "spec.support.served"
 
@@ -19,8 +20,8 @@ describe("claims", function()
   -- Runs it on these arguments: what it prints, and its exit status.
   local function claims(...)
     local words = { LUA, "claims/claims.lua", ... }
-    for i, word in ipairs(words) do words[i] = served.quote(word) end
-    local out, status = served.output(table.concat(words, " ") .. " 2>&1; echo $?")
+    for i, word in ipairs(words) do words[i] = files.quote(word) end
+    local out, status = files.trimmed(table.concat(words, " ") .. " 2>&1; echo $?")
       :match "^(.-)\n?(%d+)$"
     return out, tonumber(status)
   end

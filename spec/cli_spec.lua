@@ -1,35 +1,11 @@
 local busyd = require "spec.support.busyd"
 local codes = require "unbusy.codes"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 
 -- {== The child process ===================================================
 
-local function quote(s)
-  return "'" .. s:gsub("'", "'\\''") .. "'"
-end
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function output_of(line)
-  local pipe = assert(io.popen(line))
-  local text = pipe:read "*a"
-  pipe:close()
-  return (text:gsub("%s+$", ""))
-end
-
-local top = output_of "pwd"
+local top = files.trimmed "pwd"
 
 -- Relative search paths as seen from the top; the child is always Lua 5.4, and no sanitizer's.
 local function absolute(path)
@@ -49,7 +25,7 @@ local function environment(more)
   for name, value in pairs(more or {}) do set[name] = value end
   local words = { "env -i" }
   for name, value in pairs(set) do
-    if value then words[#words + 1] = quote(name .. "=" .. value) end
+    if value then words[#words + 1] = files.quote(name .. "=" .. value) end
   end
   return table.concat(words, " ")
 end
@@ -59,16 +35,17 @@ local dir -- for the files of one run
 -- Runs a shell line; `given`: env, input, cwd, and `program` (bin/unbusy).
 local function shell(line, given)
   given = given or {}
-  write(dir .. "/in", given.input or "")
+  files.write(dir .. "/in", given.input or "")
   os.execute(("cd %s && { %s; } <%s/in >%s/out 2>%s/err; echo $? >%s/rc"):format(
-    quote(given.cwd or top), line, dir, dir, dir, dir))
-  return { out = read(dir .. "/out"), err = read(dir .. "/err"), rc = tonumber(read(dir .. "/rc")) }
+    files.quote(given.cwd or top), line, dir, dir, dir, dir))
+  return { out = files.find(dir .. "/out"), err = files.find(dir .. "/err"),
+    rc = tonumber(files.find(dir .. "/rc")) }
 end
 
 local function command(words, given)
-  local program = given and given.program or quote(top .. "/bin/unbusy")
+  local program = given and given.program or files.quote(top .. "/bin/unbusy")
   local parts = { environment(given and given.env), program }
-  for _, word in ipairs(words) do parts[#parts + 1] = quote(word) end
+  for _, word in ipairs(words) do parts[#parts + 1] = files.quote(word) end
   return table.concat(parts, " ")
 end
 
@@ -79,10 +56,10 @@ end
 -- The same with standard error on a terminal: `screen` is what it was sent. Standard output is a
 -- file, or the same terminal with `given.all`.
 local function on_terminal(words, given)
-  write(dir .. "/run.sh", command(words, given)
+  files.write(dir .. "/run.sh", command(words, given)
     .. (given and given.all and "" or (" >%s/answer"):format(dir)) .. "\n")
   local r = shell(("script -qec 'sh %s/run.sh' /dev/null"):format(dir), given)
-  return { screen = r.out, out = read(dir .. "/answer"), rc = r.rc }
+  return { screen = r.out, out = files.find(dir .. "/answer"), rc = r.rc }
 end
 
 -- }========================================================================
@@ -91,13 +68,13 @@ describe("bin/unbusy", function()
   local up
 
   setup(function()
-    dir = output_of 'mktemp -d "${TMPDIR:-/tmp}/cli.XXXXXX"'
+    dir = files.trimmed 'mktemp -d "${TMPDIR:-/tmp}/cli.XXXXXX"'
     up = busyd.start { workers = 1 }
   end)
 
   teardown(function()
     if up then up:stop() end
-    os.execute("rm -rf " .. quote(dir))
+    os.execute("rm -rf " .. files.quote(dir))
   end)
 
   before_each(function()
@@ -113,7 +90,7 @@ describe("bin/unbusy", function()
   -- A configuration file with quick retries; `more` is Lua text.
   local function config(more)
     local path = dir .. "/config.lua"
-    write(path, ([[return { targets = { { name = "up", url = %q, models = { default = "m" },
+    files.write(path, ([[return { targets = { { name = "up", url = %q, models = { default = "m" },
       price = { input = 1, output = 2 } } }, retry = { attempts = 3, base = 0.01 }, %s }]]):format(
       up.url, more or ""))
     return path
@@ -378,7 +355,7 @@ describe("bin/unbusy", function()
         ["return { targets = {} }"] = "targets",
         ["return { targets = { { name = 'a', url = 'x' } } }"] = "targets[1].url" }
       for text, message in pairs(cases) do
-        write(dir .. "/bad.lua", text)
+        files.write(dir .. "/bad.lua", text)
         local r = ask { "--config", dir .. "/bad.lua", "hi" }
         wrong(r, message)
         wrong(r, dir .. "/bad.lua")
@@ -398,10 +375,10 @@ describe("bin/unbusy", function()
   describe("finding whom to ask", function()
     it("takes --config before UNBUSY_CONFIG before ./unbusy.conf.lua", function()
       local function naming(path, name)
-        write(path, ("return { targets = { { name = %q, url = %q } } }"):format(name, up.url))
+        files.write(path, ("return { targets = { { name = %q, url = %q } } }"):format(name, up.url))
       end
       local home = dir .. "/home"
-      os.execute("mkdir -p " .. quote(home))
+      os.execute("mkdir -p " .. files.quote(home))
       naming(home .. "/unbusy.conf.lua", "here")
       naming(dir .. "/env.lua", "env")
       naming(dir .. "/given.lua", "given")
@@ -445,7 +422,7 @@ describe("bin/unbusy", function()
     it("asks the target that is named", function()
       local two = ([[return { targets = { { name = "a", url = "http://127.0.0.1:1" },
         { name = "b", url = %q } } }]]):format(up.url)
-      write(dir .. "/two.lua", two)
+      files.write(dir .. "/two.lua", two)
       local r = ask { "--config", dir .. "/two.lua", "--target", "b", "--json", "hi" }
       assert.equal("b", json.decode(r.out).target)
       assert.equal(1, json.decode(r.out).tries)
@@ -482,8 +459,8 @@ describe("bin/unbusy", function()
     end)
 
     it("finds its modules beside it in a clone, through a link, from anywhere", function()
-      os.execute(("ln -sf %s/bin/unbusy %s/'my unbusy'"):format(quote(top), dir))
-      local given = { cwd = "/", program = quote(dir .. "/my unbusy"),
+      os.execute(("ln -sf %s/bin/unbusy %s/'my unbusy'"):format(files.quote(top), dir))
+      local given = { cwd = "/", program = files.quote(dir .. "/my unbusy"),
         env = { LUA_PATH = false, LUA_CPATH = false } }
       assert.equal(0, unbusy({ "--help" }, given).rc)
     end)
@@ -496,7 +473,7 @@ describe("bin/unbusy", function()
       for _, trap in ipairs { ":", "trap '' PIPE" } do
         local r = shell(("%s; { %s; echo $? >%s/status; } | head -c 4"):format(trap, line, dir))
         assert.same({ out = "echo", err = "", rc = 0 }, r)
-        assert.equal(141, tonumber(read(dir .. "/status")))
+        assert.equal(141, tonumber(files.find(dir .. "/status")))
       end
     end)
 

@@ -1,6 +1,7 @@
 local chart = require "examples.demo.chart"
 local clients = require "examples.demo.clients"
 local figures = require "examples.demo.figures"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local layout = require "examples.demo.table"
 local options = require "examples.demo.options"
@@ -236,9 +237,7 @@ describe("the demo", function()
   local lua = os.getenv "UNBUSY_LUA" or rawget(_G, "jit") and "luajit" or "lua5.4"
 
   local function run(arguments)
-    local pipe = io.popen(lua .. " examples/demo/demo.lua " .. arguments .. " 2>&1; echo $?")
-    local out = pipe:read "*a"
-    pipe:close()
+    local out = files.output(lua .. " examples/demo/demo.lua " .. arguments .. " 2>&1; echo $?")
     local text, status = out:match "^(.-)(%d+)%s*$"
     return text, tonumber(status)
   end

@@ -1,14 +1,8 @@
 -- docs/diagnose.md and docs/autoscale.md name what there is: causes, options, queries, alerts.
 local advice = require "unbusy.diagnose.advice"
+local files = require "spec.support.files"
 local notice = require "unbusy.scaling.notice"
 local prometheus = require "unbusy.scaling.prometheus"
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
 
 local function options_of(command)
   local out = { help = true }
@@ -17,7 +11,7 @@ local function options_of(command)
 end
 
 describe("docs/diagnose.md", function()
-  local text = read "docs/diagnose.md"
+  local text = files.read "docs/diagnose.md"
 
   it("has a row for each cause, and no other", function()
     local rows = {}
@@ -34,7 +28,7 @@ describe("docs/diagnose.md", function()
 end)
 
 describe("docs/autoscale.md", function()
-  local text = read "docs/autoscale.md"
+  local text = files.read "docs/autoscale.md"
 
   it("names options that there are, with their defaults", function()
     local known = options_of(require "unbusy.cli.scale")

@@ -9,13 +9,14 @@
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local launcher = require "spec.support.launcher"
 local readme = require "spec.support.readme"
 local served = require "spec.support.served"
 
 local DOCUMENTS = { "docs/openresty.md", "README.md" }
 
-local top = served.output "pwd"
+local top = files.trimmed "pwd"
 
 local function plain(text)
   return (text:gsub("%p", "%%%0"))
@@ -87,12 +88,12 @@ function Run:command(line)
   end
   line = line:gsub(plain "127.0.0.1:8080", self:address())
   line = ("cd %s && { %s; } 2>&1"):format(
-    served.quote(self.nginx and self.nginx.dir or self.place.dir), line)
-  local said = served.output(line)
+    files.quote(self.nginx and self.nginx.dir or self.place.dir), line)
+  local said = files.trimmed(line)
   for _ = 1, line:find("error.log", 1, true) and 400 or 0 do -- a log is written in its own time
     if said ~= "" then break end
     direct.pause(0.05)
-    said = served.output(line)
+    said = files.trimmed(line)
   end
   return said
 end
@@ -121,7 +122,7 @@ local function check_install(text)
       package)
   end
   for line in text:gmatch "\n(make [^\n#]+)" do
-    assert.is_truthy(served.output("make -n PREFIX=/nowhere" .. line:match "make(.*)")
+    assert.is_truthy(files.trimmed("make -n PREFIX=/nowhere" .. line:match "make(.*)")
       :find "/nowhere/share/lua/5")
   end
 end

@@ -1,6 +1,7 @@
 -- Pages that have few examples stay true: docs/gateway.md and docs/status.md name options and paths
 -- that there are, docs/command_line.md the tool's commands, docs/tests.md what can be typed.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
 local routes = require "unbusy.gateway.routes"
@@ -76,9 +77,7 @@ describe("docs/tests.md", function()
     local path = os.tmpname()
     pages.write(path, (table.concat(lines, "\n"):gsub("\nlua5%.4 ",
       "\nexec " .. (os.getenv "UNBUSY_LUA" or "lua5.4") .. " ")))
-    local pipe = io.popen("env -u DEEPSEEK_API_KEY NO_PROXY='*' sh " .. path .. " 2>/dev/null")
-    local said = pipe:read "*a"
-    pipe:close()
+    local said = files.output("env -u DEEPSEEK_API_KEY NO_PROXY='*' sh " .. path .. " 2>/dev/null")
     os.remove(path)
     assert.equal("{}echo: 天气如何 (upstream, tries: 3)\n", said)
   end)

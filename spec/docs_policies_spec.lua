@@ -4,6 +4,7 @@
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
 local decisions = require "unbusy.policy.decisions"
+local files = require "spec.support.files"
 local inspect = require "unbusy.policy.inspect"
 local policy = require "unbusy.policy"
 local readme = require "spec.support.readme"
@@ -12,18 +13,7 @@ local unbusy = require "unbusy"
 
 local PATH = "docs/policies.md"
 
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function output_of(command)
-  local pipe = assert(io.popen(command .. " 2>&1"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
+local function output_of(command) return files.output(command .. " 2>&1") end
 
 local top = output_of "pwd":match "%S+"
 
@@ -58,7 +48,7 @@ describe(PATH, function()
   local takes = {}
 
   function takes.file(block, name)
-    write(dir .. "/" .. name, block.text)
+    files.write(dir .. "/" .. name, block.text)
     if name ~= "policies/wrong.lua" then
       local report = inspect.file(dir .. "/" .. name)
       assert.same({}, report.problems)
@@ -70,7 +60,7 @@ describe(PATH, function()
     local script = cjson.decode(programme)
     script.reset = true
     up:programme(script)
-    write(dir .. "/example.lua", (block.text:gsub("https://api%.deepseek%.com",
+    files.write(dir .. "/example.lua", (block.text:gsub("https://api%.deepseek%.com",
       (up.url:gsub("%%", "%%%%")))))
     assert.equal(expected, here(lua .. "example.lua"))
   end
@@ -84,7 +74,7 @@ describe(PATH, function()
   function takes.shell(block, status, expected)
     local program = lua .. top .. "/bin/unbusy "
     local script = block.text:gsub("%f[%w]unbusy ", (program:gsub("%%", "%%%%")))
-    write(dir .. "/run.sh", "set -e\n" .. script)
+    files.write(dir .. "/run.sh", "set -e\n" .. script)
     local out = here "sh run.sh; echo $?"
     assert.equal((expected or "") .. status .. "\n", as_54(out))
   end

@@ -2,6 +2,7 @@
 -- traces are traces, and its tables are those of the schemas.
 --
 -- Figures move when unbusy does: of what is printed, numbers and bars are not compared.
+local files = require "spec.support.files"
 local readme = require "spec.support.readme"
 local schema = require "unbusy.simulate.schema"
 local trace = require "unbusy.simulate.trace"
@@ -9,12 +10,7 @@ local trace = require "unbusy.simulate.trace"
 local PATH = "docs/simulator.md"
 local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
 
-local function output_of(command)
-  local pipe = assert(io.popen(command .. " 2>&1"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
+local function output_of(command) return files.output(command .. " 2>&1") end
 
 local top = output_of("pwd"):gsub("%s+$", "")
 
@@ -22,12 +18,6 @@ local function absolute(path)
   return (path or ""):gsub("[^;]+", function(part)
     return part:sub(1, 1) == "/" and part or top .. "/" .. part
   end)
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
 end
 
 local bars = { "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█", "·" }
@@ -64,7 +54,7 @@ describe("docs/simulator.md", function()
   local dir
   setup(function()
     dir = output_of('mktemp -d "${TMPDIR:-/tmp}/simulator.XXXXXX"'):gsub("%s+$", "")
-    write(dir .. "/gateway.log", LOG)
+    files.write(dir .. "/gateway.log", LOG)
   end)
   teardown(function() os.execute("rm -rf '" .. dir .. "'") end)
 
@@ -75,7 +65,7 @@ describe("docs/simulator.md", function()
       ran = ran + 1
       it(("line %d: the commands print what it says"):format(block.line), function()
         local script = block.text:gsub("unbusy ([^\n]+)", lua .. " " .. top .. "/bin/unbusy %1")
-        write(dir .. "/run.sh", script)
+        files.write(dir .. "/run.sh", script)
         assert_told(told.text, output_of(("cd %s && env LC_ALL=C.UTF-8 LUA_PATH='%s' "
           .. "LUA_CPATH='%s' sh run.sh"):format(dir, absolute(os.getenv "LUA_PATH"),
           absolute(os.getenv "LUA_CPATH"))))
@@ -83,7 +73,7 @@ describe("docs/simulator.md", function()
     elseif block.comment == "run" then
       ran = ran + 1
       it(("line %d: the programme prints what it says"):format(block.line), function()
-        write(dir .. "/run.lua", block.text)
+        files.write(dir .. "/run.lua", block.text)
         assert_told(told.text, output_of(lua .. " " .. dir .. "/run.lua"))
       end)
     end
@@ -98,10 +88,10 @@ describe("docs/simulator.md", function()
       if block.text:find "^#: {\"trace\"" then header = block.text end
     end
     local path = dir .. "/t.csv"
-    write(path, rows)
+    files.write(path, rows)
     local t = assert(trace.read(path))
     assert.same({ 4, 42 }, { t.rows, t.asked })
-    write(path, header .. rows)
+    files.write(path, header .. rows)
     t = assert(trace.read(path))
     assert.same({ 4, 7, 30 }, { #t.targets[1].phases, t.seed, t.calls.deadline })
     assert.same({ 0, 503 }, { t.targets[1].phases[4].queue,

@@ -1,6 +1,7 @@
 -- The edge node of examples/edge, as its page says to run it: `unbusy serve`, a model in llama.cpp
 -- beside it, and the busy upstream as the centre. Run by `tools/test.sh third`.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local served = require "spec.support.served"
 local third_party = require "spec.support.third_party"
@@ -14,7 +15,7 @@ describe("the edge node", function()
   setup(function()
     model, centre = third_party.model(), busyd.start { workers = 1 }
     place = served.place()
-    node = served.start(place, { served.output "pwd" .. "/examples/edge/unbusy.lua" },
+    node = served.start(place, { files.trimmed "pwd" .. "/examples/edge/unbusy.lua" },
       { env = { EDGE_URL = model.url, CENTRE_URL = centre.url, CENTRE_KEY = KEY } })
   end)
 
@@ -30,7 +31,7 @@ describe("the edge node", function()
   local function ask(text, stream)
     local body = json.encode { messages = { { role = "user", content = text } }, stream = stream }
     local answer, status = node:ask("/v1/chat/completions",
-      "-i -H 'content-type: application/json' --data-binary " .. served.quote(body))
+      "-i -H 'content-type: application/json' --data-binary " .. files.quote(body))
     local head, rest = answer:match "^(.-)\r\n\r\n(.*)$"
     local headers = {}
     for name, value in head:gmatch "\n([^:\r\n]+): ([^\r\n]*)" do headers[name:lower()] = value end

@@ -1,5 +1,7 @@
 -- Some methods are served by the FFI on LuaJIT (lua/unbusy/ffi). What they give, right use and
 -- wrong, must be what the C methods give, to the letter.
+local files = require "spec.support.files"
+
 local HEAD = [[
 local breaker, limiter = require "unbusy.breaker".new(), require "unbusy.limiter".new()
 local budget, sse = require "unbusy.budget".new(), require "unbusy.sse".new()
@@ -10,10 +12,7 @@ local now = require "unbusy.clock"
 -- Runs a script in a process of its own; `off` keeps the FFI out of it. Gives what it printed.
 local function output(off, arguments)
   local lua = os.getenv "UNBUSY_LUA" or rawget(_G, "jit") and "luajit" or "lua5.4"
-  local pipe = io.popen(("UNBUSY_FFI=%s %s %s 2>&1"):format(off and "off" or "on", lua, arguments))
-  local text = pipe:read "*a"
-  pipe:close()
-  return text
+  return files.output(("UNBUSY_FFI=%s %s %s 2>&1"):format(off and "off" or "on", lua, arguments))
 end
 
 -- Runs Lua text; gives its output.

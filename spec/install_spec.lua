@@ -2,9 +2,10 @@
 -- without the sources, and goes again. (LuaRocks: spec/support/rock.sh.)
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
+local files = require "spec.support.files"
 local served = require "spec.support.served"
 
-local quote, output = served.quote, served.output
+local quote, output = files.quote, files.trimmed
 local version = require "unbusy.version"
 
 describe("make install", function()
@@ -19,7 +20,7 @@ describe("make install", function()
     make(("install LUA=%s PREFIX=%s %s"):format(lua, quote(prefix), more or ""))
   end
 
-  local function files(dir)
+  local function files_in(dir)
     return output(("cd %s && find . -type f | LC_ALL=C sort"):format(quote(dir)))
   end
 
@@ -65,17 +66,18 @@ describe("make install", function()
   it("puts there what belongs to it, for everybody to read, and leaves nothing old", function()
     local modules = files "lua/unbusy"
     for abi, lua in pairs { ["5.4"] = "lua5.4", ["5.1"] = "luajit" } do
-      assert.equal(modules, files(("%s/share/lua/%s/unbusy"):format(prefix, abi)))
+      assert.equal(modules, files_in(("%s/share/lua/%s/unbusy"):format(prefix, abi)))
       local core = ("%s/lib/lua/%s/unbusy/core.so"):format(prefix, abi)
       assert.is_true(served.read(core) == served.read(("build/%s/unbusy/core.so"):format(lua)))
     end
-    assert.equal("./CHANGELOG.md\n./LICENSE\n./NOTICE", files(prefix .. "/share/doc/unbusy"))
+    assert.equal("./CHANGELOG.md\n./LICENSE\n./NOTICE", files_in(prefix .. "/share/doc/unbusy"))
     assert.equal("", output(("find %s -not -perm -444"):format(quote(prefix))))
   end)
 
   it("can be staged elsewhere", function()
     make(("install LUA=luajit PREFIX=/opt/unbusy DESTDIR=%s"):format(quote(place.dir .. "/stage")))
-    assert.equal(files "lua/unbusy", files(place.dir .. "/stage/opt/unbusy/share/lua/5.1/unbusy"))
+    assert.equal(files_in "lua/unbusy",
+      files_in(place.dir .. "/stage/opt/unbusy/share/lua/5.1/unbusy"))
   end)
 
   it("answers from there, on both Luas", function()
@@ -105,6 +107,6 @@ describe("make install", function()
     assert.equal("unbusy " .. version, run(quote(prefix .. "/bin/unbusy") .. " --version", "5.1"))
     assert.equal("", output(("find %s -path '*5.4*' -type f"):format(quote(prefix))))
     make(("uninstall LUA=luajit PREFIX=%s"):format(quote(prefix)))
-    assert.equal("", files(prefix))
+    assert.equal("", files_in(prefix))
   end)
 end)

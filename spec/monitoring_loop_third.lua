@@ -4,6 +4,7 @@
 -- to give data. Run by `tools/test.sh third`.
 local busyd = require "spec.support.busyd"
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local monitoring = require "spec.support.monitoring"
 local served = require "spec.support.served"
@@ -70,8 +71,8 @@ local CROWD = "curl -q -s -Z --noproxy '*' --max-time 30 -H 'content-type: appli
   .. " -H 'x-unbusy-cache: no' --data-binary %s %s >/dev/null 2>&1"
 
 local function crowd()
-  os.execute(CROWD:format(served.quote(question("a crowd", true)),
-    (served.quote(node.url .. PATH) .. " "):rep(10)))
+  os.execute(CROWD:format(files.quote(question("a crowd", true)),
+    (files.quote(node.url .. PATH) .. " "):rep(10)))
 end
 
 local asked, crowded = 0, false
@@ -225,7 +226,7 @@ describe("deploy/grafana/dashboard.json", function()
   it("is what its list of panels makes", function()
     local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
     assert.equal(served.read "deploy/grafana/dashboard.json":gsub("%s+$", ""),
-      served.output(lua .. " tools/dashboard.lua"))
+      files.trimmed(lua .. " tools/dashboard.lua"))
   end)
 
   it("has data for each query of each panel", function()

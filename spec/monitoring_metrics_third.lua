@@ -1,5 +1,6 @@
 -- What a gateway shows is read by Prometheus' own tools, in both formats, without a complaint.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local gateways = require "spec.support.gateways"
 local json = require "unbusy.json"
 
@@ -15,9 +16,7 @@ local function run(command, text)
   local file = assert(io.open(path, "wb"))
   file:write(text)
   file:close()
-  local pipe = io.popen(command:format(path) .. " 2>&1; echo status $?")
-  local out = pipe:read "*a"
-  pipe:close()
+  local out = files.output(command:format(path) .. " 2>&1; echo status $?")
   os.remove(path)
   local said, status = out:match "^(.-)status (%d+)\n$"
   return said, tonumber(status)

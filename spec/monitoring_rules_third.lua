@@ -1,16 +1,17 @@
 -- deploy/prometheus, judged by Prometheus' own tools (promtool, amtool): the rules and alerts can
 -- be read, each alert fires where it should and nowhere else, and whoever has to hear of it does.
 -- Run by `tools/test.sh third`.
+local files = require "spec.support.files"
 local served = require "spec.support.served"
 
 local DIR = "deploy/prometheus"
 local TESTS = DIR .. "/test/*.yml"
 
-local quote, read = served.quote, served.read
+local quote, read = files.quote, served.read
 
 -- What a command says, and whether it went well.
 local function run(...)
-  local out, status = served.output(("%s 2>&1; echo $?"):format(table.concat({ ... }, " ")))
+  local out, status = files.trimmed(("%s 2>&1; echo $?"):format(table.concat({ ... }, " ")))
     :match "^(.-)\n?(%d+)$"
   return status == "0", out
 end
@@ -34,7 +35,7 @@ end
 -- How often the tests expect an alert to fire (`fires`), and not to (`quiet`), by its name.
 local function expectations()
   local out, name = {}, nil
-  for line in (served.output("cat " .. TESTS) .. "\n"):gmatch "(.-)\n" do
+  for line in (files.trimmed("cat " .. TESTS) .. "\n"):gmatch "(.-)\n" do
     name = line:match "^        alertname: (%w+)$" or name
     local quiet = line:match "^        exp_alerts:(.*)$"
     if quiet then

@@ -1,5 +1,6 @@
 -- deploy/grafana/dashboard.json, judged by the types that Grafana publishes for its dashboards; and
 -- its panels lie side by side. Run by `tools/test.sh third`.
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local served = require "spec.support.served"
 
@@ -7,7 +8,7 @@ local PATH = "deploy/grafana/dashboard.json"
 
 -- What the types say of a dashboard: nothing, where it is one.
 local function faults_of(path)
-  return served.output("sh spec/support/third_party.sh grafana " .. served.quote(path) .. " 2>&1")
+  return files.trimmed("sh spec/support/third_party.sh grafana " .. files.quote(path) .. " 2>&1")
 end
 
 describe("Grafana's types", function()

@@ -4,6 +4,7 @@ local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
 local core = require "unbusy.core"
 local drawing = require "tools.drawing"
+local files = require "spec.support.files"
 local inspect = require "unbusy.policy.inspect"
 local readme = require "spec.support.readme"
 local reference = require "tools.options"
@@ -11,13 +12,6 @@ local wire = require "unbusy.loops.wire"
 
 local DOCUMENTS = { "README.md", "docs/calls.md", "docs/command_line.md", "docs/parts.md",
   "docs/processes.md" }
-
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
 
 local function lines_of(command)
   local out, pipe = {}, assert(io.popen(command))
@@ -148,7 +142,9 @@ describe("the examples of", function()
 
   it("README.md begin with examples/chat.lua", function()
     for _, block in ipairs(readme.blocks()) do
-      if block.language == "lua" then return assert.equal(read "examples/chat.lua", block.text) end
+      if block.language == "lua" then
+        return assert.equal(files.read "examples/chat.lua", block.text)
+      end
     end
     assert.is_true(false, "there is no example")
   end)
@@ -197,7 +193,7 @@ describe("the reference's tables", function()
   it("name every event", function()
     local emitted, told = { state = true, kept = true, spill = true, warm = true }, {}
     for _, path in ipairs(lines_of "find lua/unbusy -name '*.lua'") do
-      for kind in read(path):gmatch 'emit%(%s*"([%w_]+)"' do emitted[kind] = true end
+      for kind in files.read(path):gmatch 'emit%(%s*"([%w_]+)"' do emitted[kind] = true end
     end
     local events = readme.text(readme.reference):match "\n## Events\n(.*)$"
     for kind in events:gmatch "\n| `([%w_]+)` |" do

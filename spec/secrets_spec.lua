@@ -3,6 +3,7 @@
 -- and in libcurl's memory while a request is under way.
 local busyd = require "spec.support.busyd"
 local engines = require "spec.support.engines"
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 local json = require "unbusy.json"
 local leaks = require "spec.support.leaks"
@@ -108,10 +109,7 @@ describe("a secret", function()
 
   it("is masked in base64, wherever it begins there", function()
     local function base64(s)
-      local pipe = io.popen("printf %s '" .. s .. "' | base64 -w0")
-      local out = pipe:read "*a"
-      pipe:close()
-      return out
+      return files.output("printf %s '" .. s .. "' | base64 -w0")
     end
     for _, before in ipairs { "", "a", "ab", "Bearer " } do
       answer { status = 400, json = { error = { message = "got " .. base64(before .. KEY) } } }
@@ -262,10 +260,8 @@ describe("a secret", function()
       assert.is_false(ok)
       assert.matches(":[12]: .*near a text$", message)
       leaks.none(ALL, message)
-      local pipe = io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " bin/unbusy chat --config "
+      local out = files.output((os.getenv "UNBUSY_LUA" or "lua5.4") .. " bin/unbusy chat --config "
         .. path .. " hi 2>&1")
-      local out = pipe:read "*a"
-      pipe:close()
       os.remove(path)
       assert.matches("near a text", out)
       leaks.none(ALL, out)

@@ -1,5 +1,6 @@
 -- A parser is entered again in the middle of `feed`: by a finalizer, since events take memory, or
 -- (where `feed` is Lua) by a hook. Under ASan a byte that is read too late ends the run.
+local files = require "spec.support.files"
 local sse = require "unbusy.sse"
 
 describe("sse entered twice", function()
@@ -79,9 +80,7 @@ end)
 describe("sse at work with the collector", function()
   it("keeps the chunk while its events are read", function()
     local lua = os.getenv "UNBUSY_LUA" or rawget(_G, "jit") and "luajit" or "lua5.4"
-    local pipe = io.popen(lua .. " spec/support/sse_collected.lua 2>&1")
-    local wrong = pipe:read "*a"
-    pipe:close()
+    local wrong = files.output(lua .. " spec/support/sse_collected.lua 2>&1")
     assert.equal("0\n", wrong)
   end)
 end)

@@ -1,4 +1,6 @@
 --- Load on servers, by wrk, and what it costs their processes.
+local files = require "spec.support.files"
+
 local load = {}
 
 local BODY = '{"model":"m","temperature":0.7,%s"messages":[{"role":"system","content":'
@@ -12,17 +14,7 @@ function load.body(stream)
   return BODY:format(stream and '"stream":true,' or "", ("word "):rep(100):sub(1, 500 - #empty))
 end
 
-local function quote(text)
-  return "'" .. text:gsub("'", "'\\''") .. "'"
-end
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local function read(path) return files.find(path) or "" end
 
 --- The shell command that loads a site.
 ---@param site table url, headers
@@ -30,9 +22,9 @@ end
 ---@return string
 function load.command(site, given)
   local words = { "wrk -t1 -s bench/support/wrk_post.lua --timeout 60s -c", given.connections, "-d",
-    given.seconds .. "s", quote(given.url or site.url), "--",
-    quote(given.file and "@" .. given.file or load.body(given.stream)) }
-  for _, line in ipairs(site.headers) do words[#words + 1] = quote(line) end
+    given.seconds .. "s", files.quote(given.url or site.url), "--",
+    files.quote(given.file and "@" .. given.file or load.body(given.stream)) }
+  for _, line in ipairs(site.headers) do words[#words + 1] = files.quote(line) end
   return table.concat(words, " ")
 end
 
@@ -42,11 +34,9 @@ end
 ---@return boolean
 function load.works(site, stream)
   local words = { "curl -q -s -m 30 -o /dev/null -w '%{http_code}' -H 'content-type:"
-    .. " application/json' -d", quote(load.body(stream)), site.url }
-  for _, line in ipairs(site.headers) do words[#words + 1] = "-H " .. quote(line) end
-  local pipe = assert(io.popen(table.concat(words, " ")))
-  local status = pipe:read "*a"
-  pipe:close()
+    .. " application/json' -d", files.quote(load.body(stream)), site.url }
+  for _, line in ipairs(site.headers) do words[#words + 1] = "-H " .. files.quote(line) end
+  local status = files.output(table.concat(words, " "))
   return status == "200"
 end
 

@@ -10,6 +10,7 @@
 --   cosocket     an HTTP client of nginx's Lua, on kept connections (see cosocket.lua)
 --   unbusy       our gateway with every stage on, a client key, and its log
 --   portkey      the Portkey gateway from npm (see portkey.sh)
+local files = require "spec.support.files"
 local launcher = require "spec.support.launcher"
 
 local sites = {}
@@ -142,32 +143,25 @@ return {
 }
 ]]
 
-local function output_of(command)
-  local pipe = assert(io.popen(command))
-  local out = pipe:read "*a"
-  pipe:close()
-  return (out:gsub("%s+$", ""))
-end
-
 local function descriptors()
-  return math.min(sites.FILES, tonumber(output_of "ulimit -Hn") or sites.FILES)
+  return math.min(sites.FILES, tonumber(files.trimmed "ulimit -Hn") or sites.FILES)
 end
 
 local function start(name, upstream, path, given)
   local address = upstream.url:match "//(.*)"
-  local files = descriptors()
+  local open = descriptors()
   local values = { address = address, path = path, host = address:match "^[^:]+",
     upport = address:match ":(%d+)", buffering = path == "/ok" and "on" or "off" }
   local function filled(text) return (text:gsub("%${(%w+)}", values)) end
   local server = launcher.start { config = CONFIG,
     files = { ["gateway.lua"] = filled(given.config or "") }, values = {
-    http = filled(given.http), server = filled(given.server), root = output_of "pwd",
-    files = tostring(files), connections = tostring(files - 100),
-    user = output_of "id -u" == "0" and "user root root;" or "" } }
+    http = filled(given.http), server = filled(given.server), root = files.trimmed "pwd",
+    files = tostring(open), connections = tostring(open - 100),
+    user = files.trimmed "id -u" == "0" and "user root root;" or "" } }
   local site = { name = name, url = ("http://127.0.0.1:%d/v1/chat/completions"):format(server.port),
     base = ("http://127.0.0.1:%d"):format(server.port), dir = server.dir,
     headers = { "authorization: Bearer sk-client" },
-    pid = assert(tonumber(output_of("pgrep -P " .. server.pid)), "no worker") }
+    pid = assert(tonumber(files.trimmed("pgrep -P " .. server.pid)), "no worker") }
   function site.stop() server:stop() end
   return site
 end

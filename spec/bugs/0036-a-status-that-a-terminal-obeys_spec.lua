@@ -1,5 +1,6 @@
 -- `unbusy top --url` prints what it is told. The hash of a question went to the terminal as it
 -- came, escapes and all; and numbers that are none ended the tool with an error of its own.
+local files = require "spec.support.files"
 local launcher = require "spec.support.launcher"
 local served = require "spec.support.served"
 
@@ -45,7 +46,7 @@ describe("unbusy top at a gateway that is none", function()
   end)
 
   local function top(name)
-    local dir = served.quote(place.dir)
+    local dir = files.quote(place.dir)
     os.execute(("%s bin/unbusy top --once --url http://127.0.0.1:%d/%s </dev/null >%s/out 2>%s/err"
       .. "; echo $? >%s/rc"):format(lua, server.port, name, dir, dir, dir))
     return { out = served.read(place.dir .. "/out"), err = served.read(place.dir .. "/err"),

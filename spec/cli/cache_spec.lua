@@ -3,6 +3,7 @@ local base64 = require "unbusy.cli.base64"
 local busyd = require "spec.support.busyd"
 local cache = require "unbusy.cache"
 local entries = require "unbusy.cli.entries"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local random = require "spec.support.random"
 local served = require "spec.support.served"
@@ -130,14 +131,14 @@ describe("unbusy cache", function()
     end)
 
     it("knows the hashes that top shows, and does not count as a question", function()
-      local top = json.decode(served.output(("%s bin/unbusy top --json --config %s"):format(lua,
+      local top = json.decode(files.trimmed(("%s bin/unbusy top --json --config %s"):format(lua,
         path)))
       assert.equal(2, #top.questions)
       assert.matches("^echo: ", at("get", "--hash", top.questions[1].hash).out)
       local told = json.decode(at("get", "--hash", top.questions[1].hash, "--json").out)
       assert.same({ "cache", "up" }, { told.source, told.target })
       for _ = 1, 3 do at("get", "two", "--model", "m") end
-      local again = json.decode(served.output(("%s bin/unbusy top --json --config %s"):format(lua,
+      local again = json.decode(files.trimmed(("%s bin/unbusy top --json --config %s"):format(lua,
         path)))
       assert.is_true(again.top.asked <= 2)
       assert.equal(3, at("get", "--hash", "0123456789abcdef").rc)
@@ -184,7 +185,7 @@ describe("unbusy cache", function()
     end)
 
     it("says what is wrong with a file, or with what it is told", function()
-      local good = served.output(("%s bin/unbusy cache export --config %s"):format(lua, path))
+      local good = files.trimmed(("%s bin/unbusy cache export --config %s"):format(lua, path))
       local bad = place:write("bad", good:gsub("\n.*", "\n") .. "{broken\n")
       for message, words in pairs {
         ["bad:2: not JSON (0 were taken in before)"] = { "import", bad },
@@ -227,7 +228,7 @@ describe("unbusy cache", function()
 
   it("works on no memory of its own where the file cannot be had", function()
     local file = place:write("answers", ("no cache of ours"):rep(1000))
-    os.execute("chmod 600 " .. served.quote(file))
+    os.execute("chmod 600 " .. files.quote(file))
     local path = place:write("own.lua", CONFIG:format(up.url, ("path = %q"):format(file), ""))
     for _, words in ipairs { { "stats" }, { "clear", "--yes" }, { "import", "/dev/null" },
       { "purge", "x" } } do

@@ -1,5 +1,6 @@
 -- `unbusy check`: what it prints, and its exit status.
 local cjson = require "cjson"
+local files = require "spec.support.files"
 
 local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
 
@@ -12,24 +13,13 @@ local function write(name, text)
   return dir .. "/" .. name
 end
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local function quote(s)
-  return "'" .. s:gsub("'", "'\\''") .. "'"
-end
-
 local function check(...)
   local words = {}
-  for i, word in ipairs { ... } do words[i] = quote(word) end
+  for i, word in ipairs { ... } do words[i] = files.quote(word) end
   os.execute(("%s bin/unbusy check %s >%s/out 2>%s/err; echo $? >%s/rc"):format(lua,
     table.concat(words, " "), dir, dir, dir))
-  return { out = read(dir .. "/out"), err = read(dir .. "/err"),
-    rc = tonumber(read(dir .. "/rc")) }
+  return { out = files.read(dir .. "/out"), err = files.read(dir .. "/err"),
+    rc = tonumber(files.read(dir .. "/rc")) }
 end
 
 local GOOD = "return {\n  retry = function(try) return try.number < 3 and 1 or nil end,\n}\n"
@@ -50,7 +40,7 @@ describe("unbusy check", function()
     pipe:close()
   end)
 
-  teardown(function() os.execute("rm -rf " .. quote(dir)) end)
+  teardown(function() os.execute("rm -rf " .. files.quote(dir)) end)
 
   it("says that a policy is well, and what it decides", function()
     local path = write("good.lua", GOOD)
@@ -133,7 +123,7 @@ describe("unbusy check", function()
       assert.equal(1, r.rc, path)
       assert.equal(("%s: %s\n"):format(path, what), r.out)
     end
-    os.execute(("mkfifo %s/pipe.lua"):format(quote(dir)))
+    os.execute(("mkfifo %s/pipe.lua"):format(files.quote(dir)))
     assert.matches("Operation not supported", check(dir .. "/pipe.lua").out)
     assert.matches("did you mean 'patient'", check("pateint").out)
   end)

@@ -1,10 +1,11 @@
 -- What `unbusy serve` refuses to start, and the configuration it writes.
 local address = require "unbusy.cli.address"
 local cache = require "unbusy.cache"
+local files = require "spec.support.files"
 local nginx_conf = require "unbusy.cli.nginx_conf"
 local served = require "spec.support.served"
 
-local quote = served.quote
+local quote = files.quote
 
 local function succeeds(line)
   local ok = os.execute(line .. " >/dev/null 2>&1")
@@ -126,7 +127,7 @@ describe("unbusy serve", function()
     end)
 
     it("a user who may not read unbusy, or is none", function()
-      if served.output "id -u" ~= "0" then
+      if files.trimmed "id -u" ~= "0" then
         return refuses(2, "only root can be somebody else", { "--user", "nobody", config() })
       end
       refuses(2, "there is no user nosuchuser", { "--user", "nosuchuser", config() })
@@ -155,7 +156,7 @@ describe("unbusy serve", function()
         end
         os.execute("mkdir -p " .. quote(place.dir .. "/pre"))
         local path = place:write("nginx.conf", text)
-        assert.equal("", served.output(("nginx -t -q -e stderr -c %s 2>&1"):format(quote(path))))
+        assert.equal("", files.trimmed(("nginx -t -q -e stderr -c %s 2>&1"):format(quote(path))))
       end
     end)
 
@@ -163,15 +164,15 @@ describe("unbusy serve", function()
       local path = config()
       printed { path }
       local key = tostring(cache.key(path, false)):match ": (%x+)"
-      assert.equal("", served.output(("ls /dev/shm | grep -- '-gateway-%s$'"):format(key)))
+      assert.equal("", files.trimmed(("ls /dev/shm | grep -- '-gateway-%s$'"):format(key)))
     end)
 
     it("leaves files and the foreground to whoever runs nginx", function()
       local text = printed { config() }
       assert.is_nil(text:find "daemon" or text:find "\npid" or text:find "_temp_path")
-      if served.output "id -u" == "0" then
+      if files.trimmed "id -u" == "0" then
         local path = place:write("nginx.conf", text)
-        assert.equal("", served.output(("nginx -t -q -c %s 2>&1"):format(quote(path))))
+        assert.equal("", files.trimmed(("nginx -t -q -c %s 2>&1"):format(quote(path))))
       end
     end)
 
@@ -191,7 +192,7 @@ describe("unbusy serve", function()
       local pipe = io.popen(("exec nginx -e stderr -p %s -c %s 2>/dev/null >&2"):format(
         quote(place.dir), quote(path)))
       local function body()
-        return served.output(("curl -q -s --noproxy '*' http://127.0.0.1:%d/v1/chat/completions "
+        return files.trimmed(("curl -q -s --noproxy '*' http://127.0.0.1:%d/v1/chat/completions "
           .. "-H 'content-type: application/json' -d '%s'"):format(port,
           '{"model":"m","messages":[{"role":"user","content":"hi"}]}'))
       end
@@ -216,7 +217,7 @@ describe("unbusy serve", function()
         local server = served.start(place, words,
           { lua = lua, program = prefix .. "/bin/unbusy", env = env })
         assert.is_truthy(server:chat "hi":find("later", 1, true))
-        assert.is_truthy(served.output("cat " .. quote(place.tmp) .. "/*/nginx.conf")
+        assert.is_truthy(files.trimmed("cat " .. quote(place.tmp) .. "/*/nginx.conf")
           :find(prefix .. "/lib/lua/5.1/?.so", 1, true))
       end)
     end

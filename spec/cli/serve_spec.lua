@@ -1,12 +1,13 @@
 -- `unbusy serve`, in real processes: it answers, reloads and ends as it should.
 local busyd = require "spec.support.busyd"
 local core = require "unbusy.core"
+local files = require "spec.support.files"
 local served = require "spec.support.served"
 
-local quote = served.quote
+local quote = files.quote
 
 local function is_root()
-  return served.output "id -u" == "0"
+  return files.trimmed "id -u" == "0"
 end
 
 local function succeeds(line)
@@ -16,7 +17,7 @@ end
 
 -- Whether a process lives; one that is dead and not yet buried does not.
 local function exists(pid)
-  return served.output(("ps -o stat= -p %s"):format(pid)):find "^[^Z]" ~= nil
+  return files.trimmed(("ps -o stat= -p %s"):format(pid)):find "^[^Z]" ~= nil
 end
 
 describe("unbusy serve", function()
@@ -133,7 +134,7 @@ describe("unbusy serve", function()
     it("ends with 1, and no worker stays, when nginx is killed", function()
       local server = start()
       local nginx = server:nginx()
-      local workers = served.output("pgrep -P " .. nginx)
+      local workers = files.trimmed("pgrep -P " .. nginx)
       server:signal("KILL", nginx)
       assert.equal(1, server:ended())
       assert.is_truthy(server:said():find("nginx has ended by itself (status 137)", 1, true))
@@ -169,7 +170,7 @@ describe("unbusy serve", function()
       os.execute(("cd %s; for w in 1 2 3; do { for i in $(seq 12); do %s; done >load$w; "
         .. "echo >done$w; } & done"):format(quote(place.dir), line:format(server.url)))
       local function count(name)
-        return tonumber(served.output(("cat %s | grep -cF %s"):format(
+        return tonumber(files.trimmed(("cat %s | grep -cF %s"):format(
           quote(place.dir) .. "/load?", quote(name))))
       end
       for i = 1, 8 do
@@ -178,7 +179,7 @@ describe("unbusy serve", function()
           "a reload")
       end
       served.wait(function()
-        return served.output("ls " .. quote(place.dir) .. " | grep -c done") == "3"
+        return files.trimmed("ls " .. quote(place.dir) .. " | grep -c done") == "3"
       end, "the load's end")
       assert.equal(36, count "[DONE]")
       assert.equal(0, count '"error"')
@@ -220,7 +221,7 @@ describe("unbusy serve", function()
       if not is_root() then return end -- every other test shows it
       local server = start({}, { before = "setpriv --reuid nobody --regid nogroup --clear-groups" })
       assert.equal(200, select(2, server:chat "hi"))
-      assert.equal("nobody", served.output("ps -o user= -p " .. server:nginx()))
+      assert.equal("nobody", files.trimmed("ps -o user= -p " .. server:nginx()))
       -- its standard output is a file that it may not open, only write to
       served.wait(function() return server:logged():find "^{[^\n]*}\n$" end, "the line")
       server:signal "TERM"
@@ -233,7 +234,7 @@ describe("unbusy serve", function()
       for _, case in ipairs { { {}, "www%-data" }, { { "--user", "nobody" }, "nobody" } } do
         local server = start(case[1])
         assert.equal(200, select(2, server:chat "hi"))
-        local users = served.output("ps -o user= --ppid " .. server:nginx())
+        local users = files.trimmed("ps -o user= --ppid " .. server:nginx())
         assert.is_truthy(users:find(case[2]), users)
         assert.is_nil(users:find "root")
         server:stop()
@@ -245,7 +246,7 @@ describe("unbusy serve", function()
       if not succeeds(unshare .. " true") then return pending "no process namespaces here" end
       local server = start({ "--drain", "60" }, { before = unshare })
       assert.is_truthy(server:said():find("(process 1:", 1, true))
-      local inner = served.output("pgrep -P " .. server.pid)
+      local inner = files.trimmed("pgrep -P " .. server.pid)
       local stream = begin_stream(server, 20)
       server:signal("TERM", inner)
       whole(stream)
@@ -272,7 +273,7 @@ describe("unbusy serve", function()
       served.wait(function() return served.read(log):find "^{[^\n]*}\n$" end, "the line")
       os.execute(("mv %s %s.1"):format(quote(log), quote(log)))
       server:signal "USR1"
-      served.wait(function() return served.output("ls " .. quote(place.dir)):find "calls.log\n" end,
+      served.wait(function() return files.trimmed("ls " .. quote(place.dir)):find "calls.log\n" end,
         "the new log")
       server:chat "another"
       served.wait(function() return served.read(log):find "^{[^\n]*}\n$" end, "the next line")

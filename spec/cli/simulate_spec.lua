@@ -1,12 +1,9 @@
 -- `unbusy simulate` and `unbusy trace`, as programmes.
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 
 local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
 local dir
-
-local function quote(word)
-  return "'" .. word:gsub("'", "'\\''") .. "'"
-end
 
 local function read(name)
   local file = io.open(dir .. "/" .. name, "rb")
@@ -26,7 +23,7 @@ end
 -- Runs the tool: what it printed, said, and its exit status.
 local function unbusy(...)
   local words = { "env LC_ALL=C.UTF-8", lua, "bin/unbusy" }
-  for _, word in ipairs { ... } do words[#words + 1] = quote(word) end
+  for _, word in ipairs { ... } do words[#words + 1] = files.quote(word) end
   local line = table.concat(words, " ")
   os.execute(("%s >%s/out 2>%s/err; echo $? >%s/rc"):format(line, dir, dir, dir))
   return { out = read "out", err = read "err", rc = tonumber(read "rc") }
@@ -38,7 +35,7 @@ describe("unbusy trace", function()
     dir = pipe:read "*l"
     pipe:close()
   end)
-  teardown(function() os.execute("rm -rf " .. quote(dir)) end)
+  teardown(function() os.execute("rm -rf " .. files.quote(dir)) end)
 
   it("prints a trace, the same each time, that says how it was made", function()
     local one = unbusy("trace", "--kind", "burst", "--seconds", "30", "--seed", "4")
@@ -92,7 +89,7 @@ describe("unbusy simulate", function()
     csv = dir .. "/t.csv"
     assert(unbusy("trace", "--kind", "outage", "--seconds", "40", "--backup", "--out", csv).rc == 0)
   end)
-  teardown(function() os.execute("rm -rf " .. quote(dir)) end)
+  teardown(function() os.execute("rm -rf " .. files.quote(dir)) end)
 
   it("compares policies, files and the built-in decisions, the same each time", function()
     local mine = write("mine.lua", "return { retry = function(try) return try.number end }")
@@ -175,7 +172,7 @@ describe("their help", function()
     dir = pipe:read "*l"
     pipe:close()
   end)
-  teardown(function() os.execute("rm -rf " .. quote(dir)) end)
+  teardown(function() os.execute("rm -rf " .. files.quote(dir)) end)
 
   it("has every option, and fits into 80 columns", function()
     for _, name in ipairs { "simulate", "trace" } do

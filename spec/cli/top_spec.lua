@@ -1,5 +1,6 @@
 -- `unbusy top`, as a programme, at a gateway that runs: what goes on, live.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local served = require "spec.support.served"
 
@@ -65,7 +66,7 @@ describe("unbusy top", function()
 
   it("is drawn again and again, no higher than the terminal", function()
     local screen = place.dir .. "/screen"
-    local pid = served.output(("env TERM=xterm setsid script -qfec 'stty rows 5 cols 60; %s "
+    local pid = files.trimmed(("env TERM=xterm setsid script -qfec 'stty rows 5 cols 60; %s "
       .. "bin/unbusy top --every 0.1 --config %s' /dev/null </dev/null >%s 2>&1 & echo $!"):format(
       lua, path, screen))
     served.wait(function()

@@ -1,5 +1,6 @@
 -- `unbusy warm` and `unbusy top`, as programmes, at the cache of a gateway that runs.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local served = require "spec.support.served"
 
@@ -74,7 +75,7 @@ describe("the tools of the cache", function()
       local server = served.start(place, { path })
       local line = ("script -qec '%s bin/unbusy warm --config %s --question a --question b' "
         .. "/dev/null </dev/null"):format(lua, path)
-      local screen = served.output("env TERM=xterm " .. line)
+      local screen = files.trimmed("env TERM=xterm " .. line)
       assert.matches("%[%-+%] 0 of 2  asked 0, fresh 0", screen)
       assert.matches("%[#+%] 2 of 2  asked 2, fresh 0\r\27%[Kasked 2, fresh 0, failed 0 of 2",
         screen)
@@ -150,7 +151,7 @@ describe("the tools of the cache", function()
       local path = config()
       local server = served.start(place, { path })
       local screen = place.dir .. "/screen"
-      local pid = served.output(("env TERM=xterm setsid script -qfec '%s bin/unbusy top --every "
+      local pid = files.trimmed(("env TERM=xterm setsid script -qfec '%s bin/unbusy top --every "
         .. "0.1 --questions --config %s' /dev/null </dev/null >%s 2>&1 & echo $!"):format(lua, path,
         screen))
       served.wait(function()

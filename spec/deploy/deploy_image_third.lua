@@ -1,5 +1,6 @@
 -- The image: its Dockerfile passes two linters, has what the build and the gateway need, and takes
 -- nothing else along. Run by `tools/test.sh third`. (That it builds is told in docs/kubernetes.md.)
+local files = require "spec.support.files"
 local kubernetes = require "spec.support.kubernetes"
 local served = require "spec.support.served"
 
@@ -73,7 +74,7 @@ describe("the Dockerfile", function()
     for line in text:gmatch "\nCOPY (%w[^\n]*)" do
       for name in line:gmatch "(%S+)%s" do -- all but the last word, which is where to
         assert.is_true(let[name], name)
-        assert.equal("0", (served.output(("test -e %s; echo $?"):format(name))))
+        assert.equal("0", (files.trimmed(("test -e %s; echo $?"):format(name))))
         let[name] = nil
       end
     end

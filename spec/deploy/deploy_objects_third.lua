@@ -1,6 +1,7 @@
 -- deploy/kubernetes, deploy/istio and deploy/karmada: each is built, its objects are of their
 -- types, what they name is there, and the figures are those that the pages tell. Run by
 -- `tools/test.sh third`.
+local files = require "spec.support.files"
 local kubernetes = require "spec.support.kubernetes"
 local served = require "spec.support.served"
 
@@ -24,7 +25,7 @@ local built, path_of = {}, {}
 -- A component is for whoever wants it: here in one overlay more, of a copy.
 local function with_component(name)
   os.execute(("cp -r deploy %s && mkdir %s/deploy/kubernetes/overlays/more"):format(
-    served.quote(place.dir), served.quote(place.dir)))
+    files.quote(place.dir), files.quote(place.dir)))
   place:write("deploy/kubernetes/overlays/more/kustomization.yaml", ("namespace: unbusy\n"
     .. "resources: [../../base]\ncomponents: [../../components/%s]\n"):format(name))
   return place.dir .. "/deploy/kubernetes/overlays/more"
@@ -367,7 +368,7 @@ end)
 
 describe("the YAML", function()
   it("is in yamllint's order", function()
-    local said = served.output("yamllint --strict --config-file deploy/.yamllint deploy/kubernetes"
+    local said = files.trimmed("yamllint --strict --config-file deploy/.yamllint deploy/kubernetes"
       .. " deploy/istio deploy/karmada 2>&1; echo $?")
     assert.equal("0", said)
   end)

@@ -2,11 +2,12 @@
 -- which arguments, variables and files there are, and `unbusy serve` runs with them as another
 -- user, without capabilities, on read-only file systems. Run by `tools/test.sh third`, as root.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local kubernetes = require "spec.support.kubernetes"
 local served = require "spec.support.served"
 
-local top = served.output "pwd"
-local may = served.output("sh spec/support/pod.sh may && echo yes") == "yes" -- be another user
+local top = files.trimmed "pwd"
+local may = files.trimmed("sh spec/support/pod.sh may && echo yes") == "yes" -- be another user
 
 local secrets = { client = "sk-of-a-client", operator = "token-of-operators", centre = "sk-centre",
   cloud = "sk-cloud", service = "sk-service" }
@@ -55,21 +56,21 @@ local function read(place, folder)
   built[folder] = objects
   local pod = kubernetes.find(objects, "Deployment", "unbusy-gateway").spec.template.spec
   local container = pod.containers[1]
-  local files = kubernetes.find(objects, "ConfigMap", kubernetes.named(pod.volumes,
+  local texts = kubernetes.find(objects, "ConfigMap", kubernetes.named(pod.volumes,
     "config").configMap.name).data
-  os.execute("mkdir " .. served.quote(place.dir .. "/config"))
-  for name, text in pairs(files) do place:write("config/" .. name, text) end
+  os.execute("mkdir " .. files.quote(place.dir .. "/config"))
+  for name, text in pairs(texts) do place:write("config/" .. name, text) end
   return container, pod.securityContext
 end
 
 local function start(place, container, security)
-  local before = ("sh %s/spec/support/pod.sh %d %d %s %s %s"):format(served.quote(top),
-    security.runAsUser, security.runAsGroup, served.quote(top),
-    served.quote(place.dir .. "/config"), served.quote(place.tmp))
+  local before = ("sh %s/spec/support/pod.sh %d %d %s %s %s"):format(files.quote(top),
+    security.runAsUser, security.runAsGroup, files.quote(top),
+    files.quote(place.dir .. "/config"), files.quote(place.tmp))
   local server = served.start(place, arguments(container),
     { before = before, env = environment(container), program = "/srv/bin/unbusy" })
   -- signals go to the first process inside, as the kubelet's do
-  server.pid = served.output("pgrep -P " .. server.pid)
+  server.pid = files.trimmed("pgrep -P " .. server.pid)
   return server
 end
 
@@ -183,12 +184,12 @@ describe("the gateway's configuration", function()
       local container = read(place, "deploy/kubernetes/" .. name)
       local env = {}
       for variable, value in pairs(environment(container)) do
-        env[#env + 1] = variable .. "=" .. served.quote(value)
+        env[#env + 1] = variable .. "=" .. files.quote(value)
       end
       local words = { "serve", "--print-conf", "--listen",
         kubernetes.argument(container.args, "--listen"), "--workers",
         kubernetes.argument(container.args, "--workers"), place.dir .. "/config/gateway.lua" }
-      if served.output "id -u" == "0" then -- nobody else may be able to read a clone of root's
+      if files.trimmed "id -u" == "0" then -- nobody else may be able to read a clone of root's
         for _, word in ipairs { "root", "--user" } do table.insert(words, 2, word) end
       end
       local done = place:run(words, { env = table.concat(env, " ") })

@@ -1,11 +1,12 @@
 -- What the autoscalers ask Prometheus: KEDA's queries and those of prometheus-adapter, tried by
 -- promtool on series of ours, since a query that says nothing, or nought, is one that never scales.
 -- Run by `tools/test.sh third`.
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local kubernetes = require "spec.support.kubernetes"
 local served = require "spec.support.served"
 
-local quote = served.quote
+local quote = files.quote
 
 -- { calls =, wait = } of each kind of autoscaler.
 local queries = {}
@@ -78,7 +79,7 @@ local function expect(list, input, values)
   local path = place:write("test.yml", json.encode { evaluation_interval = "15s",
     rule_files = json.array {}, tests = { { interval = "15s",
       input_series = #input > 0 and input or json.array {}, promql_expr_test = tests } } })
-  local said, status = served.output(("promtool test rules %s 2>&1; echo $?"):format(quote(path)))
+  local said, status = files.trimmed(("promtool test rules %s 2>&1; echo $?"):format(quote(path)))
     :match "^(.-)\n?(%d+)$"
   place:remove()
   return status == "0", said
@@ -143,7 +144,7 @@ describe("the scrape job of a Prometheus without the operator", function()
   local function check(text)
     local place = served.place()
     local path = place:write("prometheus.yml", text)
-    local status = served.output(("promtool check config --syntax-only %s >%s/out 2>&1; echo $?")
+    local status = files.trimmed(("promtool check config --syntax-only %s >%s/out 2>&1; echo $?")
       :format(quote(path), quote(place.dir)))
     place:remove()
     return status

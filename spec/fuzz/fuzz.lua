@@ -5,6 +5,7 @@
 -- spec/fuzz/corpus/NAME, changed at random for UNBUSY_FUZZ_SECONDS (60); inputs with a new kind of
 -- result are changed further. With files only these are run. UNBUSY_SEED makes a run again.
 local core = require "unbusy.core"
+local files = require "spec.support.files"
 local mutate = require "spec.fuzz.mutate"
 
 local name = arg[1]
@@ -14,16 +15,9 @@ local seed = tonumber(os.getenv "UNBUSY_SEED") or math.floor(core.wall() * 1000)
 
 local LUA = _VERSION == "Lua 5.4" and "lua5.4" or "luajit"
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
 local function corpus()
   local texts, list = {}, assert(io.popen("ls spec/fuzz/corpus/" .. name .. "/*"))
-  for path in list:lines() do texts[#texts + 1] = read(path) end
+  for path in list:lines() do texts[#texts + 1] = files.read(path) end
   list:close()
   assert(#texts > 0, "no corpus for " .. name)
   return texts
@@ -48,7 +42,7 @@ local function run(input)
 end
 
 if arg[2] then
-  for i = 2, #arg do run(read(arg[i])) end
+  for i = 2, #arg do run(files.read(arg[i])) end
   os.exit(0)
 end
 

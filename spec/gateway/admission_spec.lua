@@ -1,6 +1,7 @@
 -- Four workers of nginx before one account: priorities, limits per minute, keys, and what they say
 -- to those they turn away.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local gateways = require "spec.support.gateways"
 
 local CONFIG = [[return {
@@ -32,10 +33,7 @@ describe("the gateway's workers, in admission,", function()
 
   -- The lines that a shell script prints.
   local function output(script)
-    local pipe = io.popen(script)
-    local out = pipe:read "*a"
-    pipe:close()
-    return out
+    return files.output(script)
   end
 
   it("let the urgent go first, of all of them, and nobody wait for ever", function()

@@ -1,4 +1,5 @@
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local gateways = require "spec.support.gateways"
 local json = require "unbusy.json"
 
@@ -65,9 +66,7 @@ describe("the gateway refuses", function()
       (QUESTION:gsub("hi", "\\377")) } do
       local command = g:command("/v1/chat/completions", { body = bytes }):gsub("^printf %%s",
         "printf")
-      local pipe = io.popen(command)
-      local out = pipe:read "*a"
-      pipe:close()
+      local out = files.output(command)
       assert.is_truthy(out:find "^HTTP/1.1 400")
       assert.is_truthy(out:find("not JSON at byte", 1, true) or out:find("not UTF-8", 1, true))
     end
@@ -240,9 +239,7 @@ describe("the gateway and HTTP", function()
       .. "-H 'content-type: application/json' -w ' %%%%{http_code} %%%%{http_version}' %%s "
       .. "http://127.0.0.1:%d/v1/chat/completions"):format(QUESTION, g.server.port2)
     for _, sends in ipairs { "--data-binary @-", "-T -" } do
-      local pipe = io.popen(ask:format(sends))
-      local out = pipe:read "*a"
-      pipe:close()
+      local out = files.output(ask:format(sends))
       assert.is_truthy(out:find '"echo: hi"')
       assert.is_truthy(out:find " 200 2$")
     end

@@ -1,4 +1,5 @@
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local gateways = require "spec.support.gateways"
 local json = require "unbusy.json"
 
@@ -78,9 +79,7 @@ for workers = 1, 2 do
         commands[i] = g:command("/v1/chat/completions", { body = QUESTION:gsub("hi", "n" .. i) })
           .. " &"
       end
-      local pipe = io.popen(table.concat(commands, "\n") .. "\nwait")
-      local out = pipe:read "*a"
-      pipe:close()
+      local out = files.output(table.concat(commands, "\n") .. "\nwait")
       for i = 1, 40 do assert.is_truthy(out:find(('"echo: n%d"'):format(i), 1, true)) end
       assert.is_true(up:counts().in_service_max > 4)
     end)

@@ -1,4 +1,5 @@
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local gateways = require "spec.support.gateways"
 local json = require "unbusy.json"
 local leaks = require "spec.support.leaks"
@@ -240,9 +241,7 @@ describe("an upstream's odd headers", function()
   it("break off: so does the answer", function()
     local command = g:command("/v1/files", { method = "POST", headers = { "expect:" },
       body = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 200\r\n\r\nhalf" })
-    local pipe = io.popen(command .. "; echo \" status $?\"")
-    local out = pipe:read "*a"
-    pipe:close()
+    local out = files.output(command .. "; echo \" status $?\"")
     assert.is_truthy(out:find "half")
     assert.is_truthy(out:find "status 18") -- curl: a partial file
   end)

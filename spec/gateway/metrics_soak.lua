@@ -5,6 +5,7 @@
 -- Not part of the quick suites. `make soak` lasts 30 minutes; UNBUSY_SOAK_SECONDS says otherwise.
 local busyd = require "spec.support.busyd"
 local cqueues = require "cqueues"
+local files = require "spec.support.files"
 local gateways = require "spec.support.gateways"
 local scraped = require "spec.support.scraped"
 
@@ -35,22 +36,15 @@ local programmes = {
 
 -- {== What the workers hold ==================================================
 
-local function output_of(command)
-  local pipe = assert(io.popen(command))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
-
 -- Bytes of memory of their own, and descriptors, of all workers together.
 local function held(g)
-  local bytes, files = 0, 0
-  for pid in output_of("pgrep -P " .. g.server.pid):gmatch "%d+" do
-    bytes = bytes + tonumber(output_of(("cat /proc/%s/status"):format(pid)):match
+  local bytes, descriptors = 0, 0
+  for pid in files.output("pgrep -P " .. g.server.pid):gmatch "%d+" do
+    bytes = bytes + tonumber(files.output(("cat /proc/%s/status"):format(pid)):match
       "RssAnon:%s+(%d+)") * 1024
-    files = files + tonumber(output_of(("ls /proc/%s/fd | wc -l"):format(pid)))
+    descriptors = descriptors + tonumber(files.output(("ls /proc/%s/fd | wc -l"):format(pid)))
   end
-  return bytes, files
+  return bytes, descriptors
 end
 
 -- }========================================================================
@@ -112,8 +106,8 @@ describe("a gateway that counts", function()
   local function look_on()
     for k = 1, LOOKS do
       cqueues.sleep(math.max(0, k * SECONDS / LOOKS - now()))
-      local bytes, files = held(g)
-      looks[k] = { bytes = bytes, files = files, page = scrape() }
+      local bytes, descriptors = held(g)
+      looks[k] = { bytes = bytes, files = descriptors, page = scrape() }
       up:programme(programmes[k % #programmes + 1])
     end
   end

@@ -3,6 +3,7 @@ local calls = require "spec.support.host_calls"
 local condition = require "cqueues.condition"
 local cqueues = require "cqueues"
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local hosted = require "unbusy.loops.hosted"
 local loops = require "unbusy.loops"
 local ours = require "unbusy.loops.cqueues"
@@ -262,9 +263,7 @@ describe("without cqueues", function()
     local file = assert(io.open(path, "w"))
     file:write(text)
     file:close()
-    local pipe = io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1")
-    local out = pipe:read "*a"
-    pipe:close()
+    local out = files.output((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1")
     os.remove(path)
     return out
   end

@@ -1,27 +1,10 @@
 -- docs/loops.md stays true: its examples run, each in a process of its own, and print what it says.
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
+local files = require "spec.support.files"
 local readme = require "spec.support.readme"
 
-local function read(path)
-  local file = assert(io.open(path, "rb"))
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
-local function output_of(command)
-  local pipe = assert(io.popen(command .. " 2>&1"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
+local function output_of(command) return files.output(command .. " 2>&1") end
 
 local runners = {}
 
@@ -31,7 +14,7 @@ end
 
 -- Until the buffer has a line; that is what is said.
 function runners.nvim(path)
-  write(path, read(path) .. [[
+  files.write(path, files.read(path) .. [[
     vim.wait(60000, function() return vim.fn.getline(1) ~= "" end, 10)
     io.stdout:write(vim.fn.getline(1), "\n")
     vim.cmd "qall!"
@@ -55,7 +38,8 @@ describe("the examples of docs/loops.md", function()
         script.reset = true
         up:programme(script)
         local path = os.tmpname()
-        write(path, (block.text:gsub("https://api%.deepseek%.com", (up.url:gsub("%%", "%%%%")))))
+        local url = up.url:gsub("%%", "%%%%")
+        files.write(path, (block.text:gsub("https://api%.deepseek%.com", url)))
         local out = runners[how](path)
         os.remove(path)
         assert.equal("text", blocks[i + 1].language)

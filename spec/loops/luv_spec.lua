@@ -1,5 +1,6 @@
 -- Calls inside luv (Debian: lua-luv), by name. What Neovim makes of it: neovim_spec.lua.
 local calls = require "spec.support.host_calls"
+local files = require "spec.support.files"
 local hosted = require "unbusy.loops.hosted"
 local ours = require "unbusy.loops.luv"
 local unbusy = require "unbusy"
@@ -224,9 +225,7 @@ describe("in luv", function()
       print "and on"
     ]]
     file:close()
-    local pipe = io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1")
-    local out = pipe:read "*a"
-    pipe:close()
+    local out = files.output((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1")
     os.remove(path)
     assert.matches("^unbusy: .*:2: thrown here\nstack traceback:\n.*and on\n$", out)
   end)

@@ -1,5 +1,6 @@
 -- examples/neovim in Debian's Neovim, as its README installs it.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local readme = require "spec.support.readme"
 local served = require "spec.support.served"
 
@@ -8,9 +9,9 @@ describe("examples/neovim", function()
     local up, place = busyd.start { workers = 1 }, served.place()
     local block = readme.blocks("examples/neovim/README.md")[1]
     local init = block.text:gsub("https://api%.deepseek%.com", (up.url:gsub("%%", "%%%%")))
-      :gsub("/path/to/unbusy/", served.output "pwd" .. "/")
+      :gsub("/path/to/unbusy/", files.trimmed "pwd" .. "/")
     local path = place:write("init.lua", init)
-    local out = served.output(([[
+    local out = files.trimmed(([[
       env URL=%s REPORT=%s/report LUA_PATH="./lua/?.lua;./lua/?/init.lua;;" \
         LUA_CPATH="build/luajit/?.so;;" timeout 300 \
         nvim -u %s -i NONE -n --headless -c 'luafile spec/support/neovim_ask.lua' \

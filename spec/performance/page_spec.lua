@@ -1,4 +1,5 @@
 -- What benches tell, and the page that is made of it.
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local served = require "spec.support.served"
 local measure_path = "bench.support.measure"
@@ -23,7 +24,7 @@ describe("the page of what was measured", function()
 
   -- What the tool says, and the page, if there is one.
   local function made()
-    local said = served.output(("%s tools/performance.lua '%s' '%s/page.md' 2>&1"):format(host, dir,
+    local said = files.trimmed(("%s tools/performance.lua '%s' '%s/page.md' 2>&1"):format(host, dir,
       dir))
     local file = io.open(dir .. "/page.md")
     local page = file and file:read "*a"
@@ -113,7 +114,7 @@ describe("the page of what was measured", function()
       measure.peer("somebody", "a call", 0.5)
       measure.curve("grows", "targets", "ns")("ours", 10, 20)
     ]]):format(measure_path))
-    served.output(("UNBUSY_BENCH_TURNS=1 UNBUSY_BENCH_RESULTS='%s/told' %s '%s/bench.lua'")
+    files.trimmed(("UNBUSY_BENCH_TURNS=1 UNBUSY_BENCH_RESULTS='%s/told' %s '%s/bench.lua'")
       :format(dir, host, dir))
     local told = {}
     for line in io.lines(dir .. "/told") do told[#told + 1] = json.decode(line) end

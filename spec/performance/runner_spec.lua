@@ -1,5 +1,6 @@
 -- tools/bench.sh, with benches of a tree of their own beside the project's own modules.
 
+local files = require "spec.support.files"
 local served = require "spec.support.served"
 
 local BENCH = [[
@@ -16,7 +17,7 @@ describe("running benches", function()
   setup(function()
     place = served.place()
     dir = place.dir
-    served.output(([[
+    files.trimmed(([[
       mkdir -p %s/build/bench %s/docs %s/bench
       for part in tools lua spec; do ln -s "$PWD/$part" %s/; done
       for lua in lua5.4 luajit; do ln -s "$PWD/build/$lua" %s/build/; done
@@ -34,7 +35,7 @@ describe("running benches", function()
 
   -- What it says, and its exit status.
   local function ran(words)
-    local said = served.output(("cd '%s' && env -u UNBUSY_BENCH_RESULTS sh tools/bench.sh %s 2>&1;"
+    local said = files.trimmed(("cd '%s' && env -u UNBUSY_BENCH_RESULTS sh tools/bench.sh %s 2>&1;"
       .. " echo \"status $?\""):format(dir, words))
     return said, tonumber(said:match "status (%d+)%s*$")
   end

@@ -1,11 +1,12 @@
 -- `unbusy scale` with a real kubectl, a real Prometheus and a real Alertmanager; the API that
 -- kubectl asks is a stand-in (spec/support/kube_api.lua), which writes down what it was asked for.
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local kube_api = require "spec.support.kube_api"
 local served = require "spec.support.served"
 
-local KUBECTL = served.output "pwd" .. "/build/kubernetes/kubectl"
+local KUBECTL = files.trimmed "pwd" .. "/build/kubernetes/kubectl"
 
 describe("unbusy scale", function()
   local api, place

@@ -2,6 +2,7 @@
 -- may do what it does and no more. Run by `tools/test.sh third`.
 local arguments = require "unbusy.cli.arguments"
 local command = require "unbusy.cli.scale"
+local files = require "spec.support.files"
 local kube_api = require "spec.support.kube_api"
 local kubernetes = require "spec.support.kubernetes"
 local served = require "spec.support.served"
@@ -91,7 +92,7 @@ describe("deploy/autoscale", function()
   it("may do what it does", function()
     local api = kube_api.start()
     api:set { nodes = { a = { cpu = "9", whole = "10" } } }
-    local kubectl = served.output "pwd" .. "/build/kubernetes/kubectl"
+    local kubectl = files.trimmed "pwd" .. "/build/kubernetes/kubectl"
     local r = place:run({ "scale", "deepseek-service", "--once", "--state", place.dir .. "/state",
       "--kubectl", kubectl }, { env = ("env KUBECONFIG=%s HOME=%s"):format(api.kubeconfig,
       place.tmp) })

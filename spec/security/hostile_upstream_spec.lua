@@ -3,6 +3,7 @@
 -- takes no more memory than was allowed. (See bad_input/hostile_spec, too.)
 local contract = require "spec.fuzz.contract"
 local engines = require "spec.support.engines"
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 local raw_server = require "spec.support.raw_server"
 local unbusy = require "unbusy"
@@ -12,11 +13,8 @@ local OK = "HTTP/1.1 200 OK\r\nConnection: close\r\n"
 local MOST = 2 ^ 20
 
 local function packed(bytes, layers)
-  local pipe = assert(io.popen(("head -c %d /dev/zero | %s"):format(bytes,
-    ("gzip -9 | "):rep(layers):sub(1, -4))))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
+  return files.output(("head -c %d /dev/zero | %s"):format(bytes,
+    ("gzip -9 | "):rep(layers):sub(1, -4)))
 end
 
 describe("an upstream that wishes us ill", function()

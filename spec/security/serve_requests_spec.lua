@@ -2,6 +2,7 @@
 -- a stranger runs it: what is not clear is refused and its connection closed, nothing of it reaches
 -- an upstream, and what was hidden in it is never served.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local raw_client = require "spec.support.raw_client"
 local served = require "spec.support.served"
@@ -28,7 +29,7 @@ describe("unbusy serve, of what it is sent,", function()
     place = served.place()
     os.execute(([[cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 \
       -nodes -days 3 -subj /CN=localhost -keyout key.pem -out cert.pem 2>/dev/null]])
-      :format(served.quote(place.dir)))
+      :format(files.quote(place.dir)))
     server = served.start(place, { "--workers", "1", place:write("gw.lua",
       ("return { targets = { { name = 'up', url = %q } } }"):format(up.url)) })
   end)
@@ -171,7 +172,7 @@ describe("unbusy serve, of what it is sent,", function()
     local secure = served.start(place, { "--workers", "1", "--cert", place.dir .. "/cert.pem",
       "--key", place.dir .. "/key.pem", place.dir .. "/gw.lua" }, { tls = true })
     for version, speaks in pairs { tls1 = false, tls1_1 = false, tls1_2 = true, tls1_3 = true } do
-      local said = served.output(("echo | timeout 20 openssl s_client -%s -connect %s "
+      local said = files.trimmed(("echo | timeout 20 openssl s_client -%s -connect %s "
         .. "-cipher ALL:@SECLEVEL=0 2>&1"):format(version, secure.address))
       assert.equal(speaks, said:find "Cipher is [A-Z]+[-_]" ~= nil, version)
       assert.is_truthy(speaks or said:find("alert protocol version", 1, true), version)
@@ -180,9 +181,9 @@ describe("unbusy serve, of what it is sent,", function()
   end)
 
   it("keeps its folder to itself", function()
-    local function mode(path) return served.output("stat -c %a " .. served.quote(path)) end
-    local folder = served.output(("ls -d %s/unbusy-serve.* | head -1")
-      :format(served.quote(place.tmp)))
+    local function mode(path) return files.trimmed("stat -c %a " .. files.quote(path)) end
+    local folder = files.trimmed(("ls -d %s/unbusy-serve.* | head -1")
+      :format(files.quote(place.tmp)))
     assert.equal("711", mode(folder)) -- nothing to list
     assert.equal("600", mode(folder .. "/nginx.conf"))
     for _, name in ipairs { "client_body", "proxy" } do

@@ -1,3 +1,4 @@
+local files = require "spec.support.files"
 local generate = require "unbusy.simulate.generate"
 local observed = require "unbusy.simulate.observed"
 local simulate = require "unbusy.simulate"
@@ -122,9 +123,7 @@ describe("the trace of examples/", function()
     assert.is_true(#text < 500 * 1024)
     local command = text:match "^# (unbusy trace [^\n]+)\n"
     local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
-    local pipe = io.popen(("%s bin/%s 2>&1"):format(lua, command))
-    local again = pipe:read "*a"
-    pipe:close()
+    local again = files.output(("%s bin/%s 2>&1"):format(lua, command))
     assert.is_true(again == text, "another trace came out")
   end)
 end)

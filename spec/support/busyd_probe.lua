@@ -2,16 +2,14 @@
 local busyd = require "spec.support.busyd"
 local cjson = require "cjson"
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 
 local probe = { dir = os.tmpname() }
 os.remove(probe.dir)
 
 --- What a shell line prints, errors too.
 function probe.sh(command)
-  local pipe = assert(io.popen(command .. " 2>&1", "r"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
+  return files.output(command .. " 2>&1")
 end
 
 --- A word for the shell.

@@ -1,5 +1,6 @@
 --- For specs of the engine: requests, and driving an engine by hand.
 local core = require "unbusy.core"
+local files = require "spec.support.files"
 
 local engines = {}
 
@@ -128,10 +129,8 @@ function engines.child(code, env, ...)
   file:close()
   local words = {}
   for i, word in ipairs { ... } do words[i] = "'" .. word .. "'" end
-  local pipe = io.popen(("env %s %s %s %s 2>&1; echo \"status $?\""):format(env or "", lua, path,
+  local out = files.output(("env %s %s %s %s 2>&1; echo \"status $?\""):format(env or "", lua, path,
     table.concat(words, " ")))
-  local out = pipe:read "*a"
-  pipe:close()
   os.remove(path)
   return out
 end

@@ -1,9 +1,10 @@
 --- A gateway in an nginx of a test's own, and clients for it.
 --
 --     local g = gateways.start { config = [[ return { targets = { … ${up} … } } ]], up = busyd }
---     g:ask("/v1/chat/completions", { body = '{"messages":…}' })  -- by curl
+--     g:ask("/v1/chat/completions", { body = '{"messages":…}' })
 --     g:raw "GET / HTTP/1.0\r\n\r\n"                             -- byte for byte
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local launcher = require "spec.support.launcher"
 local raw_client = require "spec.support.raw_client"
@@ -48,17 +49,6 @@ http {
 local gateway = {}
 gateway.__index = gateway
 
-local function output_of(command)
-  local pipe = assert(io.popen(command, "r"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return out
-end
-
-local function quote(text)
-  return "'" .. tostring(text):gsub("'", "'\\''") .. "'"
-end
-
 --- Starts one. `given.config`: a Lua file's text, in which ${name} stands for `given.values[name]`
 --- (as in `http` and `server`, more lines of nginx.conf); `workers`, `abort` ("off").
 ---@param given table
@@ -67,8 +57,8 @@ function gateways.start(given)
   local function filled(text) return (text or ""):gsub("%${(%w+)}", given.values or {}) end
   local server = launcher.start { config = CONFIG,
     files = { ["gateway.lua"] = filled(given.config) }, values = {
-    root = output_of "pwd":gsub("%s+$", ""), workers = tostring(given.workers or 1),
-    user = output_of "id -u":match "^0%s" and "user root root;" or "",
+    root = files.output "pwd":gsub("%s+$", ""), workers = tostring(given.workers or 1),
+    user = files.output "id -u":match "^0%s" and "user root root;" or "",
     abort = given.abort or "on", http = filled(given.http), server = filled(given.server),
     main = given.main or "",
   } }
@@ -117,20 +107,20 @@ function gateway:command(path, given)
     add(given.method == "HEAD" and "--head" or "-X " .. given.method)
   end
   if given.body or given.file then
-    add("--data-binary " .. (given.file and "@" .. quote(given.file) or "@-"))
+    add("--data-binary " .. (given.file and "@" .. files.quote(given.file) or "@-"))
   end
-  for _, line in ipairs(header_of(given)) do add("-H " .. quote(line)) end
+  for _, line in ipairs(header_of(given)) do add("-H " .. files.quote(line)) end
   if given.options then add(given.options) end
-  add(quote(("http://127.0.0.1:%d%s"):format(self.port, path)))
+  add(files.quote(("http://127.0.0.1:%d%s"):format(self.port, path)))
   local command = table.concat(words, " ")
-  return given.body and ("printf %%s %s | %s"):format(quote(given.body), command) or command
+  return given.body and ("printf %%s %s | %s"):format(files.quote(given.body), command) or command
 end
 
 --- One request: by curl where it is given options or a file, which takes ten times the work.
 ---@return table? answer status, headers (by lower-case name), body
 function gateway:ask(path, given)
   given = given or {}
-  if given.options or given.file then return parsed(output_of(self:command(path, given))) end
+  if given.options or given.file then return parsed(files.output(self:command(path, given))) end
   return direct.request { method = given.method or given.body and "POST" or "GET",
     url = ("http://127.0.0.1:%d%s"):format(self.port, path), body = given.body,
     headers = header_of(given) }
@@ -146,13 +136,7 @@ function gateway:raw(bytes, patience)
   return raw_client.ask(self.port, bytes, patience)
 end
 
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
+local function read(path) return files.find(path) or "" end
 
 --- What is in its error log.
 function gateway:errors()

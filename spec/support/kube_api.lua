@@ -6,6 +6,7 @@
 --     api:state().replicas · .written (each number that was asked for) · .alerts · .requests
 --     api.url · api.kubeconfig (a path) · api:stop()
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local launcher = require "spec.support.launcher"
 
@@ -51,19 +52,12 @@ current-context: test
 local CERTIFICATE = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
   .. "-days 30 -subj /CN=kube-api -addext subjectAltName=IP:127.0.0.1 -keyout - -out - 2>/dev/null"
 
-local function output_of(command)
-  local pipe = assert(io.popen(command))
-  local out = pipe:read "*a"
-  pipe:close()
-  return (out:gsub("%s+$", ""))
-end
-
 --- Starts it; it ends with this process.
 function kube_api.start()
-  local is_root = output_of "id -u" == "0"
+  local is_root = files.trimmed "id -u" == "0"
   local self = launcher.start { config = CONFIG,
-    files = { kubeconfig = KUBECONFIG, ["tls.pem"] = output_of(CERTIFICATE) .. "\n" },
-    values = { root = output_of "pwd", user = is_root and "user root root;" or "" } }
+    files = { kubeconfig = KUBECONFIG, ["tls.pem"] = files.trimmed(CERTIFICATE) .. "\n" },
+    values = { root = files.trimmed "pwd", user = is_root and "user root root;" or "" } }
   self.url, self.kubeconfig = ("http://127.0.0.1:%d"):format(self.port), self.dir .. "/kubeconfig"
   self.launcher = getmetatable(self)
   return setmetatable(self, kube_api)

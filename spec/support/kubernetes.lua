@@ -1,18 +1,19 @@
 --- What deploy/ is made of, as Kubernetes would get it: built by kubectl's kustomize, and checked
 --- by the types of third_party/kubernetes (see third_party.sh, which installs both).
 local cjson = require "cjson"
+local files = require "spec.support.files"
 local served = require "spec.support.served"
 
 local kubernetes = {}
 
-local quote = served.quote
+local quote = files.quote
 local script = "spec/support/third_party.sh"
 
 local function run(words, into)
   local parts = { "sh", script }
   for _, word in ipairs(words) do parts[#parts + 1] = quote(word) end
   local line = table.concat(parts, " ") .. (into and " >" .. quote(into) or "") .. " 2>&1; echo $?"
-  local said, status = served.output(line):match "^(.-)\n?(%d+)$"
+  local said, status = files.trimmed(line):match "^(.-)\n?(%d+)$"
   return said, tonumber(status)
 end
 

@@ -9,30 +9,12 @@
 -- ${modules} stands for the lines that load nginx's Lua module, ${temp_paths} for those that keep
 -- its temporary files in ${dir}.
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 
 local launcher = {}
 launcher.__index = launcher
 
-local function output_of(command)
-  local pipe = assert(io.popen(command, "r"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return (out:gsub("%s+$", ""))
-end
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local content = file:read "*a"
-  file:close()
-  return content
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
+local function read(path) return files.find(path) or "" end
 
 local function random_port()
   local file = assert(io.open("/dev/urandom", "rb"))
@@ -63,9 +45,9 @@ local function write_config(self, given)
   local values = { dir = self.dir, port = tostring(self.port), port2 = tostring(self.port2),
     modules = MODULES, temp_paths = TEMP_PATHS }
   for name, value in pairs(given.values or {}) do values[name] = value end
-  write(self.dir .. "/nginx.conf", filled(given.config, values))
+  files.write(self.dir .. "/nginx.conf", filled(given.config, values))
   for name, text in pairs(given.files or {}) do
-    write(self.dir .. "/" .. name, filled(text, values))
+    files.write(self.dir .. "/" .. name, filled(text, values))
   end
 end
 
@@ -82,7 +64,7 @@ local function wait_until_up(self)
 end
 
 local function try_start(given)
-  local self = setmetatable({ dir = output_of 'mktemp -d "${TMPDIR:-/tmp}/nginx.XXXXXX"',
+  local self = setmetatable({ dir = files.trimmed 'mktemp -d "${TMPDIR:-/tmp}/nginx.XXXXXX"',
     port = random_port(), port2 = random_port() }, launcher)
   write_config(self, given)
   self.pipe = assert(io.popen(("exec setpriv --pdeathsig TERM sh %s $PPID %s >/dev/null 2>&1")

@@ -8,6 +8,7 @@
 --     m:told()                                         -- { { receiver, name, status, … }, … }
 --     m:stop()
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local json = require "unbusy.json"
 local launcher = require "spec.support.launcher"
 local served = require "spec.support.served"
@@ -79,7 +80,7 @@ end
 local LINE = "cd %s && echo $$ >%s.pid && exec setpriv --pdeathsig KILL %s >%s.log 2>&1"
 
 local function launch(self, name, command)
-  self.pipes[name] = assert(io.popen(LINE:format(served.quote(self.place.dir), name, command, name),
+  self.pipes[name] = assert(io.popen(LINE:format(files.quote(self.place.dir), name, command, name),
     "w"))
 end
 

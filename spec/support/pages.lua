@@ -4,6 +4,7 @@
 -- servers as the programme (JSON) says, and prints what stands in the block behind it.
 local assert = require "luassert"
 local cjson = require "cjson"
+local files = require "spec.support.files"
 local readme = require "spec.support.readme"
 
 local pages = {}
@@ -23,9 +24,7 @@ end
 function pages.output_of(text)
   local path = os.tmpname()
   pages.write(path, text)
-  local pipe = assert(io.popen((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1"))
-  local out = pipe:read "*a"
-  pipe:close()
+  local out = files.output((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1")
   os.remove(path)
   return out
 end

@@ -6,6 +6,7 @@
 -- It joins a CONNECT to that port of this machine, and answers all else with a 503. One connection
 -- at a time.
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 
 local proxies = {}
 proxies.__index = proxies
@@ -45,29 +46,15 @@ while (my ($ready) = $all->can_read) {
 }
 ]]
 
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
-local function write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
 --- Starts one on a free port; it ends with this process.
 function proxies.start()
   local pipe = assert(io.popen 'mktemp -d "${TMPDIR:-/tmp}/proxy.XXXXXX"')
   local self = setmetatable({ dir = pipe:read "*l" }, proxies)
   pipe:close()
-  write(self.dir .. "/proxy.pl", PROGRAM)
+  files.write(self.dir .. "/proxy.pl", PROGRAM)
   self.pipe = assert(io.popen(("exec perl %s/proxy.pl %s"):format(self.dir, self.dir), "w"))
   for _ = 1, 500 do
-    self.port = read(self.dir .. "/port")
+    self.port = files.find(self.dir .. "/port")
     if self.port then return self end
     direct.pause(0.02)
   end
@@ -77,7 +64,7 @@ end
 --- The header blocks that have come since the last look.
 function proxies:heads()
   local list = {}
-  for head in (read(self.dir .. "/heads") or ""):gmatch "[^%z]+" do list[#list + 1] = head end
+  for head in (files.find(self.dir .. "/heads") or ""):gmatch "[^%z]+" do list[#list + 1] = head end
   os.remove(self.dir .. "/heads")
   return list
 end

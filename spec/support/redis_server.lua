@@ -6,12 +6,13 @@
 --     server:cli "DBSIZE"          what redis-cli prints
 --     server:freeze()  server:thaw()  server:kill()  server:restart()  server:stop()
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local served = require "spec.support.served"
 
 local redis_server = {}
 redis_server.__index = redis_server
 
-local output_of = served.output
+local output_of = files.trimmed
 
 local function is_alive(pid)
   return output_of(("kill -0 %d 2>/dev/null && echo yes"):format(pid)) == "yes"

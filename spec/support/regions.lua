@@ -1,4 +1,5 @@
 --- Regions for specs: names and files that are nobody else's, and other processes.
+local files = require "spec.support.files"
 local process = require "spec.support.fork"
 
 local regions = {}
@@ -42,10 +43,7 @@ end
 
 --- Is there a segment of this name?
 function regions.exists(name)
-  local pipe = io.popen(("ls /dev/shm/unbusy-*-%s 2>/dev/null"):format(name))
-  local found = pipe:read "*a"
-  pipe:close()
-  return found ~= ""
+  return files.output(("ls /dev/shm/unbusy-*-%s 2>/dev/null"):format(name)) ~= ""
 end
 
 --- Waits until f() gives something true, and gives that; a minute is a failure.
@@ -58,19 +56,12 @@ function regions.wait_for(f, what)
   error((what or "it") .. " never came", 2)
 end
 
-local function contents(path)
-  local file = io.open(path, "rb")
-  local bytes = file and file:read "*a"
-  if file then file:close() end
-  return bytes
-end
-
 local child = {}
 child.__index = child
 
 -- What the child has said so far, line by line.
 local function said(self)
-  return contents(self.path) or ""
+  return files.find(self.path) or ""
 end
 
 --- Waits until the child has said this line.
@@ -82,7 +73,7 @@ end
 
 --- Says a line to the child, which waits for it by `told(line)`.
 function child:tell(line)
-  regions.write(self.path .. ".in", (contents(self.path .. ".in") or "") .. line .. "\n")
+  regions.write(self.path .. ".in", (files.find(self.path .. ".in") or "") .. line .. "\n")
 end
 
 --- Waits for its end: what f gave, or an error.
@@ -120,7 +111,7 @@ function regions.fork(f)
   end
   local function told(line)
     regions.wait_for(function()
-      return ("\n" .. (contents(path .. ".in") or "")):find("\n" .. line .. "\n", 1, true)
+      return ("\n" .. (files.find(path .. ".in") or "")):find("\n" .. line .. "\n", 1, true)
     end, line)
   end
   local fine, result = pcall(f, say, told)
@@ -175,9 +166,7 @@ function regions.run(text)
   local path = os.tmpname()
   regions.write(path, text)
   local lua = os.getenv "UNBUSY_LUA" or rawget(_G, "jit") and "luajit" or "lua5.4"
-  local pipe = io.popen(("%s %s 2>&1"):format(lua, path))
-  local out = pipe:read "*a"
-  pipe:close()
+  local out = files.output(("%s %s 2>&1"):format(lua, path))
   os.remove(path)
   return out
 end

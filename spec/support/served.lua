@@ -5,6 +5,7 @@
 --     s.url  s.pid  s:signal "TERM"  s:ended() -> status  s:said() -> standard error
 --     place:remove()                                   ends what still runs there
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 
 local served = {}
 
@@ -14,26 +15,11 @@ Place.__index, Server.__index = Place, Server
 local PATIENCE = 300 -- looks, of 50 ms each
 local TRIES = 5      -- for a port that nobody else has taken
 
-function served.quote(s)
-  return "'" .. tostring(s):gsub("'", "'\\''") .. "'"
-end
+local quote = files.quote
 
-local quote = served.quote
-
+--- What is in a file; "" where there is none.
 function served.read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local text = file:read "*a"
-  file:close()
-  return text
-end
-
---- What a shell line prints.
-function served.output(line)
-  local pipe = assert(io.popen(line))
-  local text = pipe:read "*a"
-  pipe:close()
-  return (text:gsub("%s+$", ""))
+  return files.find(path) or ""
 end
 
 --- Waits until `f()` is true, and gives that; an error after a quarter of a minute.
@@ -53,7 +39,7 @@ function served.free_port()
   return 10000 + (a * 256 + b) % 22000
 end
 
-local top = served.output "pwd"
+local top = files.trimmed "pwd"
 
 -- Nothing of the developer's own, nor of a sanitizer.
 local function environment(place, more)
@@ -69,7 +55,7 @@ end
 -- Workers that are not root have to read what they run, and may not where the clone lies in root's
 -- home.
 local function is_readable_by_all()
-  return served.output "id -u" ~= "0" or served.output(("setpriv --reuid nobody --regid nogroup "
+  return files.trimmed "id -u" ~= "0" or files.trimmed(("setpriv --reuid nobody --regid nogroup "
     .. "--clear-groups test -r %s/build/luajit/unbusy/core.so && echo yes"):format(quote(top)))
     == "yes"
 end
@@ -81,7 +67,7 @@ local COPY = [[for lua in lua5.4 luajit; do
 
 --- A new folder, open to everybody.
 function served.place()
-  local dir = served.output 'mktemp -d "${TMPDIR:-/tmp}/served.XXXXXX"'
+  local dir = files.trimmed 'mktemp -d "${TMPDIR:-/tmp}/served.XXXXXX"'
   os.execute(("chmod 755 %s && mkdir -m 1777 %s/tmp"):format(quote(dir), quote(dir)))
   local place = setmetatable({ dir = dir, tmp = dir .. "/tmp", clone = top, servers = {},
     count = 0 }, Place)
@@ -103,7 +89,7 @@ end
 
 --- The temporary folders of `unbusy serve` that are there.
 function Place:folders()
-  return served.output(("ls %s | grep -c '^unbusy-'"):format(quote(self.tmp)))
+  return files.trimmed(("ls %s | grep -c '^unbusy-'"):format(quote(self.tmp)))
 end
 
 -- `given`: lua (lua5.4), program (bin/unbusy), env, before (words before the command).
@@ -202,7 +188,7 @@ function Server:status() return tonumber(served.read(self.base .. ".rc"):match "
 
 --- Its nginx's master process.
 function Server:nginx()
-  return served.output(("pgrep -f -P %s 'nginx: master'"):format(self.pid))
+  return files.trimmed(("pgrep -f -P %s 'nginx: master'"):format(self.pid))
 end
 
 function Server:signal(name, pid)
@@ -230,10 +216,11 @@ function Server:stop()
   self:ended()
 end
 
---- Asks it with curl: the body, and the HTTP status (0: nobody there).
+--- Asks it: the body, and the HTTP status (0: nobody there); with further words for curl by that.
 function Server:ask(path, more)
-  local said = served.output(("curl -q -sk --noproxy '*' --max-time 30 -w '\\n%%{http_code}' %s %s")
-    :format(more or "", quote(self.url .. path)))
+  if not more then return direct.ask("GET", self.url .. path) end
+  local said = files.trimmed(("curl -q -sk --noproxy '*' --max-time 30 -w '\\n%%{http_code}' %s %s")
+    :format(more, quote(self.url .. path)))
   local body, status = said:match "^(.-)\n?(%d+)$"
   return body, tonumber(status)
 end

@@ -10,6 +10,9 @@
 --     third_party.model().url                            -- examples/edge's model, in llama.cpp
 local cjson = require "cjson"
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
+
+local quote = files.quote
 
 local third_party = {}
 
@@ -19,30 +22,7 @@ local PATIENCE = 20 -- seconds that Node.js may take to start
 local Server = {}
 Server.__index = Server
 
-local function quote(s)
-  return "'" .. tostring(s):gsub("'", "'\\''") .. "'"
-end
-
-local function output_of(command)
-  local pipe = assert(io.popen(command, "r"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return (out:gsub("%s+$", ""))
-end
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return "" end
-  local content = file:read "*a"
-  file:close()
-  return content
-end
-
-local function write(path, content)
-  local file = assert(io.open(path, "wb"))
-  file:write(content)
-  file:close()
-end
+local function read(path) return files.find(path) or "" end
 
 -- What the server says goes to a file: nobody empties a pipe while the tests run.
 local function launch(self, words)
@@ -65,7 +45,7 @@ local function wait_until_up(self, pattern)
 end
 
 local function start(into, words, pattern)
-  local dir = output_of("mktemp -d " .. quote(root .. into) .. "/run.XXXXXX")
+  local dir = files.trimmed("mktemp -d " .. quote(root .. into) .. "/run.XXXXXX")
   local self = setmetatable({ dir = dir, key = "sk-third-party-0123456789" }, Server)
   launch(self, words)
   if not wait_until_up(self, pattern) then
@@ -107,10 +87,10 @@ local function control(self, method, path, body, test)
   if test then command = command .. " -H " .. quote("X-Test-Id: " .. test) end
   if body then
     local file = self.dir .. "/request.json"
-    write(file, cjson.encode(body))
+    files.write(file, cjson.encode(body))
     command = command .. " -H 'Content-Type: application/json' --data-binary @" .. quote(file)
   end
-  local out = output_of(command .. " " .. quote(self.url .. path) .. " 2>&1; echo; echo $?")
+  local out = files.trimmed(command .. " " .. quote(self.url .. path) .. " 2>&1; echo; echo $?")
   local reply, status = out:match "^(.-)\n?(%d+)$"
   if status ~= "0" then error(("third_party: %s %s: %s"):format(method, path, reply), 3) end
   return reply
@@ -159,7 +139,7 @@ end
 ---@return any told what it prints, decoded; raises with all of its words when that is no JSON
 function third_party.sdk(name, where)
   local command = "OPENAI_BASE_URL=%s OPENAI_API_KEY=%s sh %s sdk %s %s 2>&1"
-  local out = output_of(command:format(quote(where.url), quote(where.key),
+  local out = files.trimmed(command:format(quote(where.url), quote(where.key),
     quote(root .. "spec/support/third_party.sh"), quote(name),
     quote(where.given and cjson.encode(where.given) or "{}")))
   local ok, told = pcall(cjson.decode, out)
@@ -172,7 +152,7 @@ end
 ---@param given table what the script is given
 ---@return any told what it prints, decoded; raises with all of its words when that is no JSON
 function third_party.browser(name, given)
-  local out = output_of(("sh %s browser %s %s 2>&1"):format(
+  local out = files.trimmed(("sh %s browser %s %s 2>&1"):format(
     quote(root .. "spec/support/third_party.sh"), quote(name), quote(cjson.encode(given))))
   local ok, told = pcall(cjson.decode, out)
   if not ok then error(("third_party: %s.mjs: %s"):format(name, out), 2) end
@@ -182,7 +162,7 @@ end
 -- The numbers of its sockets, as a set.
 local function sockets_of(pid)
   local inodes = {}
-  for inode in output_of("ls -l /proc/" .. pid .. "/fd"):gmatch "socket:%[(%d+)%]" do
+  for inode in files.trimmed("ls -l /proc/" .. pid .. "/fd"):gmatch "socket:%[(%d+)%]" do
     inodes[inode] = true
   end
   return inodes

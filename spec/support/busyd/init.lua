@@ -1,6 +1,9 @@
 --- Starts and steers busy upstreams: OpenAI-compatible servers that are busy as told.
 -- See README.md in this folder for the programme's fields.
 local cjson = require "cjson"
+local files = require "spec.support.files"
+
+local quote = files.quote
 
 local here = debug.getinfo(1, "S").source:match "^@(.*/)" or "./"
 local text = dofile(here .. "server/text.lua")
@@ -13,31 +16,6 @@ local PATIENCE = 10     -- seconds that nginx may take to answer
 local Upstream = {}
 Upstream.__index = Upstream
 
-local function quote(s)
-  return "'" .. tostring(s):gsub("'", "'\\''") .. "'"
-end
-
-local function output_of(command)
-  local pipe = assert(io.popen(command, "r"))
-  local out = pipe:read "*a"
-  pipe:close()
-  return (out:gsub("%s+$", ""))
-end
-
-local function read(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local content = file:read "*a"
-  file:close()
-  return content
-end
-
-local function write(path, content)
-  local file = assert(io.open(path, "wb"))
-  file:write(content)
-  file:close()
-end
-
 local function random_integer(low, high)
   local file = assert(io.open("/dev/urandom", "rb"))
   local a, b, c = file:read(3):byte(1, 3)
@@ -48,7 +26,7 @@ end
 -- The TCP ports in use on this machine, as a set.
 local function used_ports()
   local used = {}
-  for line in (read "/proc/net/tcp" or ""):gmatch "[^\n]+" do
+  for line in (files.find "/proc/net/tcp" or ""):gmatch "[^\n]+" do
     local port = line:match "^%s*%d+: %x+:(%x+)"
     if port then used[tonumber(port, 16)] = true end
   end
@@ -76,23 +54,24 @@ local function make_certificates(dir)
   local ok = os.execute("( " .. script:format(quote(dir)) .. " ) >" ..
     quote(dir .. "/openssl.log") .. " 2>&1")
   if ok ~= true and ok ~= 0 then
-    error("busyd: openssl could not make a certificate:\n" .. (read(dir .. "/openssl.log") or ""))
+    local log = files.find(dir .. "/openssl.log") or ""
+    error("busyd: openssl could not make a certificate:\n" .. log)
   end
 end
 
 local function write_config(self)
-  local uid = output_of "id -u"
+  local uid = files.trimmed "id -u"
   local tls = self.tls_port and ([[listen 127.0.0.1:%d ssl http2 backlog=4096;
     ssl_certificate %s/tls.pem;
     ssl_certificate_key %s/tls.key;]]):format(self.tls_port, self.dir, self.dir)
-  local limit = tonumber(output_of "ulimit -n") or 4096
+  local limit = tonumber(files.trimmed "ulimit -n") or 4096
   local values = {
     dir = self.dir, root = self.root, name = self.dir, port = self.port, workers = self.workers,
     user = uid == "0" and "user root root;" or "", tls = tls or "",
     connections = math.min(16384, limit - 64),
   }
-  local template = assert(read(self.root .. "/nginx.conf"))
-  write(self.dir .. "/nginx.conf", (template:gsub("%${(%w+)}", function(name)
+  local template = assert(files.find(self.root .. "/nginx.conf"))
+  files.write(self.dir .. "/nginx.conf", (template:gsub("%${(%w+)}", function(name)
     return tostring(values[name])
   end)))
 end
@@ -109,10 +88,10 @@ local function ask_by_curl(method, url, body)
   local file = body and os.tmpname()
   local command = "curl -q -s --noproxy '*' --max-time 30 -w '\\n%{http_code}' -X " .. method
   if file then
-    write(file, body)
+    files.write(file, body)
     command = command .. " -H 'Expect:' -H 'Content-Type: application/json' --data-binary @" .. file
   end
-  local out = output_of(command .. " " .. quote(url))
+  local out = files.trimmed(command .. " " .. quote(url))
   if file then os.remove(file) end
   local reply, status = out:match "^(.-)\n?(%d%d%d)$"
   return reply or "", tonumber(status) or 0
@@ -130,7 +109,8 @@ end
 
 -- What nginx had to say, for error messages.
 local function log_tail(self)
-  local log = (read(self.dir .. "/error.log") or "") .. (read(self.dir .. "/output.log") or "")
+  local log = (files.find(self.dir .. "/error.log") or "")
+    .. (files.find(self.dir .. "/output.log") or "")
   return log:sub(-2000)
 end
 
@@ -150,8 +130,8 @@ end
 local function try_start(options)
   local used = used_ports()
   local self = setmetatable({
-    root = output_of("cd " .. quote(here) .. " && pwd"),
-    dir = output_of 'mktemp -d "${TMPDIR:-/tmp}/busyd.XXXXXX"',
+    root = files.trimmed("cd " .. quote(here) .. " && pwd"),
+    dir = files.trimmed 'mktemp -d "${TMPDIR:-/tmp}/busyd.XXXXXX"',
     workers = options.workers or 2,
     port = options.port or free_port(used),
     tls_port = options.tls and free_port(used) or nil,
@@ -245,7 +225,7 @@ end
 --- Ends nginx, waits until it is gone and removes its files. May be called twice.
 function Upstream:stop()
   if not self.pipe then return end
-  local supervisor = read(self.dir .. "/supervisor.pid")
+  local supervisor = files.find(self.dir .. "/supervisor.pid")
   if supervisor then os.execute("kill -TERM " .. supervisor:match "%d+" .. " 2>/dev/null") end
   self.pipe:close()
   self.pipe = nil
@@ -255,7 +235,7 @@ Upstream.__close = Upstream.stop
 
 --- Waits until somebody else ends it, or Ctrl-C does.
 function Upstream:wait()
-  local supervisor = read(self.dir .. "/supervisor.pid")
+  local supervisor = files.find(self.dir .. "/supervisor.pid")
   if not supervisor then return end
   os.execute("exec setpriv --pdeathsig TERM tail -f /dev/null --pid=" .. supervisor)
 end
