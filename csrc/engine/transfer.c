@@ -394,17 +394,17 @@ static int is_tls (CURLcode result) {
 }
 
 static int err_of (const ub_transfer *t, CURLcode result) {
-  int answered = strcmp(t->phase, "connect") != 0;
+  int connected = strcmp(t->phase, "connect") != 0;
   if (result == CURLE_OK || t->err != UB_OK)
     return t->err;
-  if (is_tls(result))
+  if (is_tls(result) && !connected)  /* later it is the connection that broke */
     return UB_ETLS;
   switch (result) {
     case CURLE_OPERATION_TIMEDOUT: return UB_ETIMEOUT;
     case CURLE_OUT_OF_MEMORY: return UB_ENOMEM;
     case CURLE_BAD_CONTENT_ENCODING: case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_WRITE_ERROR: return UB_EUPSTREAM;
-    case CURLE_UNSUPPORTED_PROTOCOL: return answered ? UB_EUPSTREAM : UB_EINVALID;
+    case CURLE_UNSUPPORTED_PROTOCOL: return connected ? UB_EUPSTREAM : UB_EINVALID;
     case CURLE_URL_MALFORMAT: return UB_EINVALID;
     default: return t->head_done ? UB_ECUT : UB_ENETWORK;
   }
@@ -421,10 +421,13 @@ static void note_header_fault (ub_transfer *t, CURLcode result) {
     refuse(t, UB_EUPSTREAM, "the answer's header is too long");
 }
 
-/* libcurl's words, but where it repeats a proxy's URL: that may hold a password. */
+/* libcurl's words, but where it repeats a proxy's URL: that may hold a password; nor those of a
+** first connection, where it was a second one whose time ran out. */
 static const char *words_of (const ub_transfer *t, CURLcode result) {
   if (strncmp(t->error, "Unsupported proxy", 17) == 0)
     return "the proxy's URL cannot be used";
+  if (result == CURLE_OPERATION_TIMEDOUT && strstr(t->error, "time") == NULL)
+    return curl_easy_strerror(result);
   return t->error[0] != '\0' ? t->error : curl_easy_strerror(result);
 }
 
