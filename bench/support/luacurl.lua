@@ -1,8 +1,8 @@
 --- Debian's lua-curl (LuaCURL 0.3, of Lua 5.1's kind): libcurl's easy interface, as it is used from
---- Lua: one kept handle, whose pieces of an answer are called back and gathered in a table. Nil
+--- Lua: one kept handle, whose pieces of an answer are called back and gathered in a table. False
 --- where it is not there, as on Lua 5.4. (Lua-cURLv3 is not packaged by Debian.)
 local found, curl = pcall(require, "curl")
-if not found or type(curl) ~= "table" or not curl.easy_init then return nil end
+if not found or type(curl) ~= "table" or not curl.easy_init then return false end
 
 ---@param url string
 ---@param headers string[] lines
