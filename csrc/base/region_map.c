@@ -156,7 +156,7 @@ static found look (const ub_map *m, const ub_place *place, const ub_stamp *want,
 */
 static int has_space (int fd, uint64_t size) {
   struct statvfs fs;
-  return fstatvfs(fd, &fs) != 0 || fs.f_blocks == 0
+  return fstatvfs(fd, &fs) != 0 || fs.f_blocks == 0 || fs.f_frsize == 0
          || size / fs.f_frsize <= (uint64_t)fs.f_bavail;
 }
 
