@@ -16,9 +16,10 @@
 -- most runs (its hash is seeded by chance; where they do not, pure Lua is ahead, for it copies
 -- nothing). "pieces" makes a key of the same three parts instead, and takes the same in every run.
 -- The third race takes a request as a table: its key, against its JSON, which who keys by a string
--- must write first. Then misses, sets, and all of it in a region; several processes on one cache
--- (bench/support/cache_workers.lua). Caches of more and more entries are in bench/entries.lua, what
--- shares memory in nginx in bench/shared.lua, and how often it hits in bench/hits.lua.
+-- must write first. Then misses, sets, and all of it in a region. Several processes on one cache
+-- (bench/support/cache_workers.lua) come before all of that. Caches of more and more entries are in
+-- bench/entries.lua, what shares memory in nginx in bench/shared.lua, and how often it hits in
+-- bench/hits.lua.
 local cache = require "unbusy.cache"
 local json = require "unbusy.json"
 local gets = require "bench.support.gets"

@@ -6,7 +6,6 @@ local codes = require "unbusy.codes"
 local decisions = require "unbusy.policy.decisions"
 local files = require "spec.support.files"
 local option_types = require "tools.option_types"
-local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
 local types = require "tools.types"
 
@@ -52,7 +51,7 @@ end)
 -- The faults of a module's text, as "line: message".
 local function faults_of(text)
   local path, out = os.tmpname(), {}
-  pages.write(path, text)
+  files.write(path, text)
   local file = annotations.read(path)
   os.remove(path)
   annotations.check({ file }, { [path] = true }, function(_, line, message)
@@ -139,7 +138,7 @@ describe("the pages of `make docs`", function()
     local folder = os.tmpname()
     os.remove(folder)
     assert(os.execute(("mkdir -p '%s/src'"):format(folder)))
-    for path, text in pairs(sources) do pages.write(folder .. "/" .. path, text) end
+    for path, text in pairs(sources) do files.write(folder .. "/" .. path, text) end
     local said = files.output(("cd '%s' && ldoc --quiet --fatalwarnings . 2>&1; echo $?")
       :format(folder))
     local page = io.open(folder .. "/modules/unbusy.client.html")
@@ -153,7 +152,7 @@ describe("the pages of `make docs`", function()
 
   it("have every function that users call", function()
     for _, name in ipairs(require "tools.public") do
-      local text, file = files["src/" .. name .. ".lua"], annotations.read(path_of(name))
+      local text, file = sources["src/" .. name .. ".lua"], annotations.read(path_of(name))
       for _, doc in ipairs(file.functions) do
         if annotations.is_public(file, doc) then
           local wanted = "\n-- @function " .. doc.name:match "[%w_]+$" .. "\n"

@@ -3,6 +3,7 @@
 -- nothing is torn, nothing but what was at work may be missing, and no room is lost.
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 local process = require "spec.support.fork"
 local region = require "unbusy.region"
@@ -15,9 +16,10 @@ local ENTRIES, BYTES = 4, 4000
 local STRIDE = tonumber(os.getenv "UNBUSY_KILLS")
   or os.getenv "UNBUSY_SANITIZED" and 10007 or 4001
 
--- A long operation is not stepped through more than `most` times.
+-- In the quick run a long operation is not stepped through more than `most` times.
 local function stride_of(instructions, most)
-  return os.getenv "UNBUSY_KILLS" and STRIDE or math.max(STRIDE, math.floor(instructions / most))
+  local stride = 2 * STRIDE
+  return os.getenv "UNBUSY_KILLS" and stride or math.max(stride, math.floor(instructions / most))
 end
 
 -- All times are given, since a clock of its own makes a method thousands of instructions longer.
@@ -206,7 +208,7 @@ local function step(c, n, f)
     process.leave()
   end
   local signal = process.wait(pid)
-  local first, last = regions.read(path):match "(%d+) (%d+)"
+  local first, last = files.read(path):match "(%d+) (%d+)"
   os.remove(path)
   if signal then assert.equal(KILLED, signal) end
   return tonumber(first), tonumber(last)

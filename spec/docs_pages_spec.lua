@@ -75,7 +75,7 @@ describe("docs/tests.md", function()
     end
     assert.equal(4, #lines)
     local path = os.tmpname()
-    pages.write(path, (table.concat(lines, "\n"):gsub("\nlua5%.4 ",
+    files.write(path, (table.concat(lines, "\n"):gsub("\nlua5%.4 ",
       "\nexec " .. (os.getenv "UNBUSY_LUA" or "lua5.4") .. " ")))
     local said = files.output("env -u DEEPSEEK_API_KEY NO_PROXY='*' sh " .. path .. " 2>/dev/null")
     os.remove(path)

@@ -37,7 +37,7 @@ describe("make install", function()
       quote(e.LUA_PATH), quote(e.LUA_CPATH), command))
   end
 
-  local function first_line() return served.read(prefix .. "/bin/unbusy"):match "^[^\n]*" end
+  local function first_line() return files.text(prefix .. "/bin/unbusy"):match "^[^\n]*" end
 
   setup(function()
     place = served.place()
@@ -64,11 +64,11 @@ describe("make install", function()
   end)
 
   it("puts there what belongs to it, for everybody to read, and leaves nothing old", function()
-    local modules = files "lua/unbusy"
+    local modules = files_in "lua/unbusy"
     for abi, lua in pairs { ["5.4"] = "lua5.4", ["5.1"] = "luajit" } do
       assert.equal(modules, files_in(("%s/share/lua/%s/unbusy"):format(prefix, abi)))
       local core = ("%s/lib/lua/%s/unbusy/core.so"):format(prefix, abi)
-      assert.is_true(served.read(core) == served.read(("build/%s/unbusy/core.so"):format(lua)))
+      assert.is_true(files.text(core) == files.text(("build/%s/unbusy/core.so"):format(lua)))
     end
     assert.equal("./CHANGELOG.md\n./LICENSE\n./NOTICE", files_in(prefix .. "/share/doc/unbusy"))
     assert.equal("", output(("find %s -not -perm -444"):format(quote(prefix))))

@@ -155,7 +155,7 @@ end)
 
 -- {== The dashboard =======================================================
 
-local dashboard = json.decode(served.read "deploy/grafana/dashboard.json")
+local dashboard = json.decode(files.text "deploy/grafana/dashboard.json")
 
 -- As Grafana fills them in when everything is chosen.
 local function filled(expression)
@@ -192,7 +192,7 @@ end
 local function names_of_rules()
   local seen, out = {}, {}
   for _, file in ipairs { "unbusy.rules.yml", "unbusy.alerts.yml" } do
-    local text = served.read("deploy/prometheus/" .. file):gsub("#[^\n]*", "")
+    local text = files.text("deploy/prometheus/" .. file):gsub("#[^\n]*", "")
       :gsub("\n  %- name: [^\n]+", ""):gsub("description: >%-.-runbook_url", "")
     for name in text:gmatch "%f[%w_:][%w_:]+" do
       local ours = name:find "^unbusy_" or name:find "^[%l_]+:[%l_]+" or name:find "^node_cpu_"
@@ -225,7 +225,7 @@ end)
 describe("deploy/grafana/dashboard.json", function()
   it("is what its list of panels makes", function()
     local lua = os.getenv "UNBUSY_LUA" or "lua5.4"
-    assert.equal(served.read "deploy/grafana/dashboard.json":gsub("%s+$", ""),
+    assert.equal(files.text "deploy/grafana/dashboard.json":gsub("%s+$", ""),
       files.trimmed(lua .. " tools/dashboard.lua"))
   end)
 

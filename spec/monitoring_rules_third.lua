@@ -7,7 +7,7 @@ local served = require "spec.support.served"
 local DIR = "deploy/prometheus"
 local TESTS = DIR .. "/test/*.yml"
 
-local quote, read = files.quote, served.read
+local quote, read = files.quote, files.text
 
 -- What a command says, and whether it went well.
 local function run(...)

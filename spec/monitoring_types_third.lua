@@ -21,7 +21,7 @@ describe("Grafana's types", function()
   end)
 
   it("find what is wrong with others", function()
-    local text = served.read(PATH)
+    local text = files.text(PATH)
     local changes = {
       { '"drawStyle": "line"', '"drawStyle": "lines"', [["lines"' is not assignable]] },
       { '"schemaVersion": 39', '"schemaVersion": "39"', "'string' is not assignable to type" },
@@ -41,7 +41,7 @@ describe("Grafana's types", function()
 end)
 
 describe("the dashboard's panels", function()
-  local panels = json.decode(served.read(PATH)).panels
+  local panels = json.decode(files.text(PATH)).panels
 
   it("lie side by side, each with a number of its own", function()
     local taken, ids = {}, {}

@@ -3,6 +3,7 @@
 local breaker = require "unbusy.breaker"
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 local options = require "unbusy.options"
 local process = require "spec.support.fork"
@@ -171,7 +172,7 @@ local function step(case, n)
     process.leave()
   end
   local signal = process.wait(pid)
-  local first, last = regions.read(path):match "(%d+) (%d+)"
+  local first, last = files.read(path):match "(%d+) (%d+)"
   os.remove(path)
   if signal then assert.equal(KILLED, signal) end
   part:stats(now) -- the next to come finds what was left

@@ -1,5 +1,6 @@
 -- Regions and many processes: one state for all, what the dead held, opening at once, wake-ups.
 local breaker = require "unbusy.breaker"
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 local process = require "spec.support.fork"
 local region = require "unbusy.region"
@@ -212,7 +213,7 @@ describe("processes of one region", function()
       end
       for i = 1, 511 do
         local said = regions.wait_for(function()
-          return regions.read(crowd[i].path):match "^(%d+)\n"
+          return files.read(crowd[i].path):match "^(%d+)\n"
         end)
         if said == "0" then zero = crowd[i] end
       end

@@ -2,6 +2,7 @@
 local breaker = require "unbusy.breaker"
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 local nomem = require "spec.support.nomem"
 local region = require "unbusy.region"
@@ -74,7 +75,7 @@ describe("a region", function()
       assert(os.execute(("ln '%s' '%s.too'"):format(path, path)))
       local same = assert(region.new { path = path .. ".too" })
       assert.equal(1, opened())
-      assert.equal(LEAST, #regions.read(path))
+      assert.equal(LEAST, #files.read(path))
       r:close()
       same:close()
     end)
@@ -122,7 +123,7 @@ describe("a region", function()
       assert.is_false(regions.exists(name))
       r = assert(region.new { path = path, bytes = LEAST })
       r:close()
-      assert.equal(LEAST, #regions.read(path))
+      assert.equal(LEAST, #files.read(path))
     end)
   end)
 
@@ -163,7 +164,7 @@ describe("a region", function()
       ["another version"] = 9, ["another layout"] = 13 } do
       it("but not of " .. what, function()
         trip(LEAST)
-        local bytes = regions.read(path)
+        local bytes = files.read(path)
         local changed = string.char((bytes:byte(at) + 1) % 256)
         regions.write(path, bytes:sub(1, at - 1) .. changed .. bytes:sub(at + 1))
         local r, b = open(LEAST)
@@ -191,7 +192,7 @@ describe("a region", function()
       assert(breaker.new { region = r, name = "b" })
       r:close()
       regions.collect()
-      return regions.read(path)
+      return files.read(path)
     end
 
     it("a file that is none, and leaves it as it is", function()
@@ -199,7 +200,7 @@ describe("a region", function()
         "unbusy_1", ("\255"):rep(100) } do
         regions.write(path, bytes)
         refuse("^region: the file is no region of unbusy$", "invalid")
-        assert.equal(bytes, regions.read(path))
+        assert.equal(bytes, files.read(path))
       end
     end)
 

@@ -1,6 +1,7 @@
 -- How the processes of a region wake each other.
 local breaker = require "unbusy.breaker"
 local core = require "unbusy.core"
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 local process = require "spec.support.fork"
 local region = require "unbusy.region"
@@ -38,7 +39,7 @@ describe("a region's wake-up", function()
   end
 
   local function woken(child)
-    return select(2, regions.read(child.path):gsub("woken", ""))
+    return select(2, files.read(child.path):gsub("woken", ""))
   end
 
   it("goes to nobody when nobody waits", function()
@@ -179,14 +180,14 @@ describe("a region's wake-up", function()
 
   it("fails, and tells so, without a descriptor", function()
     local said = regions.child(function()
-      local files = {}
+      local open = {}
       repeat
         local file = io.open("/dev/null")
-        files[#files + 1] = file
+        open[#open + 1] = file
       until not file
       local fd, message, code = r:wake_fd()
       assert(not r:drain() and not r:wake())
-      table.remove(files):close()
+      table.remove(open):close()
       local later = r:wake_fd()
       for _, file in ipairs(files) do file:close() end
       return ("%s %s %s %s"):format(tostring(fd), message, code, type(later))

@@ -4,6 +4,7 @@
 -- n-th.
 local chance = require "spec.support.random"
 local core = require "unbusy.core"
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 local process = require "spec.support.fork"
 local region = require "unbusy.region"
@@ -17,7 +18,7 @@ local STRIDE = tonumber(os.getenv "UNBUSY_KILLS")
   or os.getenv "UNBUSY_SANITIZED" and 1009 or 307
 local KILLS = os.getenv "UNBUSY_KILLS" and 300 or 60 -- at random
 
--- A long operation, which makes much room, is not stepped through more often than others.
+-- In the quick run a long operation is not stepped through more than some ten times.
 local function stride_of(instructions)
   return os.getenv "UNBUSY_KILLS" and STRIDE or math.max(STRIDE, math.floor(instructions / 10))
 end
@@ -333,7 +334,7 @@ local function step(kind, case, n)
     process.leave()
   end
   local signal = process.wait(pid)
-  local first, last = regions.read(path):match "(%d+) (%d+)"
+  local first, last = files.read(path):match "(%d+) (%d+)"
   os.remove(path)
   if signal then assert.equal(KILLED, signal) end
   kind.make(r) -- who opens a part looks for the dead first

@@ -14,8 +14,6 @@ function load.body(stream)
   return BODY:format(stream and '"stream":true,' or "", ("word "):rep(100):sub(1, 500 - #empty))
 end
 
-local function read(path) return files.find(path) or "" end
-
 --- The shell command that loads a site.
 ---@param site table url, headers
 ---@param given table connections, seconds, stream; file: that has the body, in place of 500 bytes
@@ -55,7 +53,7 @@ end
 ---@param pid integer
 ---@return integer
 function load.memory(pid)
-  return 1024 * (tonumber(read(("/proc/%d/status"):format(pid)):match "VmRSS:%s+(%d+)") or 0)
+  return 1024 * (tonumber(files.text(("/proc/%d/status"):format(pid)):match "VmRSS:%s+(%d+)") or 0)
 end
 
 --- What a run of wrk has printed.

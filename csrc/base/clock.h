@@ -12,6 +12,21 @@
 
 #define UB_SECOND_US 1000000
 
+/* Sums of times that may be anybody's, as in memory that was damaged: none overflows. */
+static inline int64_t ub_time_plus (int64_t a, int64_t b) {
+  int64_t sum;
+  if (!__builtin_add_overflow(a, b, &sum))
+    return sum;
+  return b > 0 ? INT64_MAX : INT64_MIN;
+}
+
+static inline int64_t ub_time_minus (int64_t a, int64_t b) {
+  int64_t difference;
+  if (!__builtin_sub_overflow(a, b, &difference))
+    return difference;
+  return b < 0 ? INT64_MAX : INT64_MIN;
+}
+
 /* Monotonic time: never set, never jumps; its zero means nothing. */
 int64_t ub_clock_us (void);
 

@@ -151,8 +151,9 @@ static found look (const ub_map *m, const ub_place *place, const ub_stamp *want,
 }
 
 /*
-** Is there that much space? Asked first, since some file systems take all there is before they say
-** that it is not enough, and until then nobody else can write. One without a limit has no blocks.
+** Is there that much space, besides what is reserved for root? Asked first, since some file systems
+** take all there is before they say that it is not enough, and until then nobody else can write.
+** One without a limit has no blocks.
 */
 static int has_space (int fd, uint64_t size) {
   struct statvfs fs;
@@ -160,6 +161,7 @@ static int has_space (int fd, uint64_t size) {
          || size / fs.f_frsize <= (uint64_t)fs.f_bavail;
 }
 
+/* Gives an errno, or 0. */
 static int take_space (int fd, uint64_t size) {
   int system;
   if (!has_space(fd, size))

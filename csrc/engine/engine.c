@@ -316,6 +316,17 @@ static void drop_descriptors (ub_engine *e) {
   if (e->timer_fd >= 0) { close(e->timer_fd); ub_engine_open_now.descriptors--; }
 }
 
+/*
+** What a forked child has of its parent's engines: libcurl would say goodbye on connections that
+** are the parent's, so they stay as they are, and in sight, for they are not lost.
+*/
+static ub_engine *inherited;
+
+static void keep_inherited (ub_engine *e) {
+  e->inherited = inherited;
+  inherited = e;
+}
+
 void ub_engine_close (ub_engine *e) {
   ub_pipe_guard guard;
   if (e == NULL)
@@ -328,8 +339,10 @@ void ub_engine_close (ub_engine *e) {
   drop_descriptors(e);
   ub_engine_open_now.engines--;
   ub_engine_open_now.transfers -= e->active;
-  if (!ub_engine_owned(e))
-    return;  /* the rest is the parent's: see engine.h */
+  if (!ub_engine_owned(e)) {
+    keep_inherited(e);
+    return;
+  }
   ub_buf_fini(&e->handed);
   ub_urls_fini(&e->urls);
   ub_free(e->places);

@@ -24,6 +24,7 @@ struct ub_engine {
   int host_fds;        /* how many */
   int heard;           /* one was readable since 'ub_engine_heard' */
   int64_t process;     /* the mark of the one that opened it */
+  ub_engine *inherited;  /* in a forked child: the next one of its parent's */
   int64_t due_us;      /* when libcurl wants to be called; NEVER */
   int64_t armed_us;    /* what the timer is set to; NEVER */
   int64_t again_us;    /* the next wait when libcurl was called too early */

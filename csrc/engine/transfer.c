@@ -397,7 +397,9 @@ static int err_of (const ub_transfer *t, CURLcode result) {
   int connected = strcmp(t->phase, "connect") != 0;
   if (result == CURLE_OK || t->err != UB_OK)
     return t->err;
-  if (is_tls(result) && !connected)  /* later it is the connection that broke */
+  if (connected && result == CURLE_SSL_CONNECT_ERROR)
+    return UB_ENETWORK;  /* behind the handshake: the connection broke */
+  if (is_tls(result))
     return UB_ETLS;
   switch (result) {
     case CURLE_OPERATION_TIMEDOUT: return UB_ETIMEOUT;
@@ -421,12 +423,14 @@ static void note_header_fault (ub_transfer *t, CURLcode result) {
     refuse(t, UB_EUPSTREAM, "the answer's header is too long");
 }
 
-/* libcurl's words, but where it repeats a proxy's URL: that may hold a password; nor those of a
-** first connection, where it was a second one whose time ran out. */
+/*
+** libcurl's words, but where it repeats a proxy's URL: that may hold a password. Where it has asked
+** a second time, and the time ran out then, its words are still of the first connection.
+*/
 static const char *words_of (const ub_transfer *t, CURLcode result) {
   if (strncmp(t->error, "Unsupported proxy", 17) == 0)
     return "the proxy's URL cannot be used";
-  if (result == CURLE_OPERATION_TIMEDOUT && strstr(t->error, "time") == NULL)
+  if (result == CURLE_OPERATION_TIMEDOUT && strcmp(t->phase, "connect") != 0)
     return curl_easy_strerror(result);
   return t->error[0] != '\0' ? t->error : curl_easy_strerror(result);
 }

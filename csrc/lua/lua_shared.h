@@ -77,7 +77,8 @@ void ub_closeshared (lua_State *L, const char *shared);
 void ub_newshared (lua_State *L, const char *shared, const ub_part_type *type,
                    const luaL_Reg *methods);
 
-/* The same; the methods' second upvalue is the metatable of 'other'. */
+/* The same; the methods' second upvalue is the metatable of 'other'; the third and the fourth are
+   nil, for the binding's own use. */
 void ub_newsharedwith (lua_State *L, const char *shared, const ub_part_type *type,
                        const luaL_Reg *methods, const char *other);
 

@@ -11,8 +11,8 @@
 
 #define SHARED "unbusy.shared_cache"
 #define KEY_META  lua_upvalueindex(2)
-#define FRESH 3     /* upvalues of 'get': these words */
-#define STALE 4
+#define FRESH_AT  3  /* upvalues of 'get': these words */
+#define STALE_AT  4
 
 #define SMALL 8192  /* values up to this length are copied to the C stack */
 
@@ -80,7 +80,7 @@ static int cache_get (lua_State *L) {
     room = ub_newuserdata(L, size);
   }
   lua_pushlstring(L, room, found.length);
-  lua_pushvalue(L, lua_upvalueindex(found.state == UB_CACHE_FRESH ? FRESH : STALE));
+  lua_pushvalue(L, lua_upvalueindex(found.state == UB_CACHE_FRESH ? FRESH_AT : STALE_AT));
   lua_pushnumber(L, (double)found.age_us / UB_SECOND_US);
   return 3;
 }
@@ -202,9 +202,9 @@ static void give_words (lua_State *L) {
   lua_getfield(L, -1, "__index");
   lua_getfield(L, -1, "get");
   lua_pushliteral(L, "fresh");
-  lua_setupvalue(L, -2, FRESH);
+  lua_setupvalue(L, -2, FRESH_AT);
   lua_pushliteral(L, "stale");
-  lua_setupvalue(L, -2, STALE);
+  lua_setupvalue(L, -2, STALE_AT);
   lua_pop(L, 3);
 }
 

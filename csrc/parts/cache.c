@@ -115,14 +115,14 @@ uint64_t ub_cache_hash (const ub_cache *c, const ub_cache_key *key) {
 
 ub_cache_state ub_entry_state (const ub_cache *c, int64_t stored_us, int64_t stale_us,
                                int64_t now_us, int64_t *age_us) {
-  int from_future = c->config.wall && now_us < stored_us - UB_SECOND_US;
-  *age_us = now_us > stored_us ? now_us - stored_us : 0;
-  if (now_us >= stale_us + load(&c->config.stale_us))
+  int from_future = c->config.wall && now_us < ub_time_minus(stored_us, UB_SECOND_US);
+  *age_us = now_us > stored_us ? ub_time_minus(now_us, stored_us) : 0;
+  if (now_us >= ub_time_plus(stale_us, load(&c->config.stale_us)))
     return UB_CACHE_MISS;
   return now_us < stale_us && !from_future ? UB_CACHE_FRESH : UB_CACHE_STALE;
 }
 
-static int is_gone (const ub_cache *c, const entry *e, int64_t now_us) {
+int ub_entry_is_gone (const ub_cache *c, const entry *e, int64_t now_us) {
   int64_t age_us;
   return ub_entry_state(c, e->stored_us, e->stale_us, now_us, &age_us) == UB_CACHE_MISS;
 }
@@ -186,7 +186,7 @@ static uint32_t lookup (ub_cache *c, const ub_cache_key *key, uint64_t hash, int
   uint32_t i = c->bucket[hash & c->mask];
   while (i != NONE && !ub_entry_is_under(c, entry_at(c, i), key, hash))
     i = entry_at(c, i)->chain;
-  if (i == NONE || !is_gone(c, entry_at(c, i), now))
+  if (i == NONE || !ub_entry_is_gone(c, entry_at(c, i), now))
     return i;
   ub_entry_drop(c, i);
   c->stats.expired++;
@@ -407,7 +407,7 @@ uint32_t ub_cache_purge (ub_cache *c, const char *tag, size_t length, uint32_t *
     const entry *e = entry_at(c, i);
     if (!has_tag(c, e, tag, length, bit))
       continue;
-    if (is_gone(c, e, now_us))
+    if (ub_entry_is_gone(c, e, now_us))
       c->stats.expired++;
     else
       purged++;

@@ -14,6 +14,8 @@ uint64_t ub_cache_hash (const ub_cache *c, const ub_cache_key *key);
 ub_cache_state ub_entry_state (const ub_cache *c, int64_t stored_us, int64_t stale_us,
                                int64_t now_us, int64_t *age_us);
 
+int ub_entry_is_gone (const ub_cache *c, const entry *e, int64_t now_us);
+
 /* The entry's key: is it this one? */
 int ub_entry_is_under (const ub_cache *c, const entry *e, const ub_cache_key *key,
                        uint64_t hash);

@@ -160,17 +160,12 @@ static int spare (ub_cache *c, uint32_t i, uint32_t of) {
   return 1;
 }
 
-static int is_gone (const ub_cache *c, const entry *e, int64_t now_us) {
-  int64_t age_us;
-  return ub_entry_state(c, e->stored_us, e->stale_us, now_us, &age_us) == UB_CACHE_MISS;
-}
-
 void ub_cache_evict (ub_cache *c, int for_bytes, int64_t now_us) {
   uint32_t i, of, looks = 0;
   do {
     of = longer_queue(c, for_bytes);
     i = c->queue[of].oldest;
-    if (is_gone(c, entry_at(c, i), now_us)) {
+    if (ub_entry_is_gone(c, entry_at(c, i), now_us)) {
       c->stats.expired++;
       ub_entry_drop(c, i);
       return;

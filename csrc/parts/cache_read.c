@@ -10,6 +10,7 @@
 */
 #include <string.h>
 
+#include "base/clock.h"
 #include "parts/cache_parts.h"
 
 #define TRIES      8            /* before somebody asks for the lock */
@@ -69,7 +70,7 @@ static int describe (const ub_cache *c, const seen *s, int64_t now_us, ub_cache_
   f->key_length = load(&s->e->key_length);
   f->tags_length = load(&s->e->tags_length);
   f->space = load(&s->e->space);
-  f->left_us = stale - now_us;
+  f->left_us = ub_time_minus(stale, now_us);
   f->state = ub_entry_state(c, stored, stale, now_us, &f->age_us);
   return still(s);
 }

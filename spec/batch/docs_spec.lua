@@ -1,6 +1,7 @@
 -- docs/batching.md stays true: its examples run, each in a process of its own, and print what it
 -- says.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local pages = require "spec.support.pages"
 local readme = require "spec.support.readme"
 
@@ -16,7 +17,7 @@ describe("the examples of docs/batching.md", function()
     pipe:close()
     for _, block in ipairs(readme.blocks(PATH)) do
       local name = (block.comment or ""):match "^file rules/(.*)$"
-      if name then pages.write(dir .. "/" .. name, block.text) end
+      if name then files.write(dir .. "/" .. name, block.text) end
     end
   end)
 

@@ -49,8 +49,8 @@ describe("unbusy top at a gateway that is none", function()
     local dir = files.quote(place.dir)
     os.execute(("%s bin/unbusy top --once --url http://127.0.0.1:%d/%s </dev/null >%s/out 2>%s/err"
       .. "; echo $? >%s/rc"):format(lua, server.port, name, dir, dir, dir))
-    return { out = served.read(place.dir .. "/out"), err = served.read(place.dir .. "/err"),
-      rc = tonumber(served.read(place.dir .. "/rc")) }
+    return { out = files.text(place.dir .. "/out"), err = files.text(place.dir .. "/err"),
+      rc = tonumber(files.text(place.dir .. "/rc")) }
   end
 
   it("prints nothing that a terminal would obey", function()

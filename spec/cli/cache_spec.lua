@@ -164,7 +164,7 @@ describe("unbusy cache", function()
     it("gives all entries as lines, and takes them back", function()
       local file = place.dir .. "/cache.jsonl"
       assert.same({ out = "wrote 2\n", err = "", rc = 0 }, at("export", file))
-      local lines = served.read(file)
+      local lines = files.text(file)
       assert.equal(3, select(2, lines:gsub("\n", "")))
       assert.equal(lines:match "^[^\n]*", at("export").out:match "^[^\n]*")
       at("clear", "--yes")

@@ -270,21 +270,21 @@ describe("unbusy serve", function()
       local server = start { "--log", "calls.log" }
       local log = place.dir .. "/calls.log"
       server:chat "a secret question"
-      served.wait(function() return served.read(log):find "^{[^\n]*}\n$" end, "the line")
+      served.wait(function() return files.text(log):find "^{[^\n]*}\n$" end, "the line")
       os.execute(("mv %s %s.1"):format(quote(log), quote(log)))
       server:signal "USR1"
       served.wait(function() return files.trimmed("ls " .. quote(place.dir)):find "calls.log\n" end,
         "the new log")
       server:chat "another"
-      served.wait(function() return served.read(log):find "^{[^\n]*}\n$" end, "the next line")
-      assert.is_nil((served.read(log .. ".1") .. served.read(log)):find "secret question")
+      served.wait(function() return files.text(log):find "^{[^\n]*}\n$" end, "the next line")
+      assert.is_nil((files.text(log .. ".1") .. files.text(log)):find "secret question")
       assert.equal("", server:logged())
     end)
 
     it("loses no line when a worker ends", function()
       local server = start { "--log", "calls.log" }
       local function lines()
-        local _, count = served.read(place.dir .. "/calls.log"):gsub("\n", "")
+        local _, count = files.text(place.dir .. "/calls.log"):gsub("\n", "")
         return count
       end
       for _ = 1, 3 do server:chat "hi" end

@@ -70,10 +70,10 @@ describe("unbusy top", function()
       .. "bin/unbusy top --every 0.1 --config %s' /dev/null </dev/null >%s 2>&1 & echo $!"):format(
       lua, path, screen))
     served.wait(function()
-      return select(2, served.read(screen):gsub("\27%[H\27%[Junbusy ", "")) >= 3
+      return select(2, files.text(screen):gsub("\27%[H\27%[Junbusy ", "")) >= 3
     end, "the third drawing")
     os.execute("kill " .. pid)
-    for drawn in served.read(screen):gmatch "\27%[H\27%[J([^\27]+)\27" do
+    for drawn in files.text(screen):gmatch "\27%[H\27%[J([^\27]+)\27" do
       assert.is_true(select(2, drawn:gsub("\n", "")) < 5)
       for line in drawn:gmatch "[^\r\n]+" do assert.is_true(#line <= 60) end
     end

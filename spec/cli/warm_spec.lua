@@ -155,7 +155,7 @@ describe("the tools of the cache", function()
         .. "0.1 --questions --config %s' /dev/null </dev/null >%s 2>&1 & echo $!"):format(lua, path,
         screen))
       served.wait(function()
-        return select(2, served.read(screen):gsub("\27%[H\27%[J0%.0 questions lately", "")) >= 3
+        return select(2, files.text(screen):gsub("\27%[H\27%[J0%.0 questions lately", "")) >= 3
       end, "the third drawing")
       os.execute("kill " .. pid)
       server:stop()

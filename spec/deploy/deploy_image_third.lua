@@ -4,7 +4,7 @@ local files = require "spec.support.files"
 local kubernetes = require "spec.support.kubernetes"
 local served = require "spec.support.served"
 
-local text = served.read "Dockerfile":gsub("\\\n%s*", " ")
+local text = files.text "Dockerfile":gsub("\\\n%s*", " ")
 
 -- The packages that the nth RUN installs, as a set.
 local function packages(n)
@@ -22,7 +22,7 @@ end
 -- A list of tools/deps.sh, as a set.
 local function needed(name)
   local out = {}
-  local list = served.read "tools/deps.sh":match("\n" .. name .. '="([^"]+)"')
+  local list = files.text "tools/deps.sh":match("\n" .. name .. '="([^"]+)"')
   for word in list:gmatch "%S+" do out[word] = true end
   return out
 end
@@ -69,8 +69,8 @@ describe("the Dockerfile", function()
 
   it("copies what is there, and what .dockerignore lets through", function()
     local let = {}
-    for name in served.read ".dockerignore":gmatch "\n!(%S+)" do let[name] = true end
-    assert.truthy(served.read ".dockerignore":find "\n%*\n")
+    for name in files.text ".dockerignore":gmatch "\n!(%S+)" do let[name] = true end
+    assert.truthy(files.text ".dockerignore":find "\n%*\n")
     for line in text:gmatch "\nCOPY (%w[^\n]*)" do
       for name in line:gmatch "(%S+)%s" do -- all but the last word, which is where to
         assert.is_true(let[name], name)

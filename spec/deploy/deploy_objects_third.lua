@@ -63,7 +63,7 @@ describe("the types of Kubernetes, Istio, KEDA and Karmada", function()
 
   -- The first object that has these words in it, as YAML, and where they are.
   local function object_with(words, name)
-    for text in (served.read(path_of[name]) .. "\n---\n"):gmatch "(.-)\n%-%-%-\n" do
+    for text in (files.text(path_of[name]) .. "\n---\n"):gmatch "(.-)\n%-%-%-\n" do
       local at, to = text:find(words, 1, true)
       if at then return text .. "\n", at, to end
     end
@@ -296,7 +296,7 @@ describe("a pod", function()
         end
       end
     end)
-    local page = served.read "docs/kubernetes.md":match "| key of `unbusy%-keys` .-\n\n"
+    local page = files.text "docs/kubernetes.md":match "| key of `unbusy%-keys` .-\n\n"
     for key in page:gmatch "\n| `(%w+)` |" do named_there[key] = true end
     assert.same(named_there, wanted)
   end)

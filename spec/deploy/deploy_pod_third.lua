@@ -95,12 +95,12 @@ for _, name in ipairs { "base", "overlays/edge", "overlays/private", "overlays/p
     end
 
     example("runs as another user, who may do nothing and write nowhere else", function()
-      local status = served.read(("/proc/%s/status"):format(server.pid))
+      local status = files.text(("/proc/%s/status"):format(server.pid))
       assert.equal(security.runAsUser, tonumber(status:match "\nUid:%s+(%d+)"))
       assert.truthy(security.runAsUser > 0)
       assert.equal("0000000000000000", status:match "\nCapEff:%s+(%x+)")
       assert.equal("1", status:match "\nNoNewPrivs:%s+(%d)")
-      local mounts = served.read(("/proc/%s/mountinfo"):format(server.pid))
+      local mounts = files.text(("/proc/%s/mountinfo"):format(server.pid))
       assert.truthy(mounts:find "%d+ %d+ %S+ %S+ / ro[,%s]")
       assert.equal("1", (place:folders())) -- nginx's files, in /tmp
     end)
@@ -135,7 +135,7 @@ for _, name in ipairs { "base", "overlays/edge", "overlays/private", "overlays/p
         local wanted = series:format(name == "overlays/edge" and "small" or "deepseek-service")
         assert.truthy(text:find("\n" .. wanted .. "\n", 1, true), wanted)
       end
-      local values = served.read "deploy/kubernetes/components/autoscale-load/adapter-values.yaml"
+      local values = files.text "deploy/kubernetes/components/autoscale-load/adapter-values.yaml"
       for metric in values:gmatch "seriesQuery: (unbusy_[%w_]+)" do
         assert.truthy(text:find("# TYPE " .. metric .. " ", 1, true), metric)
       end

@@ -97,7 +97,7 @@ end
 
 describe("the queries", function()
   it("ask for metrics that there are", function()
-    local pages = served.read "docs/metrics.md"
+    local pages = files.text "docs/metrics.md"
     local count = 0
     for _, kind in ipairs { "keda", "adapter" } do
       for _, query in pairs(queries[kind]) do
@@ -152,7 +152,7 @@ describe("the scrape job of a Prometheus without the operator", function()
 
   -- Debian's Prometheus is built without Kubernetes: that block is left out.
   it("is one that Prometheus reads", function()
-    local text, n = served.read "deploy/kubernetes/scrape.yaml":gsub(
+    local text, n = files.text "deploy/kubernetes/scrape.yaml":gsub(
       "    kubernetes_sd_configs:\n.-(    relabel_configs)", "%1")
     assert.equal(1, n)
     assert.equal("0", check(text))

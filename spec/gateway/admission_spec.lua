@@ -31,11 +31,6 @@ describe("the gateway's workers, in admission,", function()
     return g:command("/v1/chat/completions", { body = BODY, headers = headers })
   end
 
-  -- The lines that a shell script prints.
-  local function output(script)
-    return files.output(script)
-  end
-
   it("let the urgent go first, of all of them, and nobody wait for ever", function()
     local slow = { latency = 6 } -- the first four hold all places until the others have come
     start({ more = "limiter = { kind = 'fixed', initial = 4 }," },
@@ -44,7 +39,7 @@ describe("the gateway's workers, in admission,", function()
     local batch = command { "x-unbusy-priority: batch" } .. show:format "batch"
     local urgent = command { "x-unbusy-priority: interactive" } .. show:format "urgent"
     -- Calls that are not urgent wait in all workers; then as many urgent ones come.
-    local out = output(([[
+    local out = files.output(([[
       for i in $(seq 30); do (%s) & done; sleep 2; for i in $(seq 26); do (%s) & done; wait
     ]]):format(batch, urgent))
     local ends = {}
@@ -68,7 +63,7 @@ describe("the gateway's workers, in admission,", function()
       more = "queue = { max_wait = 0.2 }," }
     local quiet = command():gsub("%-i ",
       "-o /dev/null -w '%%{http_code} %%header{retry-after}\\n' ")
-    local out = output(("for i in $(seq 30); do (%s) & done; wait"):format(quiet))
+    local out = files.output(("for i in $(seq 30); do (%s) & done; wait"):format(quiet))
     local ok, refused = 0, 0
     for status, seconds in out:gmatch "(%d+) (%d*)\n" do
       if status == "200" then ok = ok + 1 end

@@ -16,7 +16,7 @@ describe("examples/neovim", function()
         LUA_CPATH="build/luajit/?.so;;" timeout 300 \
         nvim -u %s -i NONE -n --headless -c 'luafile spec/support/neovim_ask.lua' \
         -c cquit 2>&1]]):format(up.url, place.dir, path))
-    local report = served.read(place.dir .. "/report")
+    local report = files.text(place.dir .. "/report")
     local left = up:counts().in_service
     up:stop()
     place:remove()

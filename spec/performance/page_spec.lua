@@ -71,7 +71,7 @@ describe("the page of what was measured", function()
     local _, page = made()
     for _, name in ipairs { "peers.svg", "entries-1.svg" } do
       assert.truthy(page:find("(page/" .. name .. ")", 1, true), name)
-      local svg, open = served.read(dir .. "/page/" .. name), {}
+      local svg, open = files.text(dir .. "/page/" .. name), {}
       for slash, tag, rest in svg:gmatch "<(/?)(%a+)([^>]*)>" do
         if slash == "/" then assert.equal(tag, table.remove(open))
         elseif rest:sub(-1) ~= "/" then open[#open + 1] = tag end
@@ -79,7 +79,7 @@ describe("the page of what was measured", function()
       assert.same({}, open)
       assert.falsy(svg:find "nan" or svg:find "inf", name)
     end
-    assert.truthy(served.read(dir .. "/page/peers.svg"):find("x · a &amp; &lt;b&gt;", 1, true))
+    assert.truthy(files.text(dir .. "/page/peers.svg"):find("x · a &amp; &lt;b&gt;", 1, true))
   end)
 
   it("says which bench did not finish", function()

@@ -45,7 +45,7 @@ describe("running benches", function()
     assert.equal(0, status, said)
     assert.truthy(said:find("== warm on lua5.4\nwarm was here\n", 1, true))
     assert.truthy(said:find("== warm on luajit\nwarm was here\n", 1, true))
-    local told = served.read(dir .. "/build/bench/results/warm.luajit.jsonl")
+    local told = files.text(dir .. "/build/bench/results/warm.luajit.jsonl")
     assert.truthy(told:find '"kind":"run".*"what":"of warm".*"kind":"end"')
   end)
 
@@ -64,7 +64,7 @@ describe("running benches", function()
     for _, name in ipairs { "spill", "flight", "hedge" } do
       assert.truthy(said:find(("== %s on luajit\n%s was here\n"):format(name, name), 1, true))
     end
-    local page = served.read(dir .. "/docs/performance.md")
+    local page = files.text(dir .. "/docs/performance.md")
     assert.truthy(page:find("| failed | `cache` on Lua 5.4, `edge` on LuaJIT |", 1, true), page)
     assert.truthy(page:find("| `flight` | of flight | ≤ 2 s |  | 1 |", 1, true))
     assert.truthy(page:find("11 of 11 were met", 1, true), page)

@@ -1,6 +1,7 @@
 -- docs/resume.md stays true: its examples run, each in a process of its own, and print what it
 -- says; its options are options; its policy is one.
 local busyd = require "spec.support.busyd"
+local files = require "spec.support.files"
 local pages = require "spec.support.pages"
 local unbusy = require "unbusy"
 
@@ -22,20 +23,20 @@ describe("the examples of docs/resume.md", function()
   it("are four", function() assert.equal(4, count) end)
 
   it("are options, and a policy, where they are no more than that", function()
-    local options, files = pages.options(blocks), 0
+    local options, told = pages.options(blocks), 0
     for _, o in ipairs(options) do
       o.resume = "prompt"
       assert(unbusy.new(o)):close()
     end
     for _, block in ipairs(blocks) do
       if (block.comment or ""):find "^file " then
-        files = files + 1
+        told = told + 1
         local path = os.tmpname()
-        pages.write(path, block.text)
+        files.write(path, block.text)
         unbusy.new { targets = { { name = "a", url = "http://a.test" } }, policy = path }:close()
         os.remove(path)
       end
     end
-    assert.same({ 1, 1 }, { #options, files })
+    assert.same({ 1, 1 }, { #options, told })
   end)
 end)

@@ -1,5 +1,5 @@
 -- docs/security.md names for each threat the tests that try it: they are there, under those words.
-local read = require("spec.support.served").read
+local files = require "spec.support.files"
 
 -- The words of a file's tests; of one that is put together at run time, as it stands there.
 local function tests_of(text)
@@ -13,7 +13,7 @@ describe("docs/security.md", function()
   local function check_row(row)
     local named, cell = 0, row:match "| ([^|]+) |$"
     for path, words in (cell .. "["):gmatch '%]%(%.%./(spec/[^)]+)%)([^%[]*)%f[%[]' do
-      local tests, count = tests_of(read(path)), 0
+      local tests, count = tests_of(files.text(path)), 0
       for test in words:gmatch '"([^"]+)"' do
         assert.is_true(tests[test], ("%s: no test %q"):format(path, test))
         count = count + 1
@@ -27,7 +27,7 @@ describe("docs/security.md", function()
 
   it("has a test for each threat, and each one is there", function()
     local threats, named = 0, 0
-    local threats_of = read "docs/security.md":match "\n## Secrets(.*)\n## Random bytes"
+    local threats_of = files.text "docs/security.md":match "\n## Secrets(.*)\n## Random bytes"
     for row in threats_of:gmatch "\n(|[^\n]+)" do
       if not row:find "^| threat" and not row:find "^|%-" then
         threats, named = threats + 1, named + check_row(row)
@@ -37,10 +37,8 @@ describe("docs/security.md", function()
   end)
 
   it("names every target of the fuzz", function()
-    local text = read "docs/security.md"
-    local pipe = assert(io.popen "sh spec/fuzz/run.sh list")
-    local list = pipe:read "*a"
-    pipe:close()
+    local text = files.text "docs/security.md"
+    local list = files.output "sh spec/fuzz/run.sh list"
     for name in list:gmatch "[%w_]+" do
       if name ~= "lua5" and name ~= "4" and name ~= "luajit" then
         assert.is_truthy(text:find("`" .. name .. "`", 1, true), name)

@@ -58,7 +58,8 @@ end
 -- One connection's server: what is written to it goes to the client, and what that sends is in
 -- the file `asked`.
 local function start()
-  local port = served.free_port()
+  local port
+  repeat port = served.free_port() until not listens(port)
   local pipe = assert(io.popen(("exec setpriv --pdeathsig KILL openssl s_server -quiet -naccept 1 "
     .. "-alpn h2 -accept 127.0.0.1:%d -cert %s/cert.pem -key %s/key.pem >%s/asked 2>/dev/null")
     :format(port, dir, dir, dir), "w"))
@@ -69,12 +70,13 @@ local function start()
   error "openssl does not listen"
 end
 
--- Until a frame of the first stream has come, which is the question; or nothing comes any more.
+-- Waits for the header of the first stream, which is the question; is it there?
 local function wait_until_asked()
-  for _ = 1, 200 do
-    if files.read(dir .. "/asked"):find("\0\0\0\1", 1, true) then return end
+  for _ = 1, 500 do
+    if files.read(dir .. "/asked"):find "\1.%z%z%z\1" then return true end
     unbusy.sleep(0.01)
   end
+  return false
 end
 
 -- The answer of a server that sends `before` at once and `bytes` once it has been asked.
@@ -84,13 +86,14 @@ local function ask(before, bytes, seconds)
     clocks = { total = seconds or 20 }, targets = { { name = "a", key = "sk-q7w4711zzkvx",
       url = ("https://127.0.0.1:%d"):format(port), proxy = false, tls = { verify = false },
       limits = { body = 2 ^ 20 } } } }
-  local results
+  local results, asked = nil, bytes == ""
   unbusy.run(function()
     unbusy.spawn(function()
       pipe:write(before)
       pipe:flush()
-      if bytes == "" then return end
-      wait_until_asked()
+      if asked then return end
+      asked = wait_until_asked()
+      if not asked then return end
       pipe:write(bytes)
       pipe:flush()
     end)
@@ -98,6 +101,7 @@ local function ask(before, bytes, seconds)
   end)
   client:close()
   pipe:close()
+  assert.is_true(asked, "nobody has asked")
   return results[1], results[2], results[3], results[4]
 end
 
@@ -157,7 +161,7 @@ describe("an upstream that speaks HTTP/2 and wishes us ill", function()
     fails(BEGIN, head(OK) .. frame(DATA, PADDED + END_STREAM, 1, "\255x"), -- libcurl waits on
       "network upstream timeout", 1)
     for code = 0, 14 do -- (13 has libcurl ask again over HTTP/1.1, whom nobody answers)
-      fails(BEGIN, frame(RST_STREAM, 0, 1, number(code, 4)), "network upstream cut timeout")
+      fails(BEGIN, frame(RST_STREAM, 0, 1, number(code, 4)), "network upstream cut timeout", 2)
     end
   end)
 

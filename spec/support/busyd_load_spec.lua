@@ -3,10 +3,11 @@ package.path = "./?.lua;./?/init.lua;" .. package.path
 
 local busyd = require "spec.support.busyd"
 local direct = require "spec.support.direct"
+local files = require "spec.support.files"
 local probe = require "spec.support.busyd_probe"
 
 local sh, quoted, chat, ask, body_of, status_of, text_of, events_of, start, together,
-  eventually, command = probe.sh, probe.quoted, probe.chat, probe.ask, probe.body_of,
+  eventually, command = probe.sh, files.quote, probe.chat, probe.ask, probe.body_of,
   probe.status_of, probe.text_of, probe.events_of, probe.start, probe.together,
   probe.eventually, probe.command
 

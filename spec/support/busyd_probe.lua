@@ -12,9 +12,6 @@ function probe.sh(command)
   return files.output(command .. " 2>&1")
 end
 
---- A word for the shell.
-function probe.quoted(s) return "'" .. s:gsub("'", "'\\''") .. "'" end
-
 --- The body of a chat request.
 function probe.chat(question, more)
   local body = { model = "m", messages = { { role = "user", content = question } } }
@@ -25,7 +22,7 @@ end
 --- The curl command that sends it.
 function probe.command(body, options, path, url)
   return ("curl -q -s --noproxy '*' --max-time 15 %s %s -d %s"):format(options or "",
-    probe.quoted((url or probe.up.url) .. (path or "/v1/chat/completions")), probe.quoted(body))
+    files.quote((url or probe.up.url) .. (path or "/v1/chat/completions")), files.quote(body))
 end
 
 --- Asks once: status line, headers and body as text, and curl's exit code.
@@ -48,7 +45,7 @@ function probe.wire_bytes(body)
     :format(#body, body)
   local port = probe.up.url:match "%d+$"
   local line = "exec 3<>/dev/tcp/127.0.0.1/%s; printf %%s %s >&3; cat <&3"
-  return probe.sh("bash -c " .. probe.quoted(line:format(port, probe.quoted(request))))
+  return probe.sh("bash -c " .. files.quote(line:format(port, files.quote(request))))
 end
 
 --- Behind the blank line.

@@ -4,7 +4,8 @@
 --     direct.pause(0.02)                                   the whole process stands still
 --     local body, status = direct.ask("GET", url)          "", 0: no whole answer came
 --     local answer = direct.request { method =, url =, body =, headers = { "Name: value" } }
---     answer.status, answer.headers.name, answer.body, answer.code   nil: no answer came
+--     answer.status, answer.headers.name, answer.body      no answer came: it is nil itself
+--     answer.code                                          why it is not whole, or nil
 local core = require "unbusy.core"
 
 local direct = {}

@@ -124,11 +124,9 @@ end
 function engines.child(code, env, ...)
   local lua = os.getenv "UNBUSY_LUA" or (_VERSION == "Lua 5.4" and "lua5.4" or "luajit")
   local path = os.tmpname()
-  local file = assert(io.open(path, "wb"))
-  file:write(code)
-  file:close()
+  files.write(path, code)
   local words = {}
-  for i, word in ipairs { ... } do words[i] = "'" .. word .. "'" end
+  for i, word in ipairs { ... } do words[i] = files.quote(word) end
   local out = files.output(("env %s %s %s %s 2>&1; echo \"status $?\""):format(env or "", lua, path,
     table.concat(words, " ")))
   os.remove(path)

@@ -2,7 +2,7 @@
 --
 --     files.write(path, text)
 --     files.read(path)            raises where there is no such file
---     files.find(path)            nil there
+--     files.find(path)            nil there; files.text(path): "" there
 --     files.output(command)       all that it prints; files.trimmed: without the blanks at its end
 --     files.quote(text)           one word for the shell
 local files = {}
@@ -26,6 +26,13 @@ end
 function files.find(path)
   local file = io.open(path, "rb")
   return file and content_of(file)
+end
+
+--- What is in a file; "" where it cannot be opened.
+---@param path string
+---@return string
+function files.text(path)
+  return files.find(path) or ""
 end
 
 --- Makes a file, or puts a text in place of what is in it.

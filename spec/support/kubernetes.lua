@@ -2,7 +2,6 @@
 --- by the types of third_party/kubernetes (see third_party.sh, which installs both).
 local cjson = require "cjson"
 local files = require "spec.support.files"
-local served = require "spec.support.served"
 
 local kubernetes = {}
 
@@ -23,7 +22,7 @@ end
 ---@return table[] objects decoded; raises with what kubectl said where it cannot be built
 function kubernetes.build(folder, path)
   local said, status = run({ "kubectl", "kustomize", folder }, path)
-  if status ~= 0 then error(folder .. ": " .. served.read(path) .. said, 2) end
+  if status ~= 0 then error(folder .. ": " .. files.text(path) .. said, 2) end
   return kubernetes.read(path)
 end
 

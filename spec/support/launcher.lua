@@ -14,8 +14,6 @@ local files = require "spec.support.files"
 local launcher = {}
 launcher.__index = launcher
 
-local function read(path) return files.find(path) or "" end
-
 local function random_port()
   local file = assert(io.open("/dev/urandom", "rb"))
   local a, b = file:read(2):byte(1, 2)
@@ -54,9 +52,9 @@ end
 -- nginx writes its process id once it listens.
 local function wait_until_up(self)
   for _ = 1, 500 do
-    self.pid = read(self.dir .. "/nginx.pid"):match "%d+"
+    self.pid = files.text(self.dir .. "/nginx.pid"):match "%d+"
     if self.pid then return true end
-    local log = read(self.dir .. "/error.log") .. read(self.dir .. "/output.log")
+    local log = files.text(self.dir .. "/error.log") .. files.text(self.dir .. "/output.log")
     if log:find("[emerg]", 1, true) or log:find "init_by_lua error" then return false, log end
     direct.pause(0.02)
   end
@@ -102,7 +100,7 @@ end
 function launcher:stop()
   if not self.pipe then return end
   if self.pid then self:thaw() end
-  local supervisor = read(self.dir .. "/supervisor.pid"):match "%d+"
+  local supervisor = files.text(self.dir .. "/supervisor.pid"):match "%d+"
   if supervisor then os.execute("kill -TERM " .. supervisor .. " 2>/dev/null") end
   self.pipe:close()
   self.pipe = nil

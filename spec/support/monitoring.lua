@@ -58,7 +58,7 @@ local quick = {
 }
 
 local function copy(self, name, addresses)
-  local text = served.read(DIR .. name):gsub("\n    # (authorization:\n)    # ", "\n    %1    ")
+  local text = files.text(DIR .. name):gsub("\n    # (authorization:\n)    # ", "\n    %1    ")
   for _, change in ipairs(quick) do text = text:gsub(change[1], change[2]) end
   for from, to in pairs(addresses or {}) do
     local count
@@ -73,7 +73,7 @@ end
 -- {== The programs ========================================================
 
 local function log_of(self, name)
-  return served.read(self.place.dir .. "/" .. name .. ".log")
+  return files.text(self.place.dir .. "/" .. name .. ".log")
 end
 
 -- Becomes the program; its process number is in a file before.
@@ -85,7 +85,7 @@ local function launch(self, name, command)
 end
 
 local function finish(self, name)
-  local pid = served.read(self.place.dir .. "/" .. name .. ".pid"):match "%d+"
+  local pid = files.text(self.place.dir .. "/" .. name .. ".pid"):match "%d+"
   if pid then os.execute("kill -KILL " .. pid .. " 2>/dev/null") end
   self.pipes[name]:close()
   self.pipes[name] = nil
@@ -192,7 +192,7 @@ end
 --- annotations = }
 function monitoring:told()
   local out = {}
-  for receiver, body in served.read(self.hook.dir .. "/told"):gmatch "/(%w+) ([^\n]+)\n" do
+  for receiver, body in files.text(self.hook.dir .. "/told"):gmatch "/(%w+) ([^\n]+)\n" do
     for _, alert in ipairs(json.decode(body).alerts) do
       out[#out + 1] = { receiver = receiver, name = alert.labels.alertname, status = alert.status,
         labels = alert.labels, annotations = alert.annotations }

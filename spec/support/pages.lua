@@ -9,21 +9,12 @@ local readme = require "spec.support.readme"
 
 local pages = {}
 
---- Writes a file.
----@param path string
----@param text string
-function pages.write(path, text)
-  local file = assert(io.open(path, "wb"))
-  file:write(text)
-  file:close()
-end
-
 --- What a Lua text prints, run in a process of its own.
 ---@param text string
 ---@return string
 function pages.output_of(text)
   local path = os.tmpname()
-  pages.write(path, text)
+  files.write(path, text)
   local out = files.output((os.getenv "UNBUSY_LUA" or "lua5.4") .. " " .. path .. " 2>&1")
   os.remove(path)
   return out

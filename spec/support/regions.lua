@@ -28,17 +28,8 @@ function regions.path()
 end
 
 function regions.write(path, bytes)
-  local file = assert(io.open(path, "wb"))
-  file:write(bytes)
-  file:close()
+  files.write(path, bytes)
   os.execute(("chmod 600 '%s'"):format(path))
-end
-
-function regions.read(path)
-  local file = assert(io.open(path, "rb"))
-  local bytes = file:read "*a"
-  file:close()
-  return bytes
 end
 
 --- Is there a segment of this name?

@@ -17,11 +17,6 @@ local TRIES = 5      -- for a port that nobody else has taken
 
 local quote = files.quote
 
---- What is in a file; "" where there is none.
-function served.read(path)
-  return files.find(path) or ""
-end
-
 --- Waits until `f()` is true, and gives that; an error after a quarter of a minute.
 function served.wait(f, what)
   for _ = 1, PATIENCE do
@@ -105,8 +100,8 @@ local function done(place, line, input)
   local dir = quote(place.dir)
   os.execute(("{ %s; } <%s >%s/out 2>%s/err; echo $? >%s/rc"):format(line, input or "/dev/null",
     dir, dir, dir))
-  return { out = served.read(place.dir .. "/out"), err = served.read(place.dir .. "/err"),
-    rc = tonumber(served.read(place.dir .. "/rc")) }
+  return { out = files.text(place.dir .. "/out"), err = files.text(place.dir .. "/err"),
+    rc = tonumber(files.text(place.dir .. "/rc")) }
 end
 
 --- Runs `unbusy serve` with these arguments until it ends by itself.
@@ -161,7 +156,7 @@ local function launch(place, words, given)
   served.wait(function()
     return self:said():find("(process", 1, true) or self:status()
   end, "the gateway")
-  self.pid = served.read(base .. ".pid"):match "%d+"
+  self.pid = files.text(base .. ".pid"):match "%d+"
   return self
 end
 
@@ -182,9 +177,9 @@ function served.start(place, words, given)
   return self
 end
 
-function Server:said() return served.read(self.base .. ".err") end
-function Server:logged() return served.read(self.base .. ".out") end
-function Server:status() return tonumber(served.read(self.base .. ".rc"):match "^(%d+)\n") end
+function Server:said() return files.text(self.base .. ".err") end
+function Server:logged() return files.text(self.base .. ".out") end
+function Server:status() return tonumber(files.text(self.base .. ".rc"):match "^(%d+)\n") end
 
 --- Its nginx's master process.
 function Server:nginx()
@@ -210,13 +205,14 @@ end
 
 function Server:stop()
   if not self.pipe then return end
-  self.pid = self.pid or served.read(self.base .. ".pid"):match "%d+"
+  self.pid = self.pid or files.text(self.base .. ".pid"):match "%d+"
   self:signal "TERM"
   self:signal "TERM"
   self:ended()
 end
 
---- Asks it: the body, and the HTTP status (0: nobody there); with further words for curl by that.
+--- Asks it (by curl where there are words for it): the body, and the HTTP status, 0 for no whole
+--- answer.
 function Server:ask(path, more)
   if not more then return direct.ask("GET", self.url .. path) end
   local said = files.trimmed(("curl -q -sk --noproxy '*' --max-time 30 -w '\\n%%{http_code}' %s %s")
@@ -240,7 +236,7 @@ function Server:stream(text, more)
   os.execute(("{ curl -q -skN --noproxy '*' --max-time 120 %s %s >%s; echo $? >%s.rc; } &"):format(
     ASK:format(more or "", "true", text), quote(self.url .. "/v1/chat/completions"), path, path))
   return function()
-    return served.read(path), tonumber(served.read(path .. ".rc"):match "%d+")
+    return files.text(path), tonumber(files.text(path .. ".rc"):match "%d+")
   end
 end
 

@@ -22,8 +22,6 @@ local PATIENCE = 20 -- seconds that Node.js may take to start
 local Server = {}
 Server.__index = Server
 
-local function read(path) return files.find(path) or "" end
-
 -- What the server says goes to a file: nobody empties a pipe while the tests run.
 local function launch(self, words)
   local command = "AIMOCK_API_KEYS=%s exec sh %s %s >%s 2>&1"
@@ -35,7 +33,7 @@ end
 local function wait_until_up(self, pattern)
   local deadline = os.time() + PATIENCE
   repeat
-    local log = read(self.dir .. "/log")
+    local log = files.text(self.dir .. "/log")
     self.pid = log:match "^(%d+)\n"
     self.url = log:match(pattern)
     if self.url then return true end
@@ -49,7 +47,7 @@ local function start(into, words, pattern)
   local self = setmetatable({ dir = dir, key = "sk-third-party-0123456789" }, Server)
   launch(self, words)
   if not wait_until_up(self, pattern) then
-    local log = read(dir .. "/log")
+    local log = files.text(dir .. "/log")
     self:stop()
     error("third_party: the server did not start: " .. log, 3)
   end
@@ -172,7 +170,7 @@ end
 ---@return string[]
 function Server:listening()
   local mine, found = sockets_of(self.pid), {}
-  for line in (read "/proc/net/tcp" .. read "/proc/net/tcp6"):gmatch "[^\n]+" do
+  for line in (files.text "/proc/net/tcp" .. files.text "/proc/net/tcp6"):gmatch "[^\n]+" do
     local address, inode = line:match "^%s*%d+: (%x+:%x+) %x+:%x+ 0A %S+ %S+ %S+ +%d+ +%d+ (%d+)"
     if address and mine[inode] then found[#found + 1] = address end
   end
