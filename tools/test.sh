@@ -333,11 +333,13 @@ fuzz() {
   done
 }
 
-# Specs that neither start a server nor many processes of their own, and do not only measure Lua;
-# nor those that step through a child of theirs, which would step through valgrind.
+# Specs that neither start a server nor many processes of their own, and are not of Lua alone, as a
+# policy's hours in virtual time; nor those that step through a child of theirs, which would step
+# through valgrind.
 memcheck_specs() {
-  grep -rL --include='*_spec.lua' -e busyd -e raw_server -e engines.child -e popen -e os.execute spec |
-    grep -v -e /loops/ -e simulation -e options_spec -e _kill_spec -e _processes_spec | sort
+  grep -rL --include='*_spec.lua' -e busyd -e raw_server -e engines.child -e popen -e os.execute \
+    -e files.output -e files.trimmed spec |
+    grep -v -e /loops/ -e simulat -e /policies/ -e options_spec -e _kill_spec -e _processes_spec | sort
 }
 
 valgrind() {

@@ -42,16 +42,18 @@ describe("kept bytes", function()
     w:assert_clean()
   end)
 
-  it("that name a target in no text are none: failures would name it", function()
+  it("that name a target in no text, or a long one, are none: failures would name it", function()
     local w, level = with_level { good "new" }
     w:chat()
     local kept, name = level.kept, level.kept:match "^[^\n]*":sub(41)
-    for _, other in ipairs { "\255", "\27[2J", "a\0", "\195" } do
+    for _, other in ipairs { "\255", "\27[2J", "a\0", "\195", ("n"):rep(65) } do
       level.value = kept:sub(1, 40) .. other .. kept:sub(41 + #name)
       assert.equal("upstream", w:chat().source)
     end
-    level.value = kept:sub(1, 40) .. "系统" .. kept:sub(41 + #name)
-    assert.same({ "cache", "系统" }, { w:chat().source, w:chat().target })
+    for _, other in ipairs { "系统", ("n"):rep(64) } do
+      level.value = kept:sub(1, 40) .. other .. kept:sub(41 + #name)
+      assert.same({ "cache", other }, { w:chat().source, w:chat().target })
+    end
   end)
 
   it("give no stale answer where nobody answers either", function()

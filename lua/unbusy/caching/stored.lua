@@ -225,10 +225,11 @@ end
 -- Names of targets that have been looked at: messages have them, and the bytes may be anybody's.
 local names, known = {}, 0
 local MOST_NAMES = 1000
+local MOST_NAME = 64 -- bytes, as in a configuration
 
 local function is_name(name)
   if names[name] then return true end
-  if name:find "%c" or not json.is_utf8(name) then return false end
+  if #name > MOST_NAME or name:find "%c" or not json.is_utf8(name) then return false end
   if known >= MOST_NAMES then names, known = {}, 0 end
   names[name], known = true, known + 1
   return true
