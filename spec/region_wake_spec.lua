@@ -189,7 +189,7 @@ describe("a region's wake-up", function()
       assert(not r:drain() and not r:wake())
       table.remove(open):close()
       local later = r:wake_fd()
-      for _, file in ipairs(files) do file:close() end
+      for _, file in ipairs(open) do file:close() end
       return ("%s %s %s %s"):format(tostring(fd), message, code, type(later))
     end)
     assert.equal("nil region: not enough memory nomem number", said)
