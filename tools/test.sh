@@ -219,7 +219,7 @@ rest_lua54() {
 }
 
 quick() {
-  side_by_side quick_luajit "quick_sanitize clang" "nginx oom_quick" rest_lua54 "third rock"
+  side_by_side "quick_luajit oom_quick" quick_sanitize "nginx clang" rest_lua54 "third rock"
 }
 
 clang_build() {
