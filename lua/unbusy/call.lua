@@ -113,6 +113,17 @@ function call:give_permit(good)
   permit.give(good)
 end
 
+--- Another call is made in its place: the permit, if any, is that one's.
+---@param other table
+function call:pay_for(other)
+  local permit = self.permit
+  if not permit then return end
+  self.permit, other.permit = false, permit
+  self:release(permit)
+  other:hold(permit)
+  permit.move(other)
+end
+
 --- It is in other hands now.
 function call:release(thing)
   local held = self.held or {}
@@ -131,11 +142,10 @@ function call:targets()
   return pool and pools.by_name[pool] or pools.ordinary
 end
 
---- The request as scripts see it: one copy for all of them, so that they can change nothing.
+--- The request for a script: a copy, which it may change as it likes.
 ---@return any
 function call:shown_request()
-  if self.shown == nil then self.shown = plain.lenient(self.request) or {} end
-  return self.shown
+  return plain.lenient(self.request) or {}
 end
 
 --- The target of that name is not asked again by this call.
@@ -182,7 +192,7 @@ end
 -- What was tried before is counted, and forgotten otherwise.
 local function begin_anew(self)
   self.past, self.tries, self.told = self.past + #self.tries, { nil }, false
-  self.ruled_out, self.pause, self.sent, self.shown, self.foreseen = nil, nil, nil, nil, nil
+  self.ruled_out, self.pause, self.sent, self.foreseen = nil, nil, nil, nil
   if self.so_far then self.so_far = false end
 end
 

@@ -92,6 +92,8 @@ local function wait_turn(self, call, kind)
   return waiter.permit
 end
 
+-- One that waits for others must not keep it: they may be waiting for a permit themselves. So it
+-- moves to the call that is made in this one's place.
 local function issue(self, call, permit)
   local tries, given = #call.tries, false
   local function give(good)
@@ -102,7 +104,10 @@ local function issue(self, call, permit)
     serve(self)
     if self.common then self.common:wake() end
   end
-  return { give = give, close = function() give(false) end }
+  local function move(to)
+    call, tries = to, #to.tries
+  end
+  return { give = give, move = move, close = function() give(false) end }
 end
 
 --- A permit may have come back from another process.
@@ -117,6 +122,18 @@ function permits:take(call, kind)
   local permit = not first_waiter(self) and self.budget:take(kind) or nil
   if not permit and is_worth_waiting(self, kind) then permit = wait_turn(self, call, kind) end
   return permit and issue(self, call, permit)
+end
+
+--- Takes a permit as `take` does, for the next try that the call makes: who tries gives it back.
+---@param call table
+---@param kind "retry"|"throttle"
+---@return boolean paid
+function permits:pay(call, kind)
+  local permit = self:take(call, kind)
+  if not permit then return false end
+  call.permit = permit
+  call:hold(permit)
+  return true
 end
 
 --- Takes a permit that is there, where nobody waits for one.

@@ -19,6 +19,7 @@ local answers = require "unbusy.providers.answers"
 local cost = require "unbusy.cost"
 local headers = require "unbusy.headers"
 local json = require "unbusy.json"
+local plain = require "unbusy.policy.plain"
 local shape = require "unbusy.shape"
 local source = require "unbusy.source"
 
@@ -118,15 +119,20 @@ end
 --- The answer of a call that was made for several, for one more of them: its own, and at no cost.
 ---@param call table
 ---@param whole table the reply
----@param bytes string its body
+---@param bytes string? its body; nil: JSON cannot say it (a text that ends within a character)
 function reply.of_flight(call, whole, bytes)
-  return setmetatable({ source = "coalesced", target = whole.target, status = whole.status,
-    headers = copy(whole.headers), raw = bytes, undecoded = call.kind, model = whole.model,
-    finish_reason = whole.finish_reason, usage = whole.usage and copy(whole.usage), cost = 0,
-    tries = whole.tries, age = whole.age, weak = whole.weak, failure = whole.failure,
-    escalated = unpaid(whole.escalated), ended = true,
+  local self = setmetatable({ source = "coalesced", target = whole.target, status = whole.status,
+    headers = copy(whole.headers), raw = bytes, undecoded = bytes and call.kind,
+    model = whole.model, finish_reason = whole.finish_reason,
+    usage = whole.usage and copy(whole.usage), cost = 0, tries = whole.tries, age = whole.age,
+    weak = whole.weak, failure = whole.failure, escalated = unpaid(whole.escalated), ended = true,
     times = times(call, whole.times.start, call.loop.now(), whole.times.queued_upstream) },
-    undecoded)
+    bytes and undecoded or reply)
+  if not bytes then
+    self.text, self.reasoning = whole.text, whole.reasoning
+    self.tool_calls, self.body = plain.lenient(whole.tool_calls), plain.lenient(whole.body)
+  end
+  return self
 end
 
 --- The same of a stream that has begun.

@@ -118,6 +118,7 @@ end
 ---@param deadline number
 ---@return table? piece, string? message, string? code, table? detail
 function source:read(deadline)
+  self.nudged = nil -- by what came with an earlier piece
   while true do
     local piece = pop(self)
     if piece then return piece end
@@ -129,7 +130,6 @@ function source:read(deadline)
     if kind == "data" then take_bytes(self, a) else take_end(self, a, b, c) end
     if self.assembler.done and not self.failure and not self.ended then await_end(self) end
     if has_nothing(self) and (self.nudged or self.loop.now() >= deadline) then
-      self.nudged = nil
       return nil, "late", "late", {}
     end
   end

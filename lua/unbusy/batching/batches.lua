@@ -260,7 +260,7 @@ end
 local function key_of(call, plan)
   local o, extra = call.options, call.extra
   return (cache.key(call.kind, o.target or false, o.pool or false, o.priority or "normal",
-    o.given_clocks or false, extra and headers.asked_with(extra) or false,
+    o.given_clocks or false, o.hedge == false, extra and headers.asked_with(extra) or false,
     extra and { o.trace or extra.traceparent or false, extra.tracestate or false } or false,
     plan.key))
 end

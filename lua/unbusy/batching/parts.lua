@@ -104,21 +104,19 @@ end
 function parts.paid(call, next, failure)
   local permits = call.client.permits
   if not failure or not permits then return next(call) end
-  local permit = permits:take(call, "retry")
+  local paid = permits:pay(call, "retry")
   if call.stopped then
-    if permit then permit.give(true) end
+    call:give_permit(true)
     return call:refusal()
-  elseif not permit then
+  elseif not paid then
     local late = not call:can_wait(0)
     failure.detail = copy(failure.detail or {})
     failure.detail.budget = not late or nil
     return nil, ("%s (%s)"):format(failure.message, late and "the deadline is too near to try again"
       or "the retry budget is spent"), failure.code, failure.detail
   end
-  call:hold(permit)
   local answer, message, code, detail = next(call)
-  call:release(permit)
-  permit.give(answer ~= nil or code == "invalid") -- a wrong request is no sign of trouble
+  call:give_permit(true) -- where it was not used
   return answer, message, code, detail
 end
 
@@ -156,7 +154,8 @@ local function new_call(self, request, path)
   if path then kind = "post" elseif batch.endpoint then kind = "batch" end
   local c = calls.new(batch.client, kind, request, { target = o.target, pool = o.pool,
     priority = o.priority, headers = o.headers, trace = o.trace, clocks = o.clocks,
-    given_clocks = o.given_clocks, upstream_stream = false }, path and { path = path })
+    given_clocks = o.given_clocks, hedge = o.hedge, upstream_stream = false },
+    path and { path = path })
   c.model, c.policy, c.reads, c.tries = first.model, first.policy, "batch", copy(self.tries)
   c.merged = true
   if o.headers or o.trace then c:add_headers() end
@@ -181,6 +180,17 @@ local function tell(self, c)
   c:emit("batch", { size = #members, calls = members, rule = self.batch.rule.name })
 end
 
+-- What members have paid for is asked for all of them, once.
+local function collect_permits(self, c)
+  for _, m in ipairs(self.members) do
+    if c.permit then
+      m.call:give_permit(true)
+    else
+      m.call:pay_for(c)
+    end
+  end
+end
+
 -- Makes the call, as a client makes one.
 local function perform(self, c)
   local client, loop, failure = c.client, self.batch.loop, self.failure
@@ -189,6 +199,7 @@ local function perform(self, c)
   local good = c:begin(loop)
   c.deadline = c.started
   set_clock(c, self.members)
+  collect_permits(self, c)
   tell(self, c)
   local mark = loop.own and loop.own(c)
   local ok, answer, message, code, detail =
@@ -314,9 +325,14 @@ end
 
 -- }========================================================================
 
+-- An endpoint may have been set aside while the batch came together.
+local function has_somebody(self)
+  return not self.batch.endpoint or parts.has_endpoint(self.members[1].call)
+end
+
 local function ask(self)
   self.members = present(self)
-  if #self.members < 2 then return all_alone(self, self.failure) end
+  if #self.members < 2 or not has_somebody(self) then return all_alone(self, self.failure) end
   local requests = {}
   for i, m in ipairs(self.members) do requests[i] = m.request end
   local merged, path = self.batch.rule:merge(self.members[1].call, requests)

@@ -11,6 +11,7 @@
 -- A function that fails, or says what it should not, has a fault: it is counted, told once in an
 -- event, and the calls go alone.
 local options = require "unbusy.options"
+local plain = require "unbusy.policy.plain"
 local policy = require "unbusy.policy"
 
 local rules = {}
@@ -44,26 +45,19 @@ function rule:plan(call)
     window = said.window or self.window, endpoint = said.endpoint }
 end
 
--- A list of the script's own, which it may change as it likes.
-local function own_list(requests)
-  local out = {}
-  for i, request in ipairs(requests) do out[i] = request end
-  return out
-end
-
 --- Several requests as one.
 ---@param call table one of those that ask
 ---@param requests table[]
 ---@return table? request nil for a fault; string? path
 function rule:merge(call, requests)
-  local decided, merged, path = self.ask(call, "merge", own_list(requests))
+  local decided, merged, path = self.ask(call, "merge", plain.lenient(requests))
   if decided then return merged, path end
 end
 
 --- The answers of one body: a body or `{ error = … }` for each request.
 ---@return table[]? answers nil for a fault
 function rule:split(call, body, requests)
-  local decided, list = self.ask(call, "split", body, own_list(requests))
+  local decided, list = self.ask(call, "split", body, plain.lenient(requests))
   if not decided or #list ~= #requests then return nil end -- as many as it has left in its list
   return list
 end

@@ -105,8 +105,11 @@ function waiter:close()
 end
 
 -- Waits until the leader has come to an end, or the call's time is up: the leader's state.
+-- A permit is not kept for that time: the leader may need it. (Should the call ask by itself
+-- after all, then that one try is not paid for.)
 local function follow(self, c, ticket)
   local loop = c.loop
+  c:give_permit(true)
   if loop.attend then loop.attend() end
   local w = setmetatable({ claims = self, event = loop.event() }, waiter)
   self.waiting[w] = true

@@ -264,7 +264,7 @@ local function new_call(call, options)
     call.streaming and { streaming = true } or nil)
   c.policy, c.order, c.merged = call.policy, call.order, true
   c.past, c.moved, c.moving = call.past, call.moved, call.moving
-  c.extra, c.trace, c.shown = call.extra, call.trace, call.shown
+  c.extra, c.trace = call.extra, call.trace
   keeping.adopt(c, call)
   if call.failed then
     c.failed, c.tries, call.failed = call.failed, copy(call.tries), false
@@ -441,17 +441,18 @@ local function failed(self, c, message, code, detail)
   end
 end
 
-local function ask(self)
+local function ask(self, payer)
   local c = self.call
   self.begun = true
+  if payer then payer:pay_for(c) end
   local answer, message, code, detail = perform(self, c)
   if answer and answer.pieces then return streams(self, c, answer) end
   if answer then return answered(self, answer) end
   return failed(self, c, message, code, detail or {})
 end
 
-local function run(self)
-  local ok, raised = pcall(ask, self)
+local function run(self, payer)
+  local ok, raised = pcall(ask, self, payer)
   self.ended:set()
   if ok then return end
   if raised == scheduler.cancelled then
@@ -487,10 +488,11 @@ function flight.copied(request)
 end
 
 --- Begins it, beside whoever calls; false where the host has no room for it.
+---@param payer table? the call whose permit pays for it, if it has one
 ---@return boolean
-function flight:begin()
+function flight:begin(payer)
   local loop = self.loop
-  local ok, begun = pcall(loop.nursery or loop.nurse or loop.spawn, function() run(self) end)
+  local ok, begun = pcall(loop.nursery or loop.nurse or loop.spawn, function() run(self, payer) end)
   if ok and begun then return true end
   end_it(self, false)
   self.call:finish()

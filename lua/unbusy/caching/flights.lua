@@ -102,8 +102,6 @@ end
 local function wait_for(call, m)
   local outcome = m:await()
   if not outcome then m:leave() end
-  -- What the first one's call had paid for was asked for all.
-  if m.first then call:give_permit(outcome ~= nil and outcome.reply ~= nil) end
   if outcome and outcome.stays and not m.gone then return outcome end
   call:release(m)
   m:close()
@@ -126,8 +124,9 @@ local function join(self, call, f)
   local m = f:add(call)
   if m.first and not f.background then
     self:count("flights", 1)
-    return m, f:begin()
+    return m, f:begin(call)
   end
+  call:give_permit(true) -- it asks nobody
   self:count("joined", 1)
   if self.client.on_event then
     call:emit("coalesced", { with = f.call.order, members = f.count })

@@ -76,11 +76,7 @@ local function pay(way)
     call.moved, call.moving = true, true
     return true
   end
-  local permit = permits:take(call, codes[way.failure.code].busy and "throttle" or "retry")
-  if not permit then return false end
-  call.permit = permit
-  call:hold(permit)
-  return true
+  return permits:pay(call, codes[way.failure.code].busy and "throttle" or "retry")
 end
 
 local function with(t, name, value)

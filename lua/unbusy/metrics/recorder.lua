@@ -329,6 +329,7 @@ end
 ---@param code string? of a failure
 ---@param late boolean? it is a stream, which ends now
 function recorder:try_ends(call, try, target, streaming, answer, code, late)
+  if try.left then return end -- told before, and its own coroutine has come to its end since
   local place, status = self.places[target], try.status or 0
   local flying = place.flying - 1
   place.flying = flying
@@ -371,6 +372,7 @@ function recorder:call_left(call)
   if try then
     try.seconds = call.loop.now() - try.began
     self:try_ends(call, try, place.target, false, nil, "cancelled")
+    try.left = true
   end
   if self.client.calls[call] == COUNTS then self:call_ends(call, nil, "cancelled") end
 end

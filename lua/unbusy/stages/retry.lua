@@ -147,15 +147,10 @@ local function decide(call, code, detail)
   return by_default(call, code, detail, targets)
 end
 
--- A permit of the budget for a paid try; true when there is no budget.
-local function take_permit(call, code)
+-- Pays for a try with a permit of the budget; true when there is no budget.
+local function pay(call, code)
   local permits = call.client.permits
-  if not permits then return true end
-  local permit = permits:take(call, codes[code].busy and "throttle" or "retry")
-  if not permit then return false end
-  call.permit = permit
-  call:hold(permit)
-  return true
+  return not permits or permits:pay(call, codes[code].busy and "throttle" or "retry")
 end
 
 local function with_reason(message, reason)
@@ -169,7 +164,7 @@ local function prepare(call, code, detail)
   if not what then return false, seconds end
   if what == "move" then
     call.moved, call.moving = true, true
-  elseif not take_permit(call, code) then
+  elseif not pay(call, code) then
     detail.budget = true
     return false, "the retry budget is spent"
   elseif not call:can_wait(seconds) then -- it has waited for its permit
@@ -209,7 +204,9 @@ local function attempt(call, next)
     return try_again(call, next, tried - 1, failed.message, failed.code, failed.detail)
   end
   local reply, message, code, detail = next(call)
-  if call.permit then call:give_permit(reply ~= nil) end -- of one that is asked again
+  if call.permit then -- of one that is asked again; a wrong request is no sign of trouble
+    call:give_permit(reply ~= nil or code == "invalid")
+  end
   if reply then return reply end
   return try_again(call, next, tried, message, code, detail)
 end
