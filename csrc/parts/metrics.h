@@ -40,7 +40,7 @@ typedef enum ub_metrics_kind {
 
 typedef struct ub_metrics_config {
   uint32_t bytes;      /* for records: UB_METRICS_LEAST to UB_METRICS_MOST */
-  uint32_t processes;  /* cells of a level, at least 1 */
+  uint32_t processes;  /* cells of a level; 1: no other process counts, nor another thread */
   uint64_t seed;       /* of the hash */
   int64_t began_us;    /* since 1970: when counting began */
 } ub_metrics_config;
