@@ -28,7 +28,7 @@ local function client_with(targets, options)
   return assert(unbusy.new(o))
 end
 
-local now = 0
+local now = 0.95 -- (sums to which nothing is added would cost nothing)
 local loop = { now = function() return now end }
 
 -- One good answer, as the stages tell of it.
@@ -51,6 +51,25 @@ local function answers_of(client)
       meter:call_ends(call, reply)
     end
     calls[call] = nil
+  end
+end
+
+-- What is passed to C of such an answer, and nothing else: less it cannot be.
+local function notes_alone(client)
+  local part = client.meter.part
+  local begun = part:set { { "level", "a" }, { "level", "b" } }
+  local tried = part:set { { "seconds", "c" }, { "level", "a" }, { "counter", "d" },
+    { "counter", "e" }, { "counter", "f" }, { "counter", "g" }, { "seconds", "h" },
+    { "counter", "i", from = 0 } }
+  local ended = part:set { { "seconds", "j" }, { "moments", "k" }, { "level", "b" },
+    { "tokens", "l" }, { "tokens", "m" }, { "counter", "n", from = 0 },
+    { "seconds", "o", from = 1 } }
+  return function(n)
+    for _ = 1, n do
+      begun:note(1, 1)
+      tried:note(0.8, 0, 100, 80, 0.001, 20, 0.3)
+      ended:note(0.95, 0.15, 0, 120, 80)
+    end
   end
 end
 
@@ -95,6 +114,7 @@ local here, there = client_with(2), client_with(2, { region = shared })
 local ns = measure.race("counting one good answer", {
   { name = "in a region", run = answers_of(there) },
   { name = "private", run = answers_of(here) },
+  { name = "in a region, C and its arguments alone", run = notes_alone(there) },
   { name = "Lua tables, seen by one process", run = in_tables },
   { name = "24 named counters under a lock", run = in_named_counters },
 })

@@ -71,6 +71,22 @@ describe("metrics", function()
     assert.equal(("now %.0f\n"):format(2 ^ 32 - 1), m:text "now")
   end)
 
+  it("count one value in some series, and 1 where none is passed", function()
+    local set = m:set { { "seconds", "a", from = 2 }, { "counter", "b", from = 0 },
+      { "counter", "c" }, { "seconds", "d", from = 2 }, { "level", "e", from = 1 } }
+    assert.is_true(set:note(7, 0.5))
+    assert.is_true(set:note(4, 1.5, 3))
+    assert.is_true(set:note())
+    assert.equal("b 3\nc 3\ne 4\n", m:text "b" .. m:text "c" .. m:text "e")
+    for _, name in ipairs { "a", "d" } do
+      assert.same({ { labels = "", count = 2, sum = 2 } }, m:list(name))
+    end
+    for _, from in ipairs { -1, 13, 0 / 0, "x" } do
+      assert.error_matches(function() m:set { { "counter", "b", from = from } } end,
+        "from: 0 to 12 expected")
+    end
+  end)
+
   it("tell series apart by their labels, and kinds by their names", function()
     m:open("counter", 'a{x="1"}')
     m:open("counter", 'a{x="11"}')

@@ -27,7 +27,10 @@ function core.metrics(options, reserved, region, name) end
 ---@return true? made, string? message, string? code
 function metrics:open(kind, key, quiet) end
 
----@param list { [1]: unbusy.core.metrics_kind, [2]: string, [3]: string? }[] 1 to 12
+---@alias unbusy.core.metrics_item
+---| { [1]: unbusy.core.metrics_kind, [2]: string, [3]: string?, from: integer? }
+
+---@param list unbusy.core.metrics_item[] 1 to 12
 ---@return unbusy.core.metrics_set? set, string? message, string? code
 function metrics:set(list) end
 
