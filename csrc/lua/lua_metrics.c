@@ -22,7 +22,8 @@
 #define SET     "unbusy.metrics_set"
 #define TEXT    "unbusy.metrics_text"  /* a buffer that is given back whatever raises */
 
-#define MOST_SERIES  12  /* of a set */
+#define MOST_SERIES  12     /* of a set */
+#define PIECE        16384  /* bytes of text, or a few more, that are written at a time */
 
 typedef struct box {
   ub_metrics *metrics;  /* NULL: closed */
@@ -244,11 +245,13 @@ static int call_note (void *self, double a, double b, double c, double d, double
 
 /* {== Reading =============================================================== */
 
-/* m:text(name) -> lines | nil, message, code */
+/* m:text(name, from or nil) -> lines, where to go on or nil | nil, message, code */
 static int metrics_text (lua_State *L) {
   ub_self self = check(L);
-  size_t length;
+  size_t length, most = lua_isnoneornil(L, 3) ? SIZE_MAX : PIECE;
   const char *name = luaL_checklstring(L, 2, &length);
+  double from = luaL_optnumber(L, 3, 0);
+  uint32_t at = from >= 0 && from < UINT32_MAX ? (uint32_t)from : UINT32_MAX;
   const ub_metrics *m;
   ub_buf *out = ub_newuserdata(L, sizeof *out);
   int err;
@@ -257,11 +260,16 @@ static int metrics_text (lua_State *L) {
   m = peeked(&self);
   if (m == NULL)
     return pushlost(L);
-  err = ub_metrics_text(m, name, length, out);
+  err = ub_metrics_text(m, name, length, &at, most, out);
   if (err == UB_OK)
     lua_pushlstring(L, ub_buf_length(out) > 0 ? ub_buf_bytes(out) : "", ub_buf_length(out));
   ub_buf_fini(out);
-  return err == UB_OK ? 1 : ub_pushfail(L, err, "metrics");
+  if (err != UB_OK)
+    return ub_pushfail(L, err, "metrics");
+  if (at == 0)
+    return 1;
+  ub_pushwhole(L, at);
+  return 2;
 }
 
 static int text_gc (lua_State *L) {
@@ -282,9 +290,7 @@ static int metrics_list (lua_State *L) {
   if (m == NULL)
     return pushlost(L);
   lua_newtable(L);
-  for (at = 0; (next = ub_metrics_read(m, at, &v)) != 0; at = next) {
-    if (v.name_length != length || memcmp(v.key, name, length) != 0)
-      continue;
+  for (at = 0; (next = ub_metrics_read(m, at, name, length, &v)) != 0; at = next) {
     lua_createtable(L, 0, 3);
     lua_pushlstring(L, v.key + v.name_length, v.length - v.name_length);
     lua_setfield(L, -2, "labels");

@@ -195,11 +195,15 @@ static uint32_t *place_of (const ub_metrics *m, uint64_t hash, const ub_metric_k
   return &index[i];
 }
 
+/* Of a record whose key has that length. */
+static size_t bytes_for (const ub_metrics *m, ub_metrics_kind kind, size_t length) {
+  return eights(sizeof(record) + length) + cells_for(m, kind) * sizeof(uint64_t);
+}
+
 /* A record behind the others, with its place in the index; or NULL. */
 static record *make (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *key,
                      uint32_t *place) {
-  size_t head = eights(sizeof(record) + key->length);
-  size_t bytes = head + cells_for(m, kind) * sizeof(uint64_t);
+  size_t bytes = bytes_for(m, kind, key->length);
   record *r;
   if (bytes > m->config.bytes - m->used || m->series >= m->mask / 4 * 3) {
     m->refused++;
@@ -270,11 +274,30 @@ static void read_cells (const ub_metrics *m, const record *r, ub_metric_view *vi
   view->sum = number_in(cells);
 }
 
-uint32_t ub_metrics_read (const ub_metrics *m, uint32_t at, ub_metric_view *view) {
-  const record *r;
-  if (at >= __atomic_load_n(&m->used, __ATOMIC_ACQUIRE))
+/* Is what is there a record, or might be one: may it be read as one? */
+static int is_record (const ub_metrics *m, uint32_t at, uint32_t used) {
+  const record *r = record_at(m, at);
+  if (at % 8 != 0 || at > used || used - at < sizeof *r || r->bytes > used - at)
     return 0;
-  r = record_at(m, at);
+  return r->kind < UB_METRICS_KINDS && r->name_length <= r->length
+      && r->length <= UB_METRICS_KEY && r->bytes == bytes_for(m, r->kind, r->length);
+}
+
+static int has_name (const record *r, const char *name, size_t length) {
+  return r->name_length == length && memcmp(r->key, name, length) == 0;
+}
+
+uint32_t ub_metrics_read (const ub_metrics *m, uint32_t at, const char *name, size_t length,
+                          ub_metric_view *view) {
+  uint32_t used = __atomic_load_n(&m->used, __ATOMIC_ACQUIRE);
+  const record *r;
+  if (!is_record(m, at, used))
+    return 0;
+  for (r = record_at(m, at); !has_name(r, name, length); r = record_at(m, at)) {
+    at += r->bytes;
+    if (at >= used)
+      return 0;
+  }
   view->key = r->key;
   view->length = r->length;
   view->name_length = r->name_length;

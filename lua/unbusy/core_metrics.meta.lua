@@ -35,8 +35,9 @@ function metrics:open(kind, key, quiet) end
 function metrics:set(list) end
 
 ---@param name string
----@return string? lines, string? message, string? code
-function metrics:text(name) end
+---@param from integer? some of them, from there on; 0: the first
+---@return string? lines, integer|string|nil next, string? code
+function metrics:text(name, from) end
 
 ---@param name string
 ---@return { labels: string, value: number?, count: integer?, sum: number? }[]?

@@ -50,6 +50,8 @@ metrics.schema = {
 -- were closed, or another process has made them anew; then a new set is needed.
 --
 -- `m:text(name) -> string`: all series of that name as lines of Prometheus' text format.
+-- `m:text(name, from) -> string, next`: some 16 KB of them, `from` = 0 for the first; `next` is
+-- where to go on, nil at the end.
 --
 -- `m:list(name) -> { { labels = '{…}' or "", value = number }, … }`; a histogram has `count` and
 -- `sum` in place of `value`.
