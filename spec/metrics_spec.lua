@@ -62,6 +62,30 @@ describe("metrics", function()
     assert.equal("a 0\nb_count 0\nc 0\n", m:text "a" .. m:text "b":match "b_count.*" .. m:text "c")
   end)
 
+  it("are shown piece by piece", function()
+    local whole = {}
+    for i = 1, 300 do
+      assert.is_true(m:open("seconds", ('a{n="%d"}'):format(i)))
+      assert.is_true(m:open("counter", ('b{n="%d"}'):format(i)))
+    end
+    local from, count = 0, 0
+    while from do
+      local lines
+      lines, from = m:text("a", from)
+      assert.is_true(#lines < 20000 and (not from or #lines >= 16384))
+      assert.is_truthy(not from or from > 0)
+      whole[#whole + 1], count = lines, count + 1
+    end
+    assert.is_true(count > 5)
+    assert.equal(m:text "a", table.concat(whole))
+    assert.same({ "" }, { m:text("nothing", 0) })
+    local last = m:stats().used
+    for _, wrong in ipairs { 1, 8, 12.5, last, last + 8, 2 ^ 40, -1, 0 / 0 } do -- no series there
+      assert.same({ "" }, { m:text("a", wrong) })
+    end
+    assert.error_matches(function() m:text("a", {}) end, "number expected")
+  end)
+
   it("show what goes on now", function()
     local set = m:set { { "level", "now" } }
     set:note(7)
@@ -69,6 +93,22 @@ describe("metrics", function()
     assert.equal("now 3\n", m:text "now")
     set:note(1e30)
     assert.equal(("now %.0f\n"):format(2 ^ 32 - 1), m:text "now")
+  end)
+
+  it("count one value in some series, and 1 where none is passed", function()
+    local set = m:set { { "seconds", "a", from = 2 }, { "counter", "b", from = 0 },
+      { "counter", "c" }, { "seconds", "d", from = 2 }, { "level", "e", from = 1 } }
+    assert.is_true(set:note(7, 0.5))
+    assert.is_true(set:note(4, 1.5, 3))
+    assert.is_true(set:note())
+    assert.equal("b 3\nc 3\ne 4\n", m:text "b" .. m:text "c" .. m:text "e")
+    for _, name in ipairs { "a", "d" } do
+      assert.same({ { labels = "", count = 2, sum = 2 } }, m:list(name))
+    end
+    for _, from in ipairs { -1, 13, 0 / 0, "x" } do
+      assert.error_matches(function() m:set { { "counter", "b", from = from } } end,
+        "from: 0 to 12 expected")
+    end
   end)
 
   it("tell series apart by their labels, and kinds by their names", function()

@@ -3,7 +3,10 @@
 **
 ** Whoever counts holds a 'set': the series of what is counted together, found once.
 ** Then one call counts in all of them. It keeps the part alive, and sees it closed.
+** Passing a value takes about as long as counting it: so one value may go to some
+** series, and the 1 that a counter gets each time is not passed at all.
 */
+#include <math.h>
 #include <string.h>
 
 #include "base/alloc.h"
@@ -19,7 +22,8 @@
 #define SET     "unbusy.metrics_set"
 #define TEXT    "unbusy.metrics_text"  /* a buffer that is given back whatever raises */
 
-#define MOST_SERIES  12  /* of a set */
+#define MOST_SERIES  12     /* of a set */
+#define PIECE        16384  /* bytes of text, or a few more, that are written at a time */
 
 typedef struct box {
   ub_metrics *metrics;  /* NULL: closed */
@@ -29,7 +33,8 @@ typedef struct set {
   box *own;                 /* of a private part; or NULL */
   ub_shared *const *shared; /* of a shared one */
   uint64_t stamp;           /* of the part */
-  int count;
+  int count, values;        /* of series; of values that these take */
+  uint8_t from[MOST_SERIES];  /* which value each takes; 0: it is 1 */
   ub_metric series[MOST_SERIES];
 } set;
 
@@ -125,13 +130,27 @@ static int metrics_open (lua_State *L) {
   return 1;
 }
 
+/* Which value the i-th series takes: it says so in the table on top, or the i-th. */
+static int value_of (lua_State *L, int i) {
+  double from = i;
+  lua_getfield(L, -1, "from");
+  if (!lua_isnil(L, -1))
+    from = lua_type(L, -1) == LUA_TNUMBER ? lua_tonumber(L, -1) : NAN;
+  lua_pop(L, 1);
+  luaL_argcheck(L, from >= 0 && from <= MOST_SERIES, 2, "from: 0 to 12 expected");
+  return (int)from;
+}
+
 /* The i-th series of the list at 2: its kind, key and, for want of room, the other key. What
    has no room and no other is left out. */
 static int add_series (lua_State *L, const ub_self *self, set *s, int i) {
-  int kind, err;
+  int kind, err, from;
   ub_metric_key key;
   lua_rawgeti(L, 2, i);
   luaL_argcheck(L, lua_type(L, -1) == LUA_TTABLE, 2, "a list of { kind, key, other } expected");
+  from = value_of(L, i);
+  s->from[s->count] = (uint8_t)from;
+  s->values = from > s->values ? from : s->values;
   lua_rawgeti(L, -1, 1);
   kind = ub_checkword(L, lua_gettop(L), kinds);
   lua_rawgeti(L, -2, 2);
@@ -150,7 +169,7 @@ static int add_series (lua_State *L, const ub_self *self, set *s, int i) {
   return err == UB_EFULL ? UB_OK : err;
 }
 
-/* m:set { { kind, key, other or nil }, … } -> set | nil, message, code */
+/* m:set { { kind, key, other or nil, from = which value }, … } -> set | nil, message, code */
 static int metrics_set (lua_State *L) {
   ub_self self = check(L);
   int i, count, err = UB_OK;
@@ -189,31 +208,36 @@ static ub_metrics *machine_of (const set *s, uint32_t *process) {
   return m != NULL && m->stamp == s->stamp ? m : NULL;
 }
 
+/* Note the values, of which the first is 1, and NaN is none: are its series still there? */
+static int note (const set *s, const double values[]) {
+  uint32_t process;
+  ub_metrics *m = machine_of(s, &process);
+  int i;
+  if (m == NULL)
+    return 0;
+  for (i = 0; i < s->count; i++)
+    ub_metrics_note(m, &s->series[i], process, values[s->from[i]]);
+  return 1;
+}
+
 /* s:note(value or nil, …) -> false where its series are not there any more */
 static int set_note (lua_State *L) {
   const set *s = ub_checkself(L, SET);
-  uint32_t process;
-  ub_metrics *m = machine_of(s, &process);
-  int i, top = lua_gettop(L) - 1;
-  for (i = 0; m != NULL && i < s->count && i < top; i++)
-    if (lua_type(L, i + 2) == LUA_TNUMBER)
-      ub_metrics_note(m, &s->series[i], process, lua_tonumber(L, i + 2));
-  lua_pushboolean(L, m != NULL);
+  double values[1 + MOST_SERIES];
+  int i;
+  values[0] = 1;
+  for (i = 1; i <= s->values; i++)
+    values[i] = lua_type(L, i + 1) == LUA_TNUMBER ? lua_tonumber(L, i + 1) : NAN;
+  lua_pushboolean(L, note(s, values));
   return 1;
 }
 
 #if UB_FFI
-/* The same of 12 values; NaN for none. */
+/* The same of 12 values. */
 static int call_note (void *self, double a, double b, double c, double d, double e, double f,
                       double g, double h, double i, double j, double k, double l) {
-  const double values[MOST_SERIES] = {a, b, c, d, e, f, g, h, i, j, k, l};
-  const set *s = self;
-  uint32_t process;
-  ub_metrics *m = machine_of(s, &process);
-  int n;
-  for (n = 0; m != NULL && n < s->count; n++)
-    ub_metrics_note(m, &s->series[n], process, values[n]);
-  return m != NULL;
+  const double values[1 + MOST_SERIES] = {1, a, b, c, d, e, f, g, h, i, j, k, l};
+  return note(self, values);
 }
 #endif
 
@@ -221,11 +245,13 @@ static int call_note (void *self, double a, double b, double c, double d, double
 
 /* {== Reading =============================================================== */
 
-/* m:text(name) -> lines | nil, message, code */
+/* m:text(name, from or nil) -> lines, where to go on or nil | nil, message, code */
 static int metrics_text (lua_State *L) {
   ub_self self = check(L);
-  size_t length;
+  size_t length, most = lua_isnoneornil(L, 3) ? SIZE_MAX : PIECE;
   const char *name = luaL_checklstring(L, 2, &length);
+  double from = luaL_optnumber(L, 3, 0);
+  uint32_t at = from >= 0 && from < UINT32_MAX ? (uint32_t)from : UINT32_MAX;
   const ub_metrics *m;
   ub_buf *out = ub_newuserdata(L, sizeof *out);
   int err;
@@ -234,11 +260,16 @@ static int metrics_text (lua_State *L) {
   m = peeked(&self);
   if (m == NULL)
     return pushlost(L);
-  err = ub_metrics_text(m, name, length, out);
+  err = ub_metrics_text(m, name, length, &at, most, out);
   if (err == UB_OK)
     lua_pushlstring(L, ub_buf_length(out) > 0 ? ub_buf_bytes(out) : "", ub_buf_length(out));
   ub_buf_fini(out);
-  return err == UB_OK ? 1 : ub_pushfail(L, err, "metrics");
+  if (err != UB_OK)
+    return ub_pushfail(L, err, "metrics");
+  if (at == 0)
+    return 1;
+  ub_pushwhole(L, at);
+  return 2;
 }
 
 static int text_gc (lua_State *L) {
@@ -259,9 +290,7 @@ static int metrics_list (lua_State *L) {
   if (m == NULL)
     return pushlost(L);
   lua_newtable(L);
-  for (at = 0; (next = ub_metrics_read(m, at, &v)) != 0; at = next) {
-    if (v.name_length != length || memcmp(v.key, name, length) != 0)
-      continue;
+  for (at = 0; (next = ub_metrics_read(m, at, name, length, &v)) != 0; at = next) {
     lua_createtable(L, 0, 3);
     lua_pushlstring(L, v.key + v.name_length, v.length - v.name_length);
     lua_setfield(L, -2, "labels");

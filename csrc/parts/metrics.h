@@ -40,7 +40,7 @@ typedef enum ub_metrics_kind {
 
 typedef struct ub_metrics_config {
   uint32_t bytes;      /* for records: UB_METRICS_LEAST to UB_METRICS_MOST */
-  uint32_t processes;  /* cells of a level, at least 1 */
+  uint32_t processes;  /* cells of a level; 1: no other process counts, nor another thread */
   uint64_t seed;       /* of the hash */
   int64_t began_us;    /* since 1970: when counting began */
 } ub_metrics_config;
@@ -96,9 +96,13 @@ int ub_metrics_open (ub_metrics *m, ub_metrics_kind kind, const ub_metric_key *k
 */
 void ub_metrics_note (ub_metrics *m, const ub_metric *which, uint32_t process, double value);
 
-/* The series at 'at' (0 for the first) is read, without a lock: where the next one is;
-   0 where there is none at 'at'. */
-uint32_t ub_metrics_read (const ub_metrics *m, uint32_t at, ub_metric_view *view);
+/*
+** The first series of that name from 'at' on (0: from the first series) is read,
+** without a lock: where to go on; 0 where there is none. Another 'at' than 0 and what
+** this gave, for this part, is seen, and there is none.
+*/
+uint32_t ub_metrics_read (const ub_metrics *m, uint32_t at, const char *name, size_t length,
+                          ub_metric_view *view);
 
 /* In a region: levels of processes that have died go. */
 extern const ub_part_type ub_metrics_part;

@@ -113,16 +113,17 @@ static int series (page *p, const ub_metric_view *v) {
 
 /* }============================================================================ */
 
-int ub_metrics_text (const ub_metrics *m, const char *name, size_t length, ub_buf *out) {
+int ub_metrics_text (const ub_metrics *m, const char *name, size_t length, uint32_t *at,
+                     size_t most, ub_buf *out) {
   page p;
   ub_metric_view v;
-  uint32_t at, next;
   int err = UB_OK;
   p.out = out;
   p.kind = -1;
-  for (at = 0; err == UB_OK && (next = ub_metrics_read(m, at, &v)) != 0; at = next) {
-    if (v.name_length != length || memcmp(v.key, name, length) != 0)
-      continue;
+  while (err == UB_OK && ub_buf_length(out) < most) {
+    *at = ub_metrics_read(m, *at, name, length, &v);
+    if (*at == 0)
+      break;
     if (!v.quiet || v.sum > 0 || v.count > 0)
       err = series(&p, &v);
   }

@@ -14,7 +14,12 @@
 #include "base/buf.h"
 #include "parts/metrics.h"
 
-/* Append the lines of all series of a name: UB_OK or UB_ENOMEM. */
-int ub_metrics_text (const ub_metrics *m, const char *name, size_t length, ub_buf *out);
+/*
+** Append the lines of the series of a name from '*at' on (see 'ub_metrics_read'),
+** whole series, until there are 'most' bytes: UB_OK, with where to go on in '*at' or 0
+** there; or UB_ENOMEM.
+*/
+int ub_metrics_text (const ub_metrics *m, const char *name, size_t length, uint32_t *at,
+                     size_t most, ub_buf *out);
 
 #endif

@@ -27,13 +27,17 @@ function core.metrics(options, reserved, region, name) end
 ---@return true? made, string? message, string? code
 function metrics:open(kind, key, quiet) end
 
----@param list { [1]: unbusy.core.metrics_kind, [2]: string, [3]: string? }[] 1 to 12
+---@alias unbusy.core.metrics_item
+---| { [1]: unbusy.core.metrics_kind, [2]: string, [3]: string?, from: integer? }
+
+---@param list unbusy.core.metrics_item[] 1 to 12
 ---@return unbusy.core.metrics_set? set, string? message, string? code
 function metrics:set(list) end
 
 ---@param name string
----@return string? lines, string? message, string? code
-function metrics:text(name) end
+---@param from integer? some of them, from there on; 0: the first
+---@return string? lines, integer|string|nil next, string? code
+function metrics:text(name, from) end
 
 ---@param name string
 ---@return { labels: string, value: number?, count: integer?, sum: number? }[]?

@@ -42,13 +42,16 @@ metrics.schema = {
 --
 -- `m:set { { kind, key, other }, … } -> set`: 1 to 12 series that are counted together, made where
 -- they are missing. Where there is no room for one, `other` takes its place, if that is there, or
--- it is left out.
+-- it is left out. `from = n` in one of these lists: the series takes the n-th value of those that
+-- are noted, not that of its own place; 0: it takes 1 each time.
 --
 -- `set:note(value, …) -> boolean`: notes a value in each series of the set, in their order; nil,
 -- what is below 0 or not finite is left out. False when they are not there any more: the metrics
 -- were closed, or another process has made them anew; then a new set is needed.
 --
 -- `m:text(name) -> string`: all series of that name as lines of Prometheus' text format.
+-- `m:text(name, from) -> string, next`: some 16 KB of them, `from` = 0 for the first; `next` is
+-- where to go on, nil at the end.
 --
 -- `m:list(name) -> { { labels = '{…}' or "", value = number }, … }`; a histogram has `count` and
 -- `sum` in place of `value`.

@@ -83,6 +83,22 @@ describe("the gateway's metrics", function()
       s:sum("unbusy_http_requests_total", { path = "/metrics", status = "403" }))
   end)
 
+  it("are whole where they are long, also for HTTP 1.0", function()
+    g = gateways.start { config = [[
+      local targets = {}
+      for i = 1, 150 do targets[i] = { name = "t" .. i, url = "http://127.0.0.1:9/v1" } end
+      return { targets = targets }]] }
+    local s, answer = scrape(true)
+    assert.is_true(#answer.body > 100000)
+    assert.equal(#answer.body, tonumber(answer.headers["content-length"]))
+    assert.equal(150, s:sum("unbusy_breaker_state", { state = "closed" }))
+    local old = g:connect()
+    old:write "GET /metrics HTTP/1.0\r\nhost: localhost\r\n\r\n"
+    local head, body = assert(old:read "*a"):match "^(.-)\r\n\r\n(.*)$"
+    assert.equal(#body, tonumber(head:lower():match "content%-length: (%d+)"))
+    assert.equal(150, scraped.read(body):sum("unbusy_breaker_state", { state = "closed" }))
+  end)
+
   it("are for whoever has their token, from anywhere", function()
     start { shown = '{ token = "let-me-see" }' }
     assert.equal(401, g:ask("/metrics").status)

@@ -68,10 +68,17 @@ function answers.flush()
 end
 
 --- Sends some of a body.
----@param bytes string
+---@param bytes string|string[]
 ---@return boolean is somebody there?
 function answers.write(bytes)
   return ngx.print(bytes) ~= nil and answers.flush()
+end
+
+local function set_status(ctx, status, length, kind)
+  ctx.status = status
+  ngx.status = status
+  ngx.header["content-type"] = kind or "application/json"
+  ngx.header["content-length"] = length
 end
 
 --- Sends a body that is whole.
@@ -80,11 +87,32 @@ end
 ---@param text string
 ---@param kind string? its type; JSON by default
 function answers.send(ctx, status, text, kind)
-  ctx.status = status
-  ngx.status = status
-  ngx.header["content-type"] = kind or "application/json"
-  ngx.header["content-length"] = #text
+  set_status(ctx, status, #text, kind)
   if ctx.method ~= "HEAD" then ngx.print(text) else ngx.send_headers() end
+end
+
+local SOME = 16384 -- bytes that are sent at a time
+
+--- Sends a body whose pieces are there, some at a time. (As one text it would be copied at once,
+--- into memory that the system has to find first, while nobody else has a turn.)
+---@param ctx table
+---@param pieces string[]
+---@param kind string its type
+---@param pause function called now and then
+function answers.send_pieces(ctx, pieces, kind, pause)
+  local length, some, size = 0, {}, 0
+  for i = 1, #pieces do length = length + #pieces[i] end
+  set_status(ctx, 200, length, kind)
+  if ctx.method == "HEAD" then return ngx.send_headers() end
+  for _, piece in ipairs(pieces) do
+    if size >= SOME then
+      if not answers.write(some) then return end
+      some, size = {}, 0
+      pause()
+    end
+    some[#some + 1], size = piece, size + #piece
+  end
+  ngx.print(some) -- whoever has all of it finds the request counted: nothing waits from here on
 end
 
 --- Sends a reply: the upstream's bytes, where they came whole.

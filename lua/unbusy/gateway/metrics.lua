@@ -1,7 +1,7 @@
 --- /metrics: what was counted, for a monitoring system, in the format that it asks for.
 --
--- It is for operators: see `unbusy.gateway.access`. While it is written, the worker serves others
--- between the families.
+-- It is for operators: see `unbusy.gateway.access`. While it is written and sent, the worker serves
+-- others between its pieces.
 local accept = require "unbusy.gateway.accept"
 local access = require "unbusy.gateway.access"
 local answers = require "unbusy.gateway.answers"
@@ -10,7 +10,7 @@ local text = require "unbusy.metrics.text"
 
 local metrics = {}
 
-local LONG = 0.002 -- seconds after which others have their turn
+local LONG = 0.0002 -- seconds after which others have their turn
 
 -- Lets others have their turn, when it has worked for a while. (Of `ngx.sleep(0)` an nginx that is
 -- not OpenResty's complains in its log, each time.)
@@ -51,7 +51,8 @@ function metrics.serve(ctx)
   local format = format_for(ctx.headers.accept)
   ngx.header["cache-control"] = "no-store"
   ngx.header.vary = "Accept"
-  answers.send(ctx, 200, text.of(ctx.client, format, pauser(ctx.client.now)), text.types[format])
+  local pause = pauser(ctx.client.now)
+  answers.send_pieces(ctx, text.pieces(ctx.client, format, pause), text.types[format], pause)
 end
 
 return metrics

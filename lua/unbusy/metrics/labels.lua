@@ -60,6 +60,20 @@ function labels.key(family, values)
   return table.concat(parts)
 end
 
+--- Writes the keys of many series of a family that has two labels at most.
+---@param family table
+---@return fun(a: string?, b: string?): string key
+function labels.keys(family)
+  local first, second = family.labels[1], family.labels[2]
+  if not first then return function() return family.name end end
+  first = ('%s{%s="'):format(family.name, first)
+  if not second then return function(a) return first .. labels.escaped(a) .. '"}' end end
+  second = ('",%s="'):format(second)
+  return function(a, b)
+    return first .. labels.escaped(a) .. second .. labels.escaped(b) .. '"}'
+  end
+end
+
 -- {== Codes and statuses ==================================================
 
 --- A code as a label: "" for none.

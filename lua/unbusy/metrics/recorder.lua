@@ -26,6 +26,10 @@ recorder.schema = {
     doc = "names of models that are told apart besides those in the configuration" },
 }
 
+-- What each call calls. Found in the recorder itself it is found in half the time, and so is a
+-- set's `note` as its `tell`, which is the same for all sets.
+local HOT = { "call_begins", "call_ends", "try_begins", "try_ends" }
+
 local by_name = families.by_name
 
 -- A series of a set: what it is, and what takes its place without room.
@@ -33,6 +37,12 @@ local function item(name, ...)
   local family = by_name[name]
   local gathers = family.labels[1] and family.kind ~= "level"
   return { family.kind, labels.key(family, { ... }), gathers and labels.key(family) or nil }
+end
+
+-- A series that takes another value than that of its place; 0: 1 each time.
+local function taking(from, series)
+  series.from = from
+  return series
 end
 
 -- The series that are there from the begin: those in which the rest goes together, and what is 0 as
@@ -65,10 +75,12 @@ function recorder.new(client, o)
     metrics.new(client.common and client.common:part(given, "metrics") or given)
   if not part then return nil, message, code end
   open_common(part, client)
-  local self = setmetatable({ client = client, part = part, active = 0, closed = false,
+  local self = setmetatable({ client = client, calls = client.calls, part = part, active = 0,
+    closed = false,
     ended = {}, streams = {}, good = {}, sets = {}, targets = {}, places = {},
     queue_size = o.queue.size, budget_size = o.budget and o.budget.tokens,
     models = labels.models(client.targets, o.metrics.models) }, recorder)
+  for _, name in ipairs(HOT) do self[name] = recorder[name] end
   for _, t in ipairs(client.targets) do
     self.targets[t.name] = t
     self.places[t] = { flying = 0, begun = nil, good = {}, tries = {} }
@@ -92,7 +104,9 @@ end
 -- Makes a set; false where there is none to be had.
 local function made(self, list)
   if self.closed then return false end
-  return self.part:set(list) or false
+  local set = self.part:set(list)
+  self.tell = set and set.note or self.tell
+  return set or false
 end
 
 -- The table at `key` in another one.
@@ -149,15 +163,15 @@ local operations = { chat = "chat", responses = "chat", complete = "text_complet
 local function ended_set(self, call, outcome, target, model, code)
   local kind = call.streaming and call.kind ~= "pass" and "stream" or call.kind
   local source = code == "" and outcome or "none"
-  local list = { item("unbusy_calls_total", kind, source, code),
-    item("unbusy_call_duration_seconds", source), item "unbusy_call_overhead_seconds",
-    item "unbusy_calls_active" }
+  local list = { item("unbusy_call_duration_seconds", source), item "unbusy_call_overhead_seconds",
+    item "unbusy_calls_active", taking(0, item("unbusy_calls_total", kind, source, code)) }
   local operation = operations[call.kind]
   if operation and target ~= "" then
     local provider = self.targets[target].provider.name
-    list[5] = item("gen_ai_client_operation_duration_seconds", operation, provider, model, code)
-    list[6] = item("gen_ai_client_token_usage", operation, provider, model, "input")
-    list[7] = item("gen_ai_client_token_usage", operation, provider, model, "output")
+    list[5] = taking(1, item("gen_ai_client_operation_duration_seconds", operation, provider, model,
+      code))
+    list[6] = taking(4, item("gen_ai_client_token_usage", operation, provider, model, "input"))
+    list[7] = taking(5, item("gen_ai_client_token_usage", operation, provider, model, "output"))
   end
   return made(self, list)
 end
@@ -177,17 +191,15 @@ local function find_ended(self, call, outcome, target, model, code)
   return set
 end
 
--- Seconds of our own for a whole answer; nil where pauses, other tries or other calls are in them.
-local function overhead_of(call, reply, seconds)
-  local tries, times = call.tries, reply.times
-  if tries[2] or call.past > 0 or not times or call.kind == "pass" then return nil end
-  local try, source, own = tries[1], reply.source, nil
-  if source == "upstream" then
-    own = try and try.seconds and seconds - times.queued - try.seconds
-  elseif source == "cache" or source == "stale" then
-    own = not try and seconds - times.queued
+-- Seconds of our own for an answer that was kept; nil for another, or where pauses, tries or other
+-- calls are in them.
+local function cached_end(call, answer, seconds)
+  local source, times = answer.source, answer.times
+  if source ~= "cache" and source ~= "stale" or call.streaming or call.kind == "pass" then
+    return nil
   end
-  return own and (own > 0 and own or 0) or nil
+  if call.tries[1] or call.past > 0 or not times then return nil end
+  return math.max(seconds - times.queued, 0)
 end
 
 -- Whom it has asked, and for which model: "" and "" where nobody has been asked for this call.
@@ -202,38 +214,31 @@ local function asked(self, call, source, answer)
   return target, self.models.known[model] or self.models:label(model, source == "upstream")
 end
 
--- The model that was asked, of a whole answer to the only try, which most answers are; else nil.
-local function plainly_asked(call, answer)
-  local tries = call.tries
+-- Of a whole answer to the only try, which most answers are: the set, where there was one like it,
+-- the seconds of our own, and the model that was asked; of another one nil. (One function: each
+-- call of one takes Lua as long as ten look-ups.)
+local function plain_end(self, call, answer, seconds)
+  local tries, kind = call.tries, call.kind
   local try = tries[1]
   if not try or tries[2] or call.streaming or answer.source ~= "upstream" then return nil end
-  return try.model or call.model or ""
-end
-
--- The set of such an answer; nil where it has to be found by all that tells it from others.
-local function known_set(self, call, answer)
-  local model = plainly_asked(call, answer)
-  if not model then return nil end
-  local place = self.good[answer.target]
-  place = place and place[call.kind]
-  return place and place[model]
-end
-
--- It is kept where it is found by these. A model that has no label of its own is not: names that
--- callers make up are not to pile up.
-local function keep_set(self, call, answer, model, set)
-  if not self.targets[answer.target or false] or model ~= plainly_asked(call, answer) then
-    return
+  local place, model, own = self.good[answer.target], try.model or call.model or "", nil
+  place = place and place[kind]
+  if kind ~= "pass" and call.past == 0 and answer.times and try.seconds then
+    own = seconds - answer.times.queued - try.seconds
+    if own < 0 then own = 0 end
   end
-  below(below(self.good, answer.target), call.kind)[model] = set
+  return place and place[model], own, model
 end
 
--- The set of such an end.
-local function set_of(self, call, answer, source, code)
+-- The set of an end, found by all that tells it from others. That of a `plain` model's good answer
+-- is kept where `plain_end` looks; but a model that has no label of its own is not: names that
+-- callers make up are not to pile up.
+local function set_of(self, call, answer, source, code, plain)
   local target, model = asked(self, call, source, answer)
-  local good = code == ""
-  local set = find_ended(self, call, good and source or code, target, model, code)
-  if good and set then keep_set(self, call, answer, model, set) end
+  local set = find_ended(self, call, code == "" and source or code, target, model, code)
+  if set and model == plain and self.targets[answer.target or false] then
+    below(below(self.good, answer.target), call.kind)[model] = set
+  end
   return set
 end
 
@@ -242,30 +247,30 @@ end
 ---@param answer table? reply; nil for a failure
 ---@param code string? of a failure
 function recorder:call_ends(call, answer, code)
-  local client = self.client
-  local calls, loop = client.calls, call.loop
+  local calls, loop = self.calls, call.loop
   if calls[call] ~= COUNTS then return end -- it was told before
   calls[call] = true
   local active = self.active - 1
   self.active = active
-  local seconds = (loop and loop.now() or client.now()) - (call.started or 0)
-  local set, usage, own, input, output
+  local seconds = (loop and loop.now() or self.client.now()) - (call.started or 0)
+  local set, own, model, input, output
   if answer and not code then
-    set, usage = known_set(self, call, answer) or set_of(self, call, answer, answer.source, ""),
-      answer.usage
+    local usage = answer.usage
     if usage then input, output = usage.prompt_tokens, usage.completion_tokens end
-    if not call.streaming then own = overhead_of(call, answer, seconds) end
+    set, own, model = plain_end(self, call, answer, seconds)
+    set = set or set_of(self, call, answer, answer.source, "", model)
+    if not model then own = cached_end(call, answer, seconds) end
   else
     set = set_of(self, call, answer, "none", labels.code(code))
   end
-  if set and not set:note(1, seconds, own, active, seconds, input, output) then self:lost() end
+  if set and not self.tell(set, seconds, own, active, input, output) then self:lost() end
 end
 
 --- The answer of a stream has begun.
 ---@param call table
 ---@param answer table reply
 function recorder:stream_begins(call, answer)
-  if self.client.calls[call] ~= COUNTS then return end -- it is made for others
+  if self.calls[call] ~= COUNTS then return end -- it is made for others
   local target, model = asked(self, call, answer.source, answer)
   local operation = operations[call.kind]
   if answer.source ~= "upstream" or not operation or target == "" then return end
@@ -293,18 +298,18 @@ function recorder:try_begins(target)
     set = made(self, { item("unbusy_target_in_flight", target.name), item "unbusy_calls_active" })
     place.begun = set
   end
-  if set and not set:note(flying, self.active) then self:lost() end
+  if set and not self.tell(set, flying, self.active) then self:lost() end
 end
 
 local function try_set(self, target, code, status)
   local name = target.name
   return made(self, {
-    item("unbusy_tries_total", name, target.account_name, code, status),
     item("unbusy_try_duration_seconds", name), item("unbusy_target_in_flight", name),
+    item("unbusy_tokens_total", name, "input"), item("unbusy_tokens_total", name, "output"),
+    item("unbusy_cost_total", name), item("unbusy_tokens_total", name, "cached"),
     item("unbusy_first_token_seconds", name), item("unbusy_retries_total", name),
-    item("unbusy_resent_total", name), item("unbusy_tokens_total", name, "input"),
-    item("unbusy_tokens_total", name, "output"), item("unbusy_cost_total", name),
-    item("unbusy_tokens_total", name, "cached") })
+    item("unbusy_resent_total", name),
+    taking(0, item("unbusy_tries_total", name, target.account_name, code, status)) })
 end
 
 -- The set for that end. That of a good answer is found at once, by its status.
@@ -344,15 +349,16 @@ function recorder:try_ends(call, try, target, streaming, answer, code, late)
     if usage then
       input, output, cached = usage.prompt_tokens or 0, usage.completion_tokens, usage.cached_tokens
       if cached then
-        cached = cached < input and cached or input
+        if cached > input then cached = input end
         input = input - cached
       end
     end
   end
   if late or not seconds then seconds = call.loop.now() - try.began end
-  if not set:note(1, seconds, flying, streaming and try.start or nil,
-      try.number > 1 and not call.lane_of and 1 or nil, try.resent and 1 or nil, input, output,
-      cost, cached) then
+  local first = streaming and try.start or nil
+  local retry = try.number > 1 and not call.lane_of and 1 or nil
+  if not self.tell(set, seconds, flying, input, output, cost, cached, first, retry,
+      try.resent and 1 or nil) then
     self:lost()
   end
 end
@@ -374,7 +380,7 @@ function recorder:call_left(call)
     self:try_ends(call, try, place.target, false, nil, "cancelled")
     try.left = true
   end
-  if self.client.calls[call] == COUNTS then self:call_ends(call, nil, "cancelled") end
+  if self.calls[call] == COUNTS then self:call_ends(call, nil, "cancelled") end
 end
 
 -- }========================================================================
@@ -413,11 +419,11 @@ end
 function recorder:request_ends(path, status, seconds)
   local place, label = below(below(self.sets, "http"), path), labels.status(status)
   if place[label] == nil then
-    place[label] = made(self, { item("unbusy_http_requests_total", path, label),
-      item("unbusy_http_request_duration_seconds", path) })
+    place[label] = made(self, { item("unbusy_http_request_duration_seconds", path),
+      taking(0, item("unbusy_http_requests_total", path, label)) })
   end
   local set = place[label]
-  if set and not set:note(1, seconds) then self:lost() end
+  if set and not set:note(seconds) then self:lost() end
 end
 
 --- The client is closed. What other processes share goes on.

@@ -14,9 +14,10 @@ local STATES = { "closed", "open", "half_open", "forced_open", "disabled", "metr
 
 -- {== Breakers ============================================================
 
-local function add_breakers(out, client)
+local function add_breakers(out, client, pause)
   local states, opened = {}, {}
   for _, t in ipairs(client.targets) do
+    pause()
     local stats = t.breaker and t.breaker:stats()
     for _, name in ipairs(stats and STATES or {}) do
       states[#states + 1] = { stats.state == name and 1 or 0, t.name, name }
@@ -50,10 +51,11 @@ local function sorted(t)
   return names
 end
 
-local function add_limits(out, client, models)
+local function add_limits(out, client, models, pause)
   local limits, flying, refused, seen = {}, {}, {}, {}
   for _, t in ipairs(client.targets) do
     local name, found = t.account_name, {}
+    pause()
     if not seen[name] then add_account(found, t.account, models) end
     seen[name] = true
     for _, model in ipairs(sorted(found)) do
@@ -110,15 +112,16 @@ end
 
 --- The samples by family: { { value, label, … }, … } each.
 ---@param client table that has metrics
+---@param pause function called now and then
 ---@return table<string, table[]>
-function state.of(client)
+function state.of(client, pause)
   local stats = client.meter.part:stats()
   local out = { unbusy_build_info = { { 1, version, LUA } },
     unbusy_start_time_seconds = { { stats.began } },
     unbusy_metrics_refused_total = { { stats.refused } } }
   client:look_around()
-  add_breakers(out, client)
-  add_limits(out, client, client.meter.models)
+  add_breakers(out, client, pause)
+  add_limits(out, client, client.meter.models, pause)
   add_budget(out, client)
   add_cache(out, client)
   add_hot(out, client)

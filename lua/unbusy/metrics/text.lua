@@ -3,8 +3,9 @@
 --     text.of(client)                  Prometheus' text format 0.0.4
 --     text.of(client, "openmetrics")   OpenMetrics 1.0
 --
--- The families are written one after the other, and `pause`, where it is given, is called between
--- them: a worker that has others to serve goes on with those.
+-- It is written in pieces of some 16 KB, and `pause`, where it is given, is called between them: a
+-- worker that has others to serve goes on with those. So no step takes long, and neither does any
+-- need memory in one block, which would have to be asked of the system for each page anew.
 local families = require "unbusy.metrics.families"
 local labels = require "unbusy.metrics.labels"
 local state = require "unbusy.metrics.state"
@@ -43,35 +44,59 @@ local function number(value)
   return ("%.15g"):format(value)
 end
 
--- What was looked up: { { value, label, … }, … }.
-local function lines_of(family, found)
-  local out = {}
-  for i, sample in ipairs(found or {}) do
-    local key = labels.key(family, { sample[2], sample[3] })
-    out[i] = key .. " " .. number(sample[1]) .. "\n"
+local function nothing() end
+
+-- Adds what was counted of a family.
+local function add_counted(out, family, part, pause)
+  local from = 0
+  while from do
+    local lines
+    lines, from = part:text(family.name, from)
+    if lines ~= "" then out[#out + 1] = lines end
+    pause()
   end
-  return table.concat(out)
+end
+
+local MOST = 100 -- lines in a piece: some 10 KB
+
+-- Adds what was looked up: { { value, label, … }, … }.
+local function add_found(out, family, found, pause)
+  local lines, key = {}, labels.keys(family)
+  for i, sample in ipairs(found) do
+    lines[#lines + 1] = key(sample[2], sample[3]) .. " " .. number(sample[1]) .. "\n"
+    if #lines == MOST or i == #found then
+      out[#out + 1], lines = table.concat(lines), {}
+      pause()
+    end
+  end
+end
+
+--- The text, in pieces that follow one another.
+---@param client table that has metrics
+---@param format "prometheus"|"openmetrics"|nil the first by default
+---@param pause function? called now and then
+---@return string[]
+function text.pieces(client, format, pause)
+  local open, out = format == "openmetrics", {}
+  pause = pause or nothing
+  local found = state.of(client, pause)
+  for _, family in ipairs(families.list) do
+    local above = #out + 1
+    out[above] = head(family, open)
+    if family.kind then add_counted(out, family, client.meter.part, pause) end
+    add_found(out, family, found[family.name] or {}, pause)
+    if #out == above then out[above] = nil end -- there is none of it
+  end
+  if open then out[#out + 1] = "# EOF\n" end
+  return out
 end
 
 --- The text.
 ---@param client table that has metrics
 ---@param format "prometheus"|"openmetrics"|nil the first by default
----@param pause function? called now and then
 ---@return string
-function text.of(client, format, pause)
-  local open, out, part = format == "openmetrics", {}, client.meter.part
-  local found = state.of(client)
-  for _, family in ipairs(families.list) do
-    local lines = (family.kind and part:text(family.name) or "")
-      .. lines_of(family, found[family.name])
-    if lines ~= "" then
-      out[#out + 1] = head(family, open)
-      out[#out + 1] = lines
-    end
-    if pause then pause() end
-  end
-  if open then out[#out + 1] = "# EOF\n" end
-  return table.concat(out)
+function text.of(client, format)
+  return table.concat(text.pieces(client, format))
 end
 
 -- }========================================================================
