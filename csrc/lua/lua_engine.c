@@ -245,8 +245,11 @@ static int push_head (lua_State *L, const ub_news *news, const ub_secrets *secre
   return 5;
 }
 
-static int push_end (lua_State *L, const ub_news *news) {
+/* 'brief': nobody wants to know more of a good end. */
+static int push_end (lua_State *L, const ub_news *news, int brief) {
   lua_pushliteral(L, "end");
+  if (brief && news->err == UB_OK)
+    return 1;
   if (news->err == UB_OK) {
     lua_pushnil(L);
     lua_pushnil(L);
@@ -271,10 +274,10 @@ static int push_end (lua_State *L, const ub_news *news) {
 }
 
 /*
-** e:take(id, secrets or nil) -> nil | "head", status, headers, resent, echoes
+** e:take(id, secrets or nil, brief) -> nil | "head", status, headers, resent, echoes
 **             | "data", bytes
 **             | "end", code or nil, message or nil, { phase, first, total, reused, http2,
-**                                           resent, lasting }
+**                                           resent, lasting }; a good one with 'brief': "end"
 */
 static int engine_take (lua_State *L) {
   ub_news news;
@@ -283,7 +286,7 @@ static int engine_take (lua_State *L) {
   ub_engine_take(e, ub_checkticket(L, 2), &news);
   switch (news.kind) {
     case UB_NEWS_HEAD: return push_head(L, &news, secrets);
-    case UB_NEWS_END: return push_end(L, &news);
+    case UB_NEWS_END: return push_end(L, &news, lua_toboolean(L, 4));
     case UB_NEWS_DATA:
       lua_pushliteral(L, "data");
       lua_pushlstring(L, news.bytes, news.length);

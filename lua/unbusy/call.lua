@@ -7,10 +7,12 @@ local headers = require "unbusy.headers"
 local plain = require "unbusy.policy.plain"
 local trace = require "unbusy.trace"
 
+local setmetatable, type = setmetatable, type
+
 -- Of most calls: not in each of them.
-local call = { stopped = false, extra = false, path = false, failed = false, reads = false,
-  merged = false, policy = false, permit = false, past = 0, again = false, stale_later = false,
-  key = false, keeps = false, own_key = false, moving = false, spills = false,
+local call = { streaming = false, stopped = false, extra = false, path = false, failed = false,
+  reads = false, merged = false, policy = false, permit = false, past = 0, again = false,
+  stale_later = false, key = false, keeps = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
   claim = false, told = false, escalated = false, holds = false, so_far = false,
   foreseen = false, ahead = false }
@@ -26,12 +28,15 @@ local order = 0 -- of arrival, over all clients
 ---@param how table? { streaming =, path =, method = }
 function call.new(client, kind, request, given, how)
   order = order + 1
-  local self = setmetatable({ -- nine fields: a table with room for sixteen, which a good call fills
+  local self = setmetatable({ -- room for sixteen fields: a good call has no more
     client = client, kind = kind, request = request, options = given, order = order,
-    model = type(request) == "table" and request.model or nil,
-    streaming = how ~= nil and how.streaming or false, tries = { nil }, ended = false,
+    model = type(request) == "table" and request.model or nil, tries = { nil }, ended = false,
+    place = false, exchange = false, counted = false,
   }, call)
-  if how and how.path then self.path, self.method = how.path, how.method end
+  if how then
+    if how.streaming then self.streaming = true end
+    if how.path then self.path, self.method = how.path, how.method end
+  end
   if client.policy then self.policy = client.policy end -- see `unbusy.policy.stack`
   return self
 end
@@ -49,17 +54,18 @@ end
 --- The call begins: its clock runs from here.
 ---@return boolean good false: it was stopped before
 function call:begin(loop)
-  self.loop, self.started = loop, loop.now()
-  local seconds, total = self.options.deadline, self:clock "total"
-  self.deadline = self.started + (seconds and seconds < total and seconds or total)
+  local now, given, client = loop.now(), self.options, self.client
+  local seconds, total = given.deadline, (given.clocks or client.clocks).total
+  self.loop, self.started = loop, now
+  self.deadline = now + (seconds and seconds < total and seconds or total)
   if loop.adopt then self.owner = loop.adopt(self) end
-  if self.policy then self.policy:begin(loop, self.started) end
-  local cancel = self.options.cancel
+  if self.policy then self.policy:begin(loop, now) end
+  local cancel = given.cancel
   if cancel then
     cancel:add(self)
     if cancel.cancelled then self.stopped = "cancelled" end
   end
-  if not self.client.closed then return not (cancel and self.stopped) end
+  if not client.closed then return not (cancel and self.stopped) end
   self.stopped = "closed"
   return false
 end
@@ -231,7 +237,7 @@ function call:last_try()
 end
 
 -- What a lane has for itself.
-local own = { place = true, exchange = true, held = true, owner = true, candidates = true,
+local own = { place = true, exchange = true, held = true, owner = true,
   counted = true, permit = true, race = true, moving = true, switch = true, lost = true,
   lane_of = true, at_once = true }
 
@@ -253,12 +259,13 @@ end
 --- A try begins at the place that was given.
 ---@return table try
 function call:begin_try(place)
-  local n = #self.tries + 1
+  local tries = self.tries
+  local n = #tries + 1
   local try = {
     number = self.past + n, target = place.target.name, model = place.model,
     began = self.loop.now(), status = nil, -- five: room for eight
   }
-  self.tries[n] = try
+  tries[n] = try
   if self.told then self.told = false end
   if self.lane_of then self.lane_of:begun() end -- before it is seen who stopped the call
   if self.client.on_event then
@@ -328,13 +335,15 @@ end
 function call:finish()
   if self.ended then return end
   self.ended = true
+  local client, cancel = self.client, self.options.cancel
   if self.held then close_held(self.held) end
   if self.exchange then self.exchange:close() end
   if self.place then self.place:close() end
-  if self.counted then self.client.budget:finish "fail" end
-  if self.options.cancel then self.options.cancel:remove(self) end
+  if self.counted then client.budget:finish "fail" end
+  if cancel then cancel:remove(self) end
   if self.owner then self.owner[self] = nil end
-  self.client:forget(self)
+  if client.meter then client.meter:call_left(self) end
+  client.calls[self] = nil
 end
 
 call.close = call.finish -- as whatever ends a call knows it

@@ -19,6 +19,8 @@ local stream = require "unbusy.stream"
 local trace = require "unbusy.trace"
 local warm = require "unbusy.caching.warm"
 
+local pcall, type = pcall, type
+
 ---@class unbusy.client
 local client = {}
 client.__index = client
@@ -34,11 +36,11 @@ function client.new(given)
   local o = config.read(given)
   local loop, lacks = loops.of(o.loop)
   if lacks then error("unbusy: " .. lacks, 2) end
-  local self = setmetatable({
-    loop = loop, now = loop and loop.now or monotonic, clocks = o.clocks, fallback = o.fallback,
-    on_event = o.on_event, event_faults = 0,
+  local self = setmetatable({ -- false, and not nil: each call looks, and finds it at once
+    loop = loop or false, now = loop and loop.now or monotonic, clocks = o.clocks,
+    fallback = o.fallback, on_event = o.on_event or false, event_faults = 0,
     escalate = o.escalate, resume = o.resume, resumed = 0, upstream_stream = o.upstream_stream,
-    calls = {},
+    calls = {}, closed = false, common = false, meter = false,
   }, client)
   local fine, fault = building.policies(self, o)
   if not fine then error("unbusy: " .. fault, 2) end
@@ -413,13 +415,6 @@ function client:look_again()
   if self.queue.count > 0 then self.queue:serve(self.now()) end
   if self.permits then self.permits:serve() end
   if self.flights then self.flights:look_again() end
-end
-
---- A call of ours has ended.
----@package
-function client:forget(c)
-  if self.meter then self.meter:call_left(c) end
-  self.calls[c] = nil
 end
 
 --- Before somebody looks at the limits: a model that another process alone has asked for has its

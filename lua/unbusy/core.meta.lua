@@ -183,8 +183,9 @@ function engine:next() end
 ---     nil                                nothing now
 ---@param id integer
 ---@param known unbusy.core.secrets? `echoes` says whether the header holds one of them
+---@param brief boolean? of a good end only "end" is told
 ---@return "head"|"data"|"end"|nil kind, any, any, unbusy.core.ending|boolean|nil, boolean?
-function engine:take(id, known) end
+function engine:take(id, known, brief) end
 
 ---@param id integer of which nothing more will be heard; an unknown one is ignored
 function engine:cancel(id) end

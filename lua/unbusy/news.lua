@@ -1,7 +1,11 @@
 --- Waiting for the next piece of news of an exchange.
 local news = {}
 
-local function wait(loop, x, deadline)
+--- Waits for the next news, where none is there now: the same as `await`.
+---@param loop table
+---@param x table exchange
+---@param deadline number
+function news.wait(loop, x, deadline)
   local kind, a, b, c, d
   repeat
     x.event:clear()
@@ -18,7 +22,7 @@ end
 function news.await(loop, x, deadline)
   local kind, a, b, c, d = x:take()
   if kind then return kind, a, b, c, d end
-  return wait(loop, x, deadline)
+  return news.wait(loop, x, deadline)
 end
 
 return news

@@ -28,7 +28,7 @@ function queue.new(given, now)
     line = line.new(common or turns.new()), count = 0, -- of those in line
     gates = {}, wanted = 0,                            -- gates that somebody waits for
     passes = 0, refused = 0, look_at = math.huge, watched = {},
-    future = forecast.new(now), shed = 0,
+    future = forecast.new(now), shed = 0, serving = false,
   }, queue)
 end
 

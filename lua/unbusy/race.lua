@@ -5,7 +5,7 @@
 --                  │ begin                                               ▲
 --                  └─► fork, in a task of its own: route, admit, send ───┘
 --
--- The fork has a place, an exchange and candidates of its own; the tries, the deadline and whatever
+-- The fork has a place and an exchange of its own; the tries, the deadline and whatever
 -- stops the call are those of the call. It never waits in line. When its answer comes first, the
 -- call's own exchange is aborted under the one who waits for it, who finds the answer here; the
 -- other way round the fork's is. Either way the server sees it, and the place comes back neutral.
@@ -239,7 +239,7 @@ end
 local function adopt(self)
   local call, fork, reply = self.call, self.fork, self.reply
   self.reply = false
-  call.exchange, fork.exchange = fork.exchange, nil
+  call.exchange, fork.exchange = fork.exchange, false
   fork:finish()
   return reply
 end

@@ -23,6 +23,8 @@ local plain = require "unbusy.policy.plain"
 local shape = require "unbusy.shape"
 local source = require "unbusy.source"
 
+local setmetatable = setmetatable
+
 local reply = { resumed = 0 } -- of most replies: not in each of them
 reply.__index = reply
 reply.__name = "unbusy.reply"
@@ -60,15 +62,15 @@ end
 --- A whole answer of a target, which ends the try. Its header has been acted upon, and what it
 --- repeats of our secrets is masked only now.
 function reply.of_answer(call, try, answer)
-  local target, now = call.place.target, call.loop.now()
+  local target, now, usage = call.place.target, call.loop.now(), answer.usage
+  local price = target.price
   if try.echoes then target.secrets.hide_headers(try.headers) end
   try.seconds = now - try.began
   local self = { -- sixteen fields and no more, or LuaJIT's table has room for 32
     source = "upstream", target = target.name, status = try.status, headers = try.headers,
     text = answer.text, reasoning = answer.reasoning, tool_calls = answer.tool_calls,
     body = answer.body, raw = answer.raw, model = answer.model or try.model,
-    finish_reason = answer.finish, usage = answer.usage,
-    cost = cost.of(answer.usage, target.price),
+    finish_reason = answer.finish, usage = usage, cost = price and cost.of(usage, price) or nil,
     tries = call:tries_made(), times = times(call, try.start, now, try.queued), ended = true,
   }
   if not answer.undecoded then return setmetatable(self, reply) end

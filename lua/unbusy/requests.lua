@@ -40,17 +40,15 @@ local function spliced(call, body)
   return edits and json_fields.splice(raw, edits, requests.once)
 end
 
--- What is asked: the request, or what makes the target go on with an answer that broke off.
-local function asked(call)
-  return call.so_far and question.of(call.so_far, call.place.target) or call.request
-end
-
--- The request's path and its body's bytes for one model name; those of the try before where they
--- would be the same.
-local function encoded(call, provider, model, streaming)
-  local sent = not call.so_far and call.sent
-  if sent and sent.model == model and sent.provider == provider then return sent.path, sent.body end
-  local request = asked(call)
+-- The request's path and its body's bytes; those of the try before where they would be the same.
+-- What is asked is the request, or what makes the target go on with an answer that broke off.
+local function encoded(call, streaming)
+  local place, sent, so_far = call.place, call.sent, call.so_far
+  local model, provider = place.model, place.target.provider
+  if sent and not so_far and sent.model == model and sent.provider == provider then
+    return sent.path, sent.body
+  end
+  local request = so_far and question.of(so_far, place.target) or call.request
   local path, body = provider.request(call.kind, request, streaming)
   if body.model ~= model then
     if body == request then body = provider.copy(body) end
@@ -94,6 +92,14 @@ local function of_batch(call)
   local text, message = json.encode(body)
   return text and target.batch, text or message
 end
+
+-- The same of a request that is passed on.
+local function of_pass(call)
+  return call.path, passing.body(call.method, call.request)
+end
+
+-- The kinds whose paths others make up; all others are known to their provider.
+local own_paths = { post = of_post, batch = of_batch, pass = of_pass }
 
 -- }========================================================================
 
@@ -146,12 +152,25 @@ end
 local weak = { __mode = "k" }
 local plain, streamed = setmetatable({}, weak), setmetatable({}, weak)
 
+local posted = setmetatable({}, weak) -- key -> { path =, request = } of the last post
+
+-- Paths that callers make up are not to pile up: mostly it is the same one again.
+local function prepared_post(call, path)
+  local key = call.place.key
+  local last = posted[key]
+  if not last or last.path ~= path then
+    last = { path = path, request = prepare(call, path, false) }
+    posted[key] = last
+  end
+  return last.request
+end
+
 local function prepared(call, path, streaming)
-  -- Paths that callers make up, and clocks of a call's own, are not to pile up.
   local kind = call.kind
-  if kind == "post" or kind == "pass" or kind == "batch" or call.options.clocks then
+  if call.options.clocks or kind == "pass" or kind == "batch" then
     return prepare(call, path, streaming)
   end
+  if kind == "post" then return prepared_post(call, path) end
   local by_key, key = streaming and streamed or plain, call.place.key
   local by_path = by_key[key]
   if not by_path then
@@ -230,17 +249,8 @@ end
 --- request is shared with other calls: nobody changes it.
 ---@return table? request, string body or what is wrong, string path
 function requests.build(call, streaming)
-  local path, body
-  local kind = call.kind
-  if kind == "post" then
-    path, body = of_post(call)
-  elseif kind == "batch" then
-    path, body = of_batch(call)
-  elseif kind == "pass" then
-    path, body = call.path, passing.body(call.method, call.request)
-  else
-    path, body = encoded(call, call.place.target.provider, call.place.model, streaming)
-  end
+  local own = own_paths[call.kind]
+  local path, body = (own or encoded)(call, streaming)
   if not path then return nil, body end
   local request = prepared(call, path, streaming)
   if call.extra then request = with_extra(call, request) end

@@ -14,10 +14,9 @@ local providers = require "unbusy.providers"
 local rates = require "unbusy.rates"
 local secrets = require "unbusy.secrets"
 
--- `balancer` and `index` only where calls are measured for it (see `unbusy.routing.router`).
--- `troubled`: its account or a key of its was refused, and perhaps still is.
--- `recent`: who is told what its tries come to (see `unbusy.recent`).
-local target = { balancer = false, index = false, troubled = false, groups = {}, recent = false }
+local are_rates_in, setmetatable = rates.are_in, setmetatable
+
+local target = {}
 target.__index = target
 target.__name = "unbusy.target"
 
@@ -57,8 +56,12 @@ function target.new(given, account, shared)
     proxy = function() return given.proxy end, secrets = secrets.new(secrets.of_target(given)),
     rest_until = 0, ramps_until = 0, tries = 0, now = shared.now, changed = shared.changed,
     kept = shared.kept,
-    released = shared.released, fails_open = shared.on_open == "fail", common = shared.common,
-    heeded_until = 0, in_queue = {}, queue_seconds = 0, queue_calls = 0,
+    released = shared.released, fails_open = shared.on_open == "fail",
+    common = shared.common or false,
+    balancer = false, index = false, -- only where calls are measured for it (see the router)
+    troubled = false, -- its account or a key of its was refused, and perhaps still is
+    recent = false,   -- who is told what its tries come to (see `unbusy.recent`)
+    groups = {}, heeded_until = 0, in_queue = {}, queue_seconds = 0, queue_calls = 0,
     judges_slow = shared.breaker and shared.breaker.slow_rate ~= nil, failed_at = false,
     window = shared.breaker and shared.breaker.count and math.huge or shared.window or 0,
   }, target)
@@ -90,15 +93,18 @@ function target:model(asked)
   return models[asked] or models["*"] or asked
 end
 
+local function scope_of(self, model)
+  local account = self.account
+  return account.scopes[model or ""] or account:scope(model or "")
+end
+
 --- What limits the calls of this target for a model: those of its account's other targets, too.
 ---@return table scope see `unbusy.account`
-function target:scope(model)
-  return self.account:scope(model or "")
-end
+target.scope = scope_of
 
 --- The limiter of this target's account for a model; nil where limiters are off.
 function target:limiter(model)
-  return self.account:scope(model or "").limiter
+  return scope_of(self, model).limiter
 end
 
 -- {== Keys ================================================================
@@ -111,12 +117,14 @@ end
 
 --- The first key that is not set aside; a target without keys gives an empty one.
 ---@return table? key with `secret()`, or nil when all are set aside
-function target:key(now)
+local function key_of(self, now)
   local first = self.keys[1]
   if not first then return self.no_key end
   if first.aside_until <= now then return first end
   return other_key(self.keys, now)
 end
+
+target.key = key_of
 
 -- What is not to be used before a time is told to all who share it.
 local function mark(self, what, at)
@@ -154,7 +162,7 @@ end
 
 -- {== Places ==============================================================
 
-local place = { queued_for = false, balance_ticket = false, taken = false }
+local place = { queued_for = false, balance_ticket = false, taken = false } -- of most
 place.__index = place
 
 -- Tell the account whether any of its targets answers.
@@ -292,7 +300,8 @@ function place:finish(code, verdict)
   if self.finished then return end
   self.finished = true
   if self.queued_for then leave_queue(self) end
-  local t, word = self.target, verdicts[verdict] or code and codes[code] or verdicts.ok
+  local t = self.target
+  local word = verdict and verdicts[verdict] or code and codes[code] or verdicts.ok
   if t.recent then tell_recent(self, t, code) end
   if code == "auth" then set_key_aside(t, self.key) end
   if code == "quota" then set_account_aside(t) end
@@ -304,16 +313,17 @@ function place:finish(code, verdict)
   if self.balance_ticket then
     t.balancer:report(self.balance_ticket, of_balance[word.breaker], self.started_after, t.now())
   end
-  if self.limiter_ticket then
-    t:limiter(self.model):report(self.limiter_ticket, word.limiter, self.started_after)
+  local ticket, taken = self.limiter_ticket, self.taken
+  if ticket then
+    scope_of(t, self.model).limiter:report(ticket, word.limiter, self.started_after)
   end
-  if self.taken then t:scope(self.model).rates:spent(self.taken, nil, word.limiter == "fail") end
+  if taken then scope_of(t, self.model).rates:spent(taken, nil, word.limiter == "fail") end
   t.released()
 end
 
 --- The server's answer has these headers.
 function place:told(headers)
-  if rates.are_in(headers) then
+  if are_rates_in(headers) then
     self.target.account:told(self.target:scope(self.model), headers, self.taken or nil)
   end
 end
@@ -328,21 +338,21 @@ function place:close()
   self:finish("cancelled")
 end
 
--- A ticket of the breaker; or nil and its detail. It may be open since a report of ours or of
--- another process, and may not stay so.
-local function pass_breaker(self)
-  local ticket, _, _, detail = self.breaker:allow()
-  if ticket then return ticket end
+-- The breaker has refused: it may be open since a report of ours or of another process, and may not
+-- stay so. A ticket after all; or nil and its detail.
+local function ask_again(self, detail)
   note_state(self)
   if self.state ~= "closed" then return nil, detail end
-  ticket, _, _, detail = self.breaker:allow()
-  return ticket, detail
+  local ticket, _, _, refusal = self.breaker:allow()
+  return ticket, refusal
 end
 
 -- A breaker's ticket, or false where there is none; or nil and the seconds until one may be had.
 local function ask_breaker(self)
-  if not self.breaker then return false end
-  local ticket, detail = pass_breaker(self)
+  local b = self.breaker
+  if not b then return false end
+  local ticket, _, _, detail = b:allow()
+  if not ticket then ticket, detail = ask_again(self, detail) end
   if not ticket then return nil, detail and detail.retry_after end
   -- It may be open no more, by its own clock or by another process, which may be gone since.
   if self.common or self.state ~= "closed" then note_state(self) end
@@ -371,7 +381,7 @@ end
 ---@return table? place, string? code, string? message, number? retry_after
 function target:admit(model, now, call)
   if self.common and now >= self.heeded_until then heed_marks(self, now) end
-  local key = self:key(now)
+  local key = key_of(self, now)
   if not key then return nil, "auth", "every key was refused" end
   if self.account.broke_until > now then return nil, "quota", "the account has no credit left" end
   if self.rest_until > now then
@@ -379,15 +389,14 @@ function target:admit(model, now, call)
   end
   local breaker_ticket, wait = ask_breaker(self)
   if breaker_ticket == nil then return nil, "open", "the breaker is open", wait end
-  local scope = self:scope(model)
-  local limiter_ticket, taken, seconds = ask_account(scope, call)
+  local limiter_ticket, taken, seconds = ask_account(scope_of(self, model), call)
   if limiter_ticket == false then
     if breaker_ticket then self.breaker:report(breaker_ticket, "neutral") end
     return nil, "full", taken, seconds
   end
   self.tries = self.tries + 1
-  local given = setmetatable({ -- five fields: room for eight, which a good try fills
-    target = self, model = model, key = key,
+  local given = setmetatable({ -- room for eight fields, which a good try fills
+    target = self, model = model, key = key, reported = false, finished = false,
     breaker_ticket = breaker_ticket or nil, limiter_ticket = limiter_ticket,
   }, place)
   if taken then given.taken = taken end

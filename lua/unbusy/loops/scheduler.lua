@@ -166,7 +166,7 @@ end
 
 --- The door of a call: a task that should have ended long ago ends here, where it holds nothing.
 function scheduler.pass(task)
-  if task.told and is_overdue(task) then insist(task) end
+  if is_overdue(task) then insist(task) end
 end
 
 -- What a cancelled task begins while it cleans up has no more time than itself: until when, or nil.
@@ -211,7 +211,7 @@ end
 local function begin(self, co, f, count, a, b)
   local task = setmetatable({ scheduler = self, co = co, f = f, count = count, a = a, b = b,
     events = false, timer = false, woken_by = nil, result = nil, results = nil, ok = nil,
-    done = nil, ended = nil, joined = nil, alone = nil }, task_methods)
+    done = nil, ended = nil, joined = nil, alone = nil, told = false }, task_methods)
   task_of[co] = task
   self.tasks[task] = true
   make_ready(self, task)
@@ -224,7 +224,7 @@ end
 ---@return boolean
 function scheduler:is_lonely()
   local task = scheduler.current()
-  return self.open == 1 or task ~= nil and task.told ~= nil
+  return self.open == 1 or task ~= nil and task.told ~= false
 end
 
 --- Begins a task that runs `f(...)`; it starts when the others next wait.

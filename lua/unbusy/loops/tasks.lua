@@ -53,7 +53,7 @@ end
 function tasks.enter(f, value)
   local task = scheduler.current()
   if task then
-    scheduler.pass(task)
+    if task.told then scheduler.pass(task) end
     return f(task.scheduler.loop, value)
   end
   if not is_main_thread() then return run_apart(f, value) end

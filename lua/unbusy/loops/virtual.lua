@@ -124,7 +124,7 @@ function virtual.new(given)
   function loop.enter(f, value)
     local task = is_inside() and scheduler.current()
     if not task then return s:run_one(f, loop, value) end
-    scheduler.pass(task)
+    if task.told then scheduler.pass(task) end
     return f(loop, value)
   end
   return loop

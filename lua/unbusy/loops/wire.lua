@@ -11,7 +11,7 @@ local wire = {}
 local engine          -- of this process, or nil
 local exchanges = {}  -- id -> exchange, for those under way
 
-local listeners = {}  -- see `wire.listen`
+local listeners, listening = {}, 0  -- see `wire.listen`; and how many
 
 local after_take = nil -- see `wire.host`
 
@@ -23,7 +23,7 @@ local function abandon_parents()
   local lost = exchanges
   exchanges = {}
   for _, x in pairs(lost) do
-    x.orphan = true
+    x.done = true
     x.event:set()
   end
   engine:close()
@@ -86,8 +86,8 @@ function wire.open(request, body, event)
   local id
   id, message, code = e:submit(request, body)
   if not id then return nil, message, code end
-  local x = setmetatable({ engine = e, id = id, event = event, secrets = request.secrets },
-    exchange)
+  local x = setmetatable({ engine = e, id = id, event = event, secrets = request.secrets,
+    done = false }, exchange)
   exchanges[id] = x
   dispatch_from(e:next()) -- submitting lets other transfers move too
   return x
@@ -98,14 +98,17 @@ function wire.dispatch()
   return engine ~= nil and dispatch_from(engine:next())
 end
 
+-- Lets this process's engine do what is due.
+local function step()
+  engine:step()
+  if listening > 0 and engine:heard() then hear() end
+  wire.dispatch()
+end
+
 --- Does what is due, without waiting, and sets the events of all transfers that have news.
 function wire.step()
   if engine and not engine:owned() then return abandon_parents() end
-  if engine then
-    engine:step()
-    if engine:heard() then hear() end
-    wire.dispatch()
-  end
+  if engine then step() end
 end
 
 --- Something outside may have news for us too: `listener:descriptor()` gives a descriptor of this
@@ -114,6 +117,7 @@ end
 --- something is under way there.
 ---@param listener table
 function wire.listen(listener)
+  if not listeners[listener] then listening = listening + 1 end
   listeners[listener] = true
   if engine and engine:owned() then attach(listener) end
 end
@@ -121,6 +125,7 @@ end
 --- It is not to be told any more.
 ---@param listener table
 function wire.ignore(listener)
+  if listeners[listener] then listening = listening - 1 end
   listeners[listener] = nil
   local fd = engine and engine:owned() and listener:descriptor()
   if fd then engine:ignore(fd) end
@@ -137,21 +142,28 @@ function wire.host()
   return e:fd()
 end
 
+-- There is no engine yet: one is made where there is to be waited.
+local function idle_without(seconds)
+  if seconds == nil then return false end
+  if seconds == 0 then return true end
+  if not own_engine() then return false end
+  engine:wait(seconds)
+  step()
+  return true
+end
+
 --- Lets the engine work, waiting at most `seconds` (nil: as long as it takes) for something to
 --- do. Gives false when there is nothing it could wait for.
 function wire.idle(seconds)
-  if engine and not engine:owned() then
+  if not engine then return idle_without(seconds) end
+  if not engine:owned() then
     abandon_parents()
     return true
   end
-  if engine and wire.dispatch() then seconds = 0 end -- a call between two steps brought news
-  local active = engine and engine:active() > 0
-  if seconds == nil and not active then return false end
-  if seconds ~= 0 and not own_engine() then return false end
-  if engine then
-    if seconds ~= 0 then engine:wait(seconds) end
-    wire.step()
-  end
+  if dispatch_from(engine:next()) then seconds = 0 end -- a call between two steps brought news
+  if seconds == nil and engine:active() == 0 then return false end
+  if seconds ~= 0 then engine:wait(seconds) end
+  step()
   return true
 end
 
@@ -159,10 +171,10 @@ local function over()
   return "end", "closed", "the transfer is over", { phase = "connect" }
 end
 
---- The next piece of news, or nil when there is none now.
+--- The next piece of news, or nil when there is none now; a good end says no more.
 function exchange:take()
-  if self.orphan or self.done then return over() end
-  local kind, a, b, c, echoes = self.engine:take(self.id, self.secrets)
+  if self.done then return over() end
+  local kind, a, b, c, echoes = self.engine:take(self.id, self.secrets, true)
   if after_take then after_take() end
   if kind ~= "end" then return kind, a, b, c, echoes end
   if a == "cancelled" then return over() end -- in a forked child: it is the parent's
@@ -173,7 +185,7 @@ end
 
 --- Ends the exchange; the server sees its connection or stream closed. May be called twice.
 function exchange:close()
-  if self.done or self.orphan then return end
+  if self.done then return end
   self.done = true
   exchanges[self.id] = nil
   if self.engine:owned() then self.engine:cancel(self.id) end

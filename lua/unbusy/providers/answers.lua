@@ -3,9 +3,11 @@ local json = require "unbusy.json"
 
 local answers = {}
 
+local type, floor, null = type, math.floor, json.null
+
 --- A value, or nil for JSON's null.
 function answers.some(v)
-  if v ~= json.null then return v end
+  if v ~= null then return v end
 end
 
 local some = answers.some
@@ -16,7 +18,7 @@ end
 
 --- The table behind a field, or nil.
 function answers.table_of(v)
-  return type(v) == "table" and v or nil
+  return v ~= nil and type(v) == "table" and v or nil -- mostly there is nothing
 end
 
 local table_of = answers.table_of
@@ -42,12 +44,13 @@ function answers.reasoning_of(message)
   return type(text) == "string" and text ~= "" and text or nil
 end
 
-local whole, none = json.whole, {}
+local none = {}
 
+-- A count of tokens, as Lua writes a whole number; 0 for all that is none.
 local function count(n)
-  if n == nil then return 0 end
-  n = whole(n)
-  return n and n > 0 and n or 0
+  if n == nil or type(n) ~= "number" or n - n ~= 0 then return 0 end
+  local whole = floor(n)
+  return whole == n and whole > 0 and whole or 0
 end
 
 -- A `usage` of the Responses API under the names of the others.
@@ -75,7 +78,7 @@ function answers.usage(u)
 end
 
 local function text_field(v)
-  return type(v) == "string" and v ~= "" and v or nil
+  return v ~= nil and type(v) == "string" and v ~= "" and v or nil
 end
 
 --- The answer that a complete body holds; of several choices, the one with the least index.
@@ -84,23 +87,17 @@ end
 ---@return table answer body text reasoning tool_calls finish model usage refusal
 function answers.of(kind, body)
   if type(body) ~= "table" then return {} end
-  local answer = { body = body, model = text_field(body.model), usage = answers.usage(body.usage),
-    text = nil, reasoning = nil, tool_calls = nil, finish = nil, raw = nil }
   local choices = table_of(body.choices)
-  local choice = kind ~= "embed" and choices and table_of(choices[1])
-  if not choice then return answer end
-  answer.finish = text_field(choice.finish_reason)
-  local message = table_of(choice.message)
-  if kind == "complete" or not message then
-    answer.text = answers.text_of(choice.text)
-    return answer
-  end
-  answer.text = answers.text_of(message.content)
-  answer.reasoning = answers.reasoning_of(message)
-  answer.refusal = text_field(message.refusal)
-  local calls = table_of(message.tool_calls)
-  answer.tool_calls = calls and #calls > 0 and calls or nil
-  return answer
+  local choice = kind ~= "embed" and choices and table_of(choices[1]) or none
+  local message = kind ~= "complete" and table_of(choice.message) or none
+  local content, calls = choice.text, table_of(message.tool_calls)
+  if message ~= none then content = message.content end
+  return { -- eight fields, of which most answers fill six
+    body = body, model = text_field(body.model), usage = answers.usage(body.usage),
+    finish = text_field(choice.finish_reason), text = answers.text_of(content),
+    reasoning = answers.reasoning_of(message), refusal = text_field(message.refusal),
+    tool_calls = calls and #calls > 0 and calls or nil,
+  }
 end
 
 --- finish_reasons that say there is no answer, and the failure each one is.

@@ -97,7 +97,7 @@ local function end_try(self, left, failure)
   left:close()
   if call.exchange then
     call.exchange:close()
-    call.exchange = nil
+    call.exchange = false
   end
   note_in_try(call, inner.target, failure)
   local neutral = failure.detail.verdict == "neutral" or failure.detail.refused

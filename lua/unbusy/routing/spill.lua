@@ -25,7 +25,7 @@ end
 ---@param tag string? what tells these pools from others of the same names there
 ---@return table
 function spill.new(given, names, tell, common, tag)
-  local self = setmetatable({ by_name = {}, names = names, common = given and common or nil,
+  local self = setmetatable({ by_name = {}, names = names, common = given and common or false,
     tell = tell, tag = tag, ordered = given ~= nil }, spill)
   for _, name in ipairs(names) do
     self.by_name[name] = new_pool(name, given and given[name] or { priority = 1 })

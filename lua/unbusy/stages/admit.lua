@@ -14,9 +14,10 @@ end
 
 -- What was answered, and for how much, is counted for its pool.
 local function finish(router, reply, place)
+  local how = reply.how
   if place.taken then place:spent(reply.usage) end
-  place:finish(reply.how)
-  if not reply.how then router.spill:answered(place.target.pool, reply.cost) end
+  place:finish(how)
+  if not how then router.spill:answered(place.target.pool, reply.cost) end
 end
 
 -- The place is given back when the stream ends.
@@ -24,23 +25,24 @@ local function finish_at_end(router, reply, place)
   reply:on_end(function() finish(router, reply, place) end)
 end
 
+-- No place: nobody has waited where the call was to have one at once.
+local function refused(call, message, code, detail)
+  if not call.at_once and (code == "open" or code == "full") and not call.patience then
+    call:emit("refused", { code = code, target = detail.target, retry_after = detail.retry_after })
+  end
+  return nil, message, code, detail
+end
+
+--- The stage above hands on the `candidates`, in the order in which they are wanted.
 ---@param next function the rest of the call's way
 ---@param client table
----@return fun(call: table): table?, string?, string?, table?
+---@return fun(call: table, candidates: table[]): table?, string?, string?, table?
 return function(next, client)
-  local router = client.router
-  return function(call)
-    local queue = call.client.queue
+  local router, queue = client.router, client.queue
+  return function(call, candidates)
     local enter = call.at_once and queue.enter_now or queue.enter
-    local place, message, code, detail = enter(queue, call, call.candidates)
-    if not place then
-      if call.at_once then return nil, message, code, detail end -- nobody has waited
-      if (code == "open" or code == "full") and not call.patience then
-        call:emit("refused",
-          { code = code, target = detail.target, retry_after = detail.retry_after })
-      end
-      return nil, message, code, detail
-    end
+    local place, message, code, detail = enter(queue, call, candidates)
+    if not place then return refused(call, message, code, detail) end
     call.place = place
     if router.spills then router:let_in(call, place.target) end
     local reply
@@ -53,7 +55,7 @@ return function(next, client)
       note_rest(call, place, code, detail)
       place:finish(code, detail and detail.verdict)
     end
-    call.place = nil
+    call.place = false
     return reply, message, code, detail
   end
 end

@@ -5,10 +5,12 @@
 
 ---@param next function the rest of the call's way
 ---@param client table
+---@param plain boolean? see `unbusy.flow`
 ---@return fun(call: table): table?, string?, string?, table?
-return function(next, client)
+return function(next, client, plain)
   local batches = client.batches
   local always = batches.rules[1] ~= nil
+  if plain and not always then return next end
   return function(call)
     if not (always or call.policy or call.options.batch) then return next(call) end
     local plan = batches:plan(call)

@@ -250,9 +250,11 @@ end
 
 ---@param next function the rest of the call's way
 ---@param client table
+---@param plain boolean? see `unbusy.flow`
 ---@return fun(call: table): table?, string?, string?, table?
-return function(next, client)
+return function(next, client, plain)
   local self, own = new(client), client.escalate
+  if plain and not own then return next end
   return function(call)
     if not own and not call.policy or not takes_part(self, call) then return next(call) end
     if call.streaming and self.holds and may_leave(call) then call.holds = self.holds end

@@ -145,9 +145,11 @@ end
 
 ---@param next function the rest of the call's way
 ---@param client table
+---@param plain boolean? see `unbusy.flow`
 ---@return fun(call: table): table?, string?, string?, table?
-return function(next, client)
+return function(next, client, plain)
   local own = client.fallback
+  if plain and not own then return next end
   return function(call)
     if not own and not call.policy or not speaks[call.kind] or call.ahead then
       return next(call)

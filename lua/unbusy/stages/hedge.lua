@@ -48,11 +48,13 @@ end
 
 ---@param next function the rest of the call's way
 ---@param client table
+---@param plain boolean? see `unbusy.flow`
 ---@return fun(call: table): table?, string?, string?, table?
-return function(next, client)
+return function(next, client, plain)
   local hedges = client.hedges
-  hedges.way = next
+  if not plain then hedges.way = next end -- it serves both
   if hedges.on then return function(call) return attempt(call, next) end end
+  if plain then return next end
   return function(call)
     if not call.policy then return next(call) end
     return attempt(call, next)

@@ -17,8 +17,10 @@ local function watched(call, answer, next)
 end
 
 ---@param next function the rest of the call's way
+---@param plain boolean? see `unbusy.flow`
 ---@return fun(call: table): table?, string?, string?, table?
-return function(next)
+return function(next, _, plain)
+  if plain then return next end
   return function(call)
     if not call.streaming then return next(call) end
     local answer, message, code, detail = next(call)

@@ -10,15 +10,13 @@ local function named(targets, name)
   end
 end
 
--- Without those that this call has ruled out (a refused key, say); and whether that is a list of
--- its own.
+-- Without those that this call has ruled out (a refused key, say).
 local function not_ruled_out(call, targets)
-  if not call.ruled_out then return targets, false end
   local left = {}
   for _, t in ipairs(targets) do
     if call:may_ask(t.name) then left[#left + 1] = t end
   end
-  return left, true
+  return left
 end
 
 -- The targets that a policy wants, in its order; nil where none decides.
@@ -35,8 +33,10 @@ end
 
 -- The order, and whether nobody but the router has made it.
 local function candidates(router, call)
-  if call.options.target then return named(call.client.targets, call.options.target), false end
-  local targets, own = not_ruled_out(call, call:targets())
+  local name, own = call.options.target, false
+  if name then return named(call.client.targets, name), false end
+  local targets = call:targets()
+  if call.ruled_out then targets, own = not_ruled_out(call, targets), true end
   if #targets == 1 then return targets, false end
   local wanted = call.policy and chosen(call, targets)
   if wanted then
@@ -50,15 +50,14 @@ local ours = { open = true, full = true }
 
 -- Waits for a place at home alone; then asks everybody.
 local function from_home(call, next, order, home, seconds)
-  call.candidates, call.patience = home, seconds
+  call.patience = seconds
   local tries = #call.tries
-  local reply, message, code, detail = next(call)
+  local reply, message, code, detail = next(call, home)
   call.patience = false
   if reply or #call.tries > tries or call.stopped or not ours[code] then
     return reply, message, code, detail
   end
-  call.candidates = order
-  return next(call)
+  return next(call, order)
 end
 
 ---@param next function the rest of the call's way
@@ -72,7 +71,6 @@ return function(next, client)
       local home, seconds = router:home(call, order)
       if home then return from_home(call, next, order, home, seconds) end
     end
-    call.candidates = order
-    return next(call)
+    return next(call, order)
   end
 end

@@ -20,7 +20,7 @@ local spliced = require "unbusy.resume.spliced"
 local tokens = require "unbusy.token_clock"
 local watch = require "unbusy.watch"
 
-local byte = string.byte
+local byte, huge = string.byte, math.huge
 
 local SHORT = 2 -- seconds; a clock of the caller's own below that says nothing of a target
 local REFUSAL = 5 -- seconds that the body of a refusal may take; its status says enough
@@ -69,7 +69,6 @@ end
 -- The try has failed, told outside-in: "deepseek: start: nothing but keep-alives for 20 s".
 local function fail(call, try, message, code, detail)
   detail.target, detail.status = try.target, detail.status or try.status
-  detail.phase = detail.phase or try.phase
   try.code, try.message, try.seconds = code, message, call.loop.now() - try.began
   try.headers = nil -- they have been read, and may repeat what is secret
   local text = detail.phase and ("%s: %s: %s"):format(try.target, detail.phase, message)
@@ -121,19 +120,26 @@ end
 
 -- Until when a try may last: to the end of its own clock or the call's, and which of them it is.
 local function end_of(call, try)
-  local seconds = call:clock "try"
-  local at = seconds and try.began + seconds or math.huge
-  if at < call.deadline then return at, "try" end
-  return call.deadline, "total"
+  local seconds, deadline = (call.options.clocks or call.client.clocks).try, call.deadline
+  local at = seconds and try.began + seconds or huge
+  if at < deadline then return at, "try" end
+  return deadline, "total"
 end
 
 -- The nearer of that and another clock's end.
 local function limit_of(call, try, clock)
-  local seconds = clock and call:clock(clock)
-  local at = seconds and try.began + seconds or math.huge
+  local seconds = call:clock(clock)
+  local at = seconds and try.began + seconds or huge
   local last, name = end_of(call, try)
   if at < last then return at, clock end
   return last, name
+end
+
+-- The same for a whole answer, which has such a clock only where the call was given one.
+local function whole_limit_of(call, try)
+  local given = call.options.given_clocks
+  if given and given.start then return limit_of(call, try, "start") end
+  return end_of(call, try)
 end
 
 -- libcurl has sent the request a second time, since a kept connection was dead: the server may have
@@ -148,25 +154,27 @@ local function of_end(info)
   return { phase = info.phase, lasting = info.lasting or nil }
 end
 
--- The next news of a try that has not begun to answer.
+-- The next news of a try that has not begun to answer. Mostly it is there, and nobody watches.
 local function await(call, try, x, limit)
   if try.watch then return try.watch:await(x, limit) end
-  return news.await(call.loop, x, limit)
+  local kind, a, b, c, d = x:take()
+  if kind then return kind, a, b, c, d end
+  return news.wait(call.loop, x, limit)
 end
 
 -- Notes the answer's status and headers in the try; or a failure.
-local function await_head(call, try, x, clock)
-  local limit, name = limit_of(call, try, clock)
+local function await_head(call, try, x, limit, clock)
   local kind, a, b, c, echoes = await(call, try, x, limit)
-  if kind == "late" then return too_late(call, try, name) end
-  if kind == "head" and c or kind == "end" and c.resent then note_resent(call, try) end
-  if kind == "end" then
-    return failed(call, try, b or "no answer", a or "upstream", of_end(c))
+  if kind == "head" then
+    if c then note_resent(call, try) end
+    try.status, try.headers = a, b
+    call.place:told(b)
+    if echoes ~= false then try.echoes = true end -- some loops do not know
+    return true
   end
-  try.status, try.headers, try.phase = a, b, nil
-  call.place:told(b)
-  if echoes ~= false then try.echoes = true end -- some loops do not know
-  return true
+  if kind == "late" then return too_late(call, try, clock) end
+  if c.resent then note_resent(call, try) end
+  return failed(call, try, b or "no answer", a or "upstream", of_end(c))
 end
 
 -- The server keeps the connection, and that is all it does: the call stands in its queue. True
@@ -217,28 +225,29 @@ local function read_first(call, try, x, limit, name)
   return read_first(call, try, x, limit, name)
 end
 
--- Reads on behind `parts`; most bodies come in one.
+-- Reads on behind `parts`.
 local function read_more(call, try, x, parts)
-  local limit, name = end_of(call, try)
-  repeat
-    local kind, a, b, c = news.await(call.loop, x, limit)
-    if kind == "late" then return too_late(call, try, name) end
-    if kind == "end" and a then return failed(call, try, b, a, of_end(c)) end
+  local limit, clock = end_of(call, try)
+  local kind, a, b, c = news.await(call.loop, x, limit)
+  while kind == "data" do
     parts[#parts + 1] = a
-  until kind == "end"
+    kind, a, b, c = news.await(call.loop, x, limit)
+  end
+  if kind == "late" then return too_late(call, try, clock) end
+  if a then return failed(call, try, b, a, of_end(c)) end
   return table.concat(parts)
 end
 
 -- Reads the body to its end.
-local function read_body(call, try, x, clock)
-  local first, message, code, detail = read_first(call, try, x, limit_of(call, try, clock))
+local function read_body(call, try, x, limit, clock)
+  local first, message, code, detail = read_first(call, try, x, limit, clock)
   if not first or first == "" then return first, message, code, detail end
-  local limit, name = end_of(call, try)
-  local kind, a, b, c = news.await(call.loop, x, limit)
-  if kind == "data" then return read_more(call, try, x, { first, a }) end
-  if kind == "late" then return too_late(call, try, name) end
-  if a then return failed(call, try, b, a, of_end(c)) end
-  return first
+  local kind, a, b, c = x:take()
+  if kind == "end" then -- most bodies come in one, with their end right behind
+    if a then return failed(call, try, b, a, of_end(c)) end
+    return first
+  end
+  return read_more(call, try, x, kind and { first, a } or { first })
 end
 
 -- A plain answer that nobody looks into but to pass it on; nil for all others.
@@ -251,13 +260,13 @@ end
 
 -- The whole answer whose head has come, or what is wrong with it. It is perhaps not decoded, where
 -- the call allows that.
-local function judge(call, try, x, clock, undecoded)
+local function judge(call, try, x, limit, clock, undecoded)
   local target, answer = call.place.target
   local text, message, code, detail
   if try.status >= 300 then
     text = read_refusal(call, try, x)
   else
-    text, message, code, detail = read_body(call, try, x, clock)
+    text, message, code, detail = read_body(call, try, x, limit, clock)
     if not text then return nil, message, code, detail end
     answer = undecoded and glance(call, try, text)
     if answer then return answer end
@@ -324,7 +333,8 @@ end
 
 -- A stream was asked for and a whole answer came: one piece.
 local function whole_as_stream(call, try, x)
-  local answer, message, code, detail = judge(call, try, x, "start")
+  local limit, clock = limit_of(call, try, "start")
+  local answer, message, code, detail = judge(call, try, x, limit, clock)
   if not answer then return nil, message, code, detail end
   note_start(call, try)
   return source.of_answer(call.kind, answer)
@@ -350,7 +360,8 @@ local function spliced_answer(call, try, rest)
 end
 
 local function receive_stream(call, try, x)
-  local ok, message, code, detail = await_head(call, try, x, "headers")
+  local limit, clock = limit_of(call, try, "headers")
+  local ok, message, code, detail = await_head(call, try, x, limit, clock)
   if not ok then return nil, message, code, detail end
   local pieces
   pieces, message, code, detail = open_pieces(call, try, x)
@@ -368,11 +379,11 @@ end
 -- }========================================================================
 
 local function receive_whole(call, try, x)
-  local start = call.options.given_clocks and call.options.given_clocks.start and "start" or nil
-  local ok, message, code, detail = await_head(call, try, x, start)
+  local limit, clock = whole_limit_of(call, try)
+  local ok, message, code, detail = await_head(call, try, x, limit, clock)
   if not ok then return nil, message, code, detail end
   local answer
-  answer, message, code, detail = judge(call, try, x, start, call.options.undecoded)
+  answer, message, code, detail = judge(call, try, x, limit, clock, call.options.undecoded)
   if not answer then return nil, message, code, detail end
   return reply.of_answer(call, try, answer)
 end
@@ -412,8 +423,8 @@ local function pass_error(call, try, x)
 end
 
 local function passed_on(call, try, x)
-  local clock = call.options.given_clocks and call.options.given_clocks.start and "start" or nil
-  local ok, message, code, detail = await_head(call, try, x, clock)
+  local limit, clock = whole_limit_of(call, try)
+  local ok, message, code, detail = await_head(call, try, x, limit, clock)
   if not ok then return nil, message, code, detail end
   if try.status >= 400 then return pass_error(call, try, x) end
   note_start(call, try)
@@ -471,15 +482,16 @@ local function perform(call, try, request, body, streaming)
   local x, message, code = call.loop.open(request, body)
   if not x then return failed(call, try, message, code, { phase = "connect" }) end
   call.exchange = x
-  if call.policy or call.client.hedges.on then try.watch = watch.of(call, try, streaming) end
+  local policy = call.policy
+  if policy or call.client.hedges.on then try.watch = watch.of(call, try, streaming) end
   local receive = streaming and receive_stream
     or call.kind == "pass" and receive_passed or receive_whole
   local answer, why, how, detail = receive(call, try, x)
-  if call.policy and answer and answer.ended and not answer.how then
+  if policy and answer and answer.ended and not answer.how then
     answer, why, how, detail = approved(call, try, answer)
   end
   if not (answer and answer.pieces) then
-    call.exchange = nil
+    call.exchange = false
     x:close()
   end
   return answer, why, how, detail
