@@ -291,21 +291,28 @@ local function take(client, entry)
   return near_of(client):set(key, entry.value, ttl, entry.tags, nil, entry.age) or false
 end
 
+-- Keeps what a line of an export says, if anything: true; false where it is too old; nil and what
+-- is wrong with it.
+local function take_line(client, text)
+  if not text:find "%S" then return nil end
+  local entry, wrong = entries.read(text)
+  if not entry then return nil, wrong end
+  return take(client, entry)
+end
+
 function actions.import(client, values)
   local file, n, count, left_out = open(values[2], "rb", io.stdin), 0, 0, 0
   local path = file == io.stdin and "standard input" or values[2]
-  for text in file:lines() do
+  while true do
+    local text, fault = file:read "*l" -- `file:lines` would raise: a folder can be opened, too
+    if fault then fail(USAGE, ("%s: %s"):format(path, fault)) end
+    if not text then break end
     n = n + 1
-    local entry, wrong = nil, nil
-    if text:find "%S" then entry, wrong = entries.read(text) end
-    local kept
-    if entry then kept, wrong = take(client, entry) end
+    local kept, wrong = take_line(client, text)
     if wrong then
       fail(USAGE, ("%s:%d: %s (%d were taken in before)"):format(path, n, wrong, count))
     end
-    if entry then
-      if kept then count = count + 1 else left_out = left_out + 1 end
-    end
+    if kept then count = count + 1 elseif kept == false then left_out = left_out + 1 end
   end
   if file ~= io.stdin then file:close() end
   if values.json then print_json { imported = count, left_out = left_out }
