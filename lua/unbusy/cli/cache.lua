@@ -180,11 +180,16 @@ local function show(body, about, values)
   terminal.write((terminal.is_terminal(1) and terminal.clean(text) or text) .. "\n")
 end
 
+local function show_nothing(values)
+  if values.json then print_json { body = json.null } end
+  return NOTHING
+end
+
 local function get_by_hash(client, values)
   local _, value, about = find(client, values.hash)
-  if not value then return NOTHING end
-  local target, body = stored.unpack(value)
-  if not target then return NOTHING end
+  local target, body
+  if value then target, body = stored.unpack(value) end
+  if not target then return show_nothing(values) end
   show(body, { target = target, age = about.age, ttl = about.ttl, source = about.state == "fresh"
     and "cache" or "stale", tags = about.tags and json.array(about.tags) }, values)
 end
@@ -192,7 +197,7 @@ end
 function actions.get(client, values)
   if values.hash then return get_by_hash(client, values) end
   local reply = look(client, values)
-  if not reply then return NOTHING end
+  if not reply then return show_nothing(values) end
   show(reply.raw, { target = reply.target, age = reply.age, source = reply.source }, values)
 end
 
@@ -205,10 +210,12 @@ end
 function actions.delete(client, values)
   local key, _
   if values.hash then key = find(client, values.hash) else _, key = look(client, values) end
-  if not key then return NOTHING end
-  client.cache:delete(key)
-  settle(client)
-  if values.json then print_json { deleted = 1 } end
+  if key then
+    client.cache:delete(key)
+    settle(client)
+  end
+  if values.json then print_json { deleted = key and 1 or 0 } end
+  return key and 0 or NOTHING
 end
 
 function actions.clear(client, values)
