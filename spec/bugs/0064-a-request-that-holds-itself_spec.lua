@@ -32,8 +32,8 @@ describe("a request deeper than JSON goes", function()
   for name, make in pairs { ["that holds itself"] = looped, ["of many tables"] = deep } do
     it(name .. " is refused, where tokens are counted, too", function()
       for _, limits in ipairs { { tokens_per_minute = 10000 }, false } do
-        local w = world.new { script = { a = { told "x" } }, options = { limiter = { initial = 4 } },
-          targets = { a = { limits = limits or nil } } }
+        local w = world.new { script = { a = { told "x" } },
+          options = { limiter = { initial = 4 } }, targets = { a = { limits = limits or nil } } }
         w.loop.run(function()
           assert(w:chat())
           for _ = 1, 8 do
