@@ -127,6 +127,7 @@ describe("unbusy cache", function()
         '{"model":"m","user":"u","messages":[{"role":"user","content":"two"}]}')
       assert.equal("echo: two\n", at("get", "--request", request).out)
       assert.same({ out = "", err = "unbusy: there is nothing\n", rc = 3 }, at("get", "three"))
+      assert.same({ out = '{"body":null}\n', err = "", rc = 3 }, at("get", "three", "--json"))
       assert.equal(2, up:counts().received) -- nobody is asked
     end)
 
@@ -142,6 +143,8 @@ describe("unbusy cache", function()
         path)))
       assert.is_true(again.top.asked <= 2)
       assert.equal(3, at("get", "--hash", "0123456789abcdef").rc)
+      assert.same({ out = '{"body":null}\n', err = "", rc = 3 },
+        at("get", "--hash", "0123456789abcdef", "--json"))
       assert.equal(3, at("delete", "--hash", top.questions[1].hash:sub(1, 1)).rc) -- not just any
     end)
 
@@ -149,6 +152,8 @@ describe("unbusy cache", function()
       assert.same({ out = "", err = "", rc = 0 }, at("delete", "two", "--model", "m"))
       assert.equal("upstream", source_of "two")
       assert.equal(3, at("delete", "three", "--model", "m").rc)
+      assert.same({ out = '{"deleted":0}\n', err = "", rc = 3 },
+        at("delete", "two", "--model", "n", "--json"))
       assert.same({ out = "took out 2\n", err = "", rc = 0 }, at("purge", "--model", "m"))
       assert.same({ 3, "took out 0\n" }, { at("purge", "model:m").rc, at("purge", "model:m").out })
       assert.equal("upstream", source_of "two")

@@ -99,12 +99,19 @@ describe("unbusy diagnose", function()
     assert.equal(3, r.rc)
   end)
 
+  it("says which file cannot be read", function()
+    for _, name in ipairs { "--log", "--metrics" } do
+      local r = diagnose(name, "/nowhere/at/all")
+      assert.same({ "", "unbusy: /nowhere/at/all: No such file or directory\n", 1 },
+        { r.out, r.err, r.rc })
+    end
+  end)
+
   it("says what is wrong with its arguments", function()
     for words, message in pairs {
       [{}] = "one of %-%-log, %-%-metrics and %-%-probe expected",
       [{ "--log", "x", "--probe" }] = "one of %-%-log, %-%-metrics and %-%-probe expected",
       [{ "--log", "x", "--at-once", "3" }] = "%-%-at%-once: with %-%-probe",
-      [{ "--log", "/nowhere/at/all" }] = "/nowhere/at/all: No such file",
       [{ "--metrics", "ftp://x/" }] = "%-%-metrics: a file, or http://",
       [{ "--metrics", "http://x/", "--before", "y" }] = "%-%-before: with %-%-metrics FILE",
       [{ "--probe", "--url", "x" }] = "%-%-url: http:// or https://",

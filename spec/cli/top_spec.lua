@@ -84,6 +84,11 @@ describe("unbusy top", function()
     local r = place:run { "top", "--config", other }
     assert.same({ "", 1 }, { r.out, r.rc })
     assert.matches("no process runs with .*other%.lua just now", r.err)
+    other = place:write("kept.lua", CONFIG:format(up.url, ("cache = { path = '%s/kept' }"):format(
+      place.dir))) -- its file could be made, and says nothing of who runs
+    r = place:run { "top", "--once", "--config", other }
+    assert.same({ "", 1 }, { r.out, r.rc })
+    assert.matches("no process runs with .*kept%.lua just now", r.err)
     r = place:run { "top", "--config", path, "--show" }
     assert.same({ "", 2 }, { r.out, r.rc })
     assert.matches("nothing is counted: cache%.top is off there", r.err)

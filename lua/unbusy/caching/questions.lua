@@ -80,21 +80,29 @@ local function of_line(line, model)
   return question, not question and WANTED or nil
 end
 
---- The questions of some lines; nil and what is wrong, with the line's number.
----@param lines fun(): string? gives one line after the other
+-- The same of a file's n-th line, which may begin with a byte order mark and end with CR.
+local function of_nth(n, line, model)
+  if n == 1 then line = line:gsub("^\239\187\191", "") end
+  return of_line((line:gsub("\r$", "")), model)
+end
+
+--- The questions of an open file; nil and what is wrong, with its name and the line's number.
+---@param file userdata
+---@param name string for messages
 ---@param model string? of those that name none
 ---@return table[]? questions, string? message
-function questions.of_lines(lines, model)
+function questions.of_lines(file, name, model)
   local out, n = {}, 0
-  for line in lines do
+  while true do
+    local line, fault = file:read "*l" -- `file:lines` would raise: a folder can be opened, too
+    if fault then return nil, ("%s: %s"):format(name, fault) end
+    if not line then return out end
     n = n + 1
-    if n == 1 then line = line:gsub("^\239\187\191", "") end
-    local question, wrong = of_line((line:gsub("\r$", "")), model)
+    local question, wrong = of_nth(n, line, model)
     if question and #out >= MOST then wrong = ("more than %d questions"):format(MOST) end
-    if wrong then return nil, ("%d: %s"):format(n, wrong) end
+    if wrong then return nil, ("%s:%d: %s"):format(name, n, wrong) end
     if question then out[#out + 1] = question end
   end
-  return out
 end
 
 --- The questions of a file; nil and what is wrong with it.
@@ -104,17 +112,9 @@ end
 function questions.of_file(path, model)
   local file, message = io.open(path, "rb")
   if not file then return nil, message end
-  local first
-  first, message = file:read(0) -- a directory can be opened, and not read
-  if not first and message then
-    file:close()
-    return nil, ("%s: %s"):format(path, message)
-  end
-  local ok, out, wrong = pcall(questions.of_lines, file:lines(), model)
+  local out, wrong = questions.of_lines(file, path, model)
   file:close()
-  if not ok then return nil, ("%s: %s"):format(path, tostring(out)) end
-  if not out then return nil, ("%s:%s"):format(path, wrong) end
-  return out
+  return out, wrong
 end
 
 return questions

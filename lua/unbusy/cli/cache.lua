@@ -180,11 +180,16 @@ local function show(body, about, values)
   terminal.write((terminal.is_terminal(1) and terminal.clean(text) or text) .. "\n")
 end
 
+local function show_nothing(values)
+  if values.json then print_json { body = json.null } end
+  return NOTHING
+end
+
 local function get_by_hash(client, values)
   local _, value, about = find(client, values.hash)
-  if not value then return NOTHING end
-  local target, body = stored.unpack(value)
-  if not target then return NOTHING end
+  local target, body
+  if value then target, body = stored.unpack(value) end
+  if not target then return show_nothing(values) end
   show(body, { target = target, age = about.age, ttl = about.ttl, source = about.state == "fresh"
     and "cache" or "stale", tags = about.tags and json.array(about.tags) }, values)
 end
@@ -192,7 +197,7 @@ end
 function actions.get(client, values)
   if values.hash then return get_by_hash(client, values) end
   local reply = look(client, values)
-  if not reply then return NOTHING end
+  if not reply then return show_nothing(values) end
   show(reply.raw, { target = reply.target, age = reply.age, source = reply.source }, values)
 end
 
@@ -205,10 +210,12 @@ end
 function actions.delete(client, values)
   local key, _
   if values.hash then key = find(client, values.hash) else _, key = look(client, values) end
-  if not key then return NOTHING end
-  client.cache:delete(key)
-  settle(client)
-  if values.json then print_json { deleted = 1 } end
+  if key then
+    client.cache:delete(key)
+    settle(client)
+  end
+  if values.json then print_json { deleted = key and 1 or 0 } end
+  return key and 0 or NOTHING
 end
 
 function actions.clear(client, values)
@@ -291,21 +298,28 @@ local function take(client, entry)
   return near_of(client):set(key, entry.value, ttl, entry.tags, nil, entry.age) or false
 end
 
+-- Keeps what a line of an export says, if anything: true; false where it is too old; nil and what
+-- is wrong with it.
+local function take_line(client, text)
+  if not text:find "%S" then return nil end
+  local entry, wrong = entries.read(text)
+  if not entry then return nil, wrong end
+  return take(client, entry)
+end
+
 function actions.import(client, values)
   local file, n, count, left_out = open(values[2], "rb", io.stdin), 0, 0, 0
   local path = file == io.stdin and "standard input" or values[2]
-  for text in file:lines() do
+  while true do
+    local text, fault = file:read "*l" -- `file:lines` would raise: a folder can be opened, too
+    if fault then fail(USAGE, ("%s: %s"):format(path, fault)) end
+    if not text then break end
     n = n + 1
-    local entry, wrong = nil, nil
-    if text:find "%S" then entry, wrong = entries.read(text) end
-    local kept
-    if entry then kept, wrong = take(client, entry) end
+    local kept, wrong = take_line(client, text)
     if wrong then
       fail(USAGE, ("%s:%d: %s (%d were taken in before)"):format(path, n, wrong, count))
     end
-    if entry then
-      if kept then count = count + 1 else left_out = left_out + 1 end
-    end
+    if kept then count = count + 1 elseif kept == false then left_out = left_out + 1 end
   end
   if file ~= io.stdin then file:close() end
   if values.json then print_json { imported = count, left_out = left_out }

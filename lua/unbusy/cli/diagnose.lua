@@ -148,8 +148,8 @@ end
 ---@param values table see `arguments.parse`
 ---@return integer exit status
 function diagnose.run(values)
-  local facts, message = facts_of(values)
-  if not facts then fail(USAGE, message) end
+  local facts, message, unreadable = facts_of(values)
+  if not facts then fail(unreadable and FAULT or USAGE, message) end
   if not facts.trouble and not facts.quiet then fail(FAULT, "no call ended in that time") end
   local causes = facts.trouble and judge.of(facts) or {}
   if values.json then

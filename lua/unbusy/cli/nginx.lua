@@ -137,7 +137,7 @@ local function complaint(text)
     or text:match "[^\n]+" or "it said nothing"
   local rest = line:find ":$" and text:match(line:gsub("%p", "%%%0") .. "\n%s*([^\n]+)")
   line = (line .. (rest and " " .. rest or "")):gsub("^%d+#%d+: ", "")
-    :gsub("^init_by_lua error: ", "")
+    :gsub("^init_by_lua error: ", ""):gsub("^init_by_lua%S*:%d+: ", "")
   for _, cure in ipairs(cures) do
     if text:find(cure[1]) then return ("%s; %s"):format(line, cure[2]) end
   end
@@ -152,6 +152,7 @@ end
 function nginx.try(path, text)
   local dir = shell.output 'mktemp -d "${TMPDIR:-/tmp}/unbusy-try.XXXXXX"'
   if dir == "" then return nil, "no folder for temporary files can be made" end
+  dir = shell.absolute(dir) -- nginx takes others as paths below its prefix
   local file = assert(io.open(dir .. "/nginx.conf", "wb"))
   file:write(text)
   file:close()

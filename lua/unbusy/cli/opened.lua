@@ -64,7 +64,7 @@ end
 --- Opens a client of the configuration, which asks nothing by itself. Raises `{ status =,
 --- message = }` where there is nothing to be opened.
 ---@param values table the command's options: config
----@param any boolean? also of a configuration that has no cache
+---@param any boolean? the processes themselves, though they may have no cache
 ---@return table client, string path
 function opened.client(values, any)
   local given, path = read(values, any)
@@ -72,7 +72,7 @@ function opened.client(values, any)
   given.cache = cache_of(given)
   given.loop, given.on_event = nil, nil
   if given.cache then given.cache.warm = nil end
-  local lasting = given.cache and given.cache.path ~= nil
+  local lasting = not any and given.cache.path ~= nil -- a file says nothing of who runs
   if is_there(region) then
     given.region = region
   elseif lasting then

@@ -232,12 +232,18 @@ local function wrong(message, status)
   return status or USAGE
 end
 
+-- The trial came to nothing. A message that begins with the file's name is about what it says.
+local function refused(place, message)
+  if message:sub(1, #place) ~= place then return wrong(place .. message, FAULT) end
+  return wrong(place .. message:sub(#place + 1):gsub("^unbusy: ", ""))
+end
+
 local function print_conf(values, where, found)
   local plan, message, status = plan_of(values, where, found)
   if not plan then return wrong(message, status) end
   local fine
   fine, message = nginx.try(found.path, nginx_conf.trial(plan))
-  if not fine then return wrong(("%s: %s"):format(plan.config, message), FAULT) end
+  if not fine then return refused(plan.config .. ": ", message) end
   terminal.write(nginx_conf.text(plan))
   return 0
 end

@@ -30,6 +30,7 @@ sweep() {
 # nginx inherits the lock: it is held as long as any of us lives.
 make_folder() {
   dir=$(mktemp -d "${TMPDIR:-/tmp}/unbusy-serve.XXXXXX") || exit 1
+  dir=$(realpath "$dir") # nginx takes others as paths below its prefix
   chmod 711 "$dir" # workers may have another user; there is nothing to list, and files are closed
   (umask 077 && : >"$dir/lock")
   exec 9<"$dir/lock"

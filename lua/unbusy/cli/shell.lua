@@ -35,13 +35,19 @@ function shell.exists(path)
   return file ~= nil
 end
 
---- A path from the root on, without "." and ".." behind a name.
+--- A path from the root on, without "." and "..". A ".." leads where the system takes it: behind a
+--- symbolic link that is not the folder before it. Links that no ".." follows stay as they are.
 ---@param path string
 ---@return string
 function shell.absolute(path)
   if path:sub(1, 1) ~= "/" then path = shell.output "pwd" .. "/" .. path end
-  path = path:gsub("/%./", "/")
-  return (path:gsub("/[^/.][^/]*/%.%./", "/"))
+  local before, behind = (path .. "/"):match "^(.*/%.%.)/(.*)$"
+  if before then path = shell.output("readlink -m " .. shell.quote(before)) .. "/" .. behind end
+  local names = {}
+  for name in path:gmatch "[^/]+" do
+    if name ~= "." then names[#names + 1] = name end
+  end
+  return "/" .. table.concat(names, "/")
 end
 
 return shell

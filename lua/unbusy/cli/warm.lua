@@ -69,18 +69,12 @@ local function add_all(list, more)
   for _, question in ipairs(more) do list[#list + 1] = question end
 end
 
-local function of_input(model)
-  local list, wrong = questions.of_lines(io.stdin:lines(), model)
-  if not list then return nil, "standard input:" .. wrong end
-  return list
-end
-
 -- Those that are named, without the hottest.
 local function named(values)
   local path, model, list = values[1], values.model, {}
   if path then
     local more, message
-    if path == "-" then more, message = of_input(model)
+    if path == "-" then more, message = questions.of_lines(io.stdin, "standard input", model)
     else more, message = questions.of_file(path, model) end
     if not more then usage(message) end
     add_all(list, more)

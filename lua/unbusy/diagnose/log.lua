@@ -132,10 +132,11 @@ end
 --- Reads a log. What is wrong is told with the file's name and the line.
 ---@param path string
 ---@return table? facts { trouble = period or nil, quiet = period or nil, from =, to = Unix seconds,
---- calls =, skipped = lines that were no calls }, string? message
+--- calls =, skipped = lines that were no calls }, string? message, boolean? unreadable it is no
+--- line that is wrong: the file cannot be read
 function log.read(path)
   local reader, message = lines.open(path)
-  if not reader then return nil, message end
+  if not reader then return nil, message, true end
   local calls, skipped = read_calls(reader)
   reader:close()
   if not calls then return nil, skipped end

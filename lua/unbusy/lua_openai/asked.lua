@@ -10,18 +10,44 @@ local function words(text)
 end
 
 -- With which the path of an API's endpoint begins: what is before that is the server's base URL.
-local first = words [[assistants audio batches chat completions embeddings files fine_tuning images
-  models moderations responses threads uploads vector_stores]]
+local first = words [[assistants audio batches chat completions containers conversations embeddings
+  evals files fine_tuning images models moderations responses threads uploads vector_stores videos]]
 
--- The base URL, and the path below it with its query; nil where none of the words comes.
-local function split(url)
+-- A POST to such a path is a call of ours.
+local kinds = { ["/chat/completions"] = "chat", ["/completions"] = "complete",
+  ["/embeddings"] = "embed", ["/responses"] = "responses" }
+
+-- Where the longest of these paths begins, with which this one ends.
+local function start_of_call(path)
+  local at
+  for endpoint in pairs(kinds) do
+    local start = #path - #endpoint + 1
+    if start >= 1 and path:sub(start) == endpoint then at = math.min(at or start, start) end
+  end
+  return at
+end
+
+-- Where the API begins in a path: with a word behind a version ("/v1/files"), else with the first
+-- word there is. Another may follow: "/vector_stores/ID/files" is one path, and so is the model
+-- "/models/embeddings".
+local function start_of_api(path)
+  local at, before
+  for start, word in path:gmatch "()/([^/]+)" do
+    if first[word] then
+      if before and before:find "^v%d+$" then return start end
+      at = at or start
+    end
+    before = word
+  end
+  return at
+end
+
+-- The base URL, and the path below it with its query; nil where none of the words comes. A base URL
+-- may have such a word, too (".../models/NAME/chat/completions"): what ends as a call is one.
+local function split(method, url)
   local server, path, query = url:match "^(https?://[^/?#]+)([^?#]*)([^#]*)"
   if not server then return nil end
-  local at
-  for start, word in path:gmatch "()/([^/]+)" do
-    local of_chat = word == "completions" and path:sub(1, start - 1):find "/chat$"
-    if first[word] and not of_chat then at = start end
-  end
+  local at = method == "POST" and start_of_call(path) or start_of_api(path)
   if not at then return nil end
   return server .. path:sub(1, at - 1), path:sub(at) .. query
 end
@@ -42,10 +68,11 @@ local function drained(source)
   end
 end
 
--- The key, and the headers besides it.
+-- The key, and the headers besides it. A number is what it is written as.
 local function split_headers(given)
   local others, key = {}, nil
   for name, value in pairs(given or {}) do
+    if type(value) == "number" then value = tostring(value) end
     if type(name) == "string" and type(value) == "string" then
       if name:lower() == "authorization" then key = value:match "^[Bb]earer%s+(%S+)%s*$"
       else others[name] = value end
@@ -57,9 +84,6 @@ end
 -- }========================================================================
 
 -- {== Calls ===============================================================
-
-local kinds = { ["/chat/completions"] = "chat", ["/completions"] = "complete",
-  ["/embeddings"] = "embed", ["/responses"] = "responses" }
 
 local function has(body, field) return body[field] ~= nil and body[field] ~= json.null end
 
@@ -95,11 +119,11 @@ function asked.read(o)
   if type(o) ~= "table" or type(o.url) ~= "string" then
     error("lua_openai: request: a table with a url expected", 3)
   end
-  local base, path = split(o.url)
+  local method = o.method or "GET"
+  local base, path = split(method, o.url)
   if not base then return nil, "lua_openai: the URL leads to no endpoint of OpenAI's API" end
   local body, message = drained(o.source)
   if not body then return nil, "lua_openai: source: " .. message end
-  local method = o.method or "GET"
   local key, headers = split_headers(o.headers)
   local kind, decoded = call_of(method, path, body)
   return { base = base, path = path, key = key, headers = headers, method = method, body = body,
