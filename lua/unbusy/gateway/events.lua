@@ -109,7 +109,7 @@ end
 ---@param given table options of the call
 ---@return table? refusal
 function events.serve(ctx, request, given)
-  ctx.wants_usage, ctx.answered = event_text.wants_usage(request), 0
+  ctx.wants_usage = event_text.wants_usage(request)
   local stream, message, code, detail = call(ctx, request, given)
   if not stream then return failed(ctx, message, code, detail) end
   if not ctx.begun then
@@ -120,6 +120,7 @@ function events.serve(ctx, request, given)
     answers.set_header(ctx, stream)
   end
   begin(ctx, stream.status)
+  ctx.answered = 0
   local ok
   ok, message, code, detail = pump_on(ctx, stream)
   if ok == false then ctx:leave() end
