@@ -176,6 +176,17 @@ describe("processes of one region", function()
       big:close()
     end)
 
+    it("whose times are those of who opened it last", function()
+      local c = new_cache { stale = 0 }
+      c:set("k", "v", 0)
+      assert.is_nil(c:get "k")
+      c:set("k", "v", 0)
+      local d = new_cache { ttl = 5, stale = 50 }
+      assert.equal("stale", select(2, d:get "k"))
+      c:close()
+      d:close()
+    end)
+
     it("that close leaves to the others", function()
       local c, other = new_cache(), new_cache()
       c:set("k", "v")

@@ -3,6 +3,7 @@
 */
 #include "base/region_map.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -195,11 +196,11 @@ static int map_file (ub_map *m, uint64_t size, ub_fault *f) {
 }
 
 /* Remove a named region's file, which only its one user may. */
-static void remove_name (const ub_map *m) {
+static void remove_name (const char *name) {
   char path[UB_REGION_NAME + 40];
-  if (m->name[0] == '\0')
+  if (name[0] == '\0')
     return;
-  path_of_name(path, sizeof path, m->name);
+  path_of_name(path, sizeof path, name);
   shm_unlink(path);
 }
 
@@ -217,7 +218,7 @@ static int make_fresh (ub_map *m, const ub_place *place, const ub_stamp *want, u
       return 0;
     errno = 0;
     if ((system = fill_file(m->fd, size)) != 0) {
-      remove_name(m);
+      remove_name(m->name);
       return system_fault(f, "making the file", system);
     }
   }
@@ -254,17 +255,38 @@ void ub_map_ready (ub_map *m) {
 
 /* }============================================================================ */
 
-/* Remove a named region's file, unless somebody uses or opens it. */
-static void remove_unused (const ub_map *m) {
-  ub_place place = {.name = m->name};
+/*
+** Remove a named region's file, unless somebody uses or opens it. While we have both locks nobody
+** else removes it: the name is still this file's.
+*/
+static void remove_unused (const char *name) {
+  ub_place place = {.name = name};
   struct stat st;
   int fd = open_file(&place, 0);
   if (fd < 0)
     return;
-  if (fstat(fd, &st) == 0 && st.st_dev == m->device && st.st_ino == m->inode
-      && lock_byte(fd, F_WRLCK, OPENING, 0) && lock_byte(fd, F_WRLCK, USERS, 0))
-    remove_name(m);
+  if (lock_byte(fd, F_WRLCK, OPENING, 0) && lock_byte(fd, F_WRLCK, USERS, 0)
+      && fstat(fd, &st) == 0 && st.st_nlink != 0 && st.st_uid == geteuid())
+    remove_name(name);
   close(fd);
+}
+
+void ub_map_sweep (const char *prefix) {
+  char path[UB_REGION_NAME + 40];
+  size_t whole, own;  /* bytes of how the files' names begin, of which are before the region's */
+  struct dirent *entry;
+  DIR *memory = opendir("/dev/shm");
+  if (memory == NULL)
+    return;
+  path_of_name(path, sizeof path, prefix);
+  whole = strlen(path) - 1;
+  own = whole - strlen(prefix);
+  while ((entry = readdir(memory)) != NULL) {
+    if (strncmp(entry->d_name, path + 1, whole) == 0
+        && strlen(entry->d_name + own) <= UB_REGION_NAME)
+      remove_unused(entry->d_name + own);
+  }
+  closedir(memory);
 }
 
 void ub_map_close (ub_map *m) {
@@ -275,5 +297,5 @@ void ub_map_close (ub_map *m) {
     return;
   ub_map_drop(m);
   if (m->name[0] != '\0')
-    remove_unused(m);
+    remove_unused(m->name);
 }

@@ -83,4 +83,11 @@ void ub_map_ready (ub_map *m);
 /* Give it back; a named one disappears with its last user. */
 void ub_map_close (ub_map *m);
 
+/*
+** Remove the files of all regions of this user whose names begin so and that nobody uses: their
+** last users were killed, or were no longer allowed to. 'prefix' has UB_REGION_NAME characters at
+** most.
+*/
+void ub_map_sweep (const char *prefix);
+
 #endif

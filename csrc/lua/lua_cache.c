@@ -57,11 +57,10 @@ static void readconfig (lua_State *L, ub_cache_config *c) {
   luaL_argcheck(L, c->ttl_us >= 0 && c->stale_us >= 0, 1, "times of at least 0 expected");
 }
 
-/* What tells one cache from another: a lasting one may get other times. */
+/* What tells one shared cache from another: it may get other times. */
 static uint64_t layout_of (const ub_cache_config *config) {
   ub_cache_config c = *config;
-  if (c.wall)
-    c.ttl_us = c.stale_us = 0;
+  c.ttl_us = c.stale_us = 0;
   return ub_layout(&c, sizeof c);
 }
 

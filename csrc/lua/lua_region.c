@@ -11,6 +11,7 @@
 #include "lua/lua_util.h"
 
 #define TYPE "unbusy.region"
+#define SWEEPER "unbusy.sweeper"
 #define NORMAL  1  /* the priority of who says nothing of it */
 
 typedef struct box {
@@ -160,6 +161,23 @@ static int region_close (lua_State *L) {
   return 0;
 }
 
+/* Its userdata is the prefix. */
+static int sweeper_gc (lua_State *L) {
+  ub_map_sweep(luaL_checkudata(L, 1, SWEEPER));
+  return 0;
+}
+
+/* core.sweeper(prefix) -> sweeper: sweeps now, and when it is collected */
+static int sweeper_new (lua_State *L) {
+  size_t length;
+  const char *prefix = luaL_checklstring(L, 1, &length);
+  luaL_argcheck(L, length >= 1 && length <= UB_REGION_NAME, 1, "1 to 64 characters expected");
+  memcpy(ub_newuserdata(L, length + 1), prefix, length + 1);
+  ub_settype(L, SWEEPER);
+  ub_map_sweep(prefix);
+  return 1;
+}
+
 void ub_open_region (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"stats", region_stats}, {"process", region_process}, {"wake_fd", region_wake_fd},
@@ -171,9 +189,13 @@ void ub_open_region (lua_State *L) {
   static const luaL_Reg meta[] = {
     {"__gc", region_close}, {"__close", region_close}, {NULL, NULL}
   };
+  static const luaL_Reg none[] = {{NULL, NULL}}, sweeps[] = {{"__gc", sweeper_gc}, {NULL, NULL}};
   ub_newtype(L, TYPE, methods, meta);
+  ub_newtype(L, SWEEPER, none, sweeps);
   lua_pushcfunction(L, region_new);
   lua_setfield(L, -2, "region");
   lua_pushcfunction(L, is_region);
   lua_setfield(L, -2, "is_region");
+  lua_pushcfunction(L, sweeper_new);
+  lua_setfield(L, -2, "sweeper");
 }

@@ -178,7 +178,7 @@ static int cache_close (lua_State *L) {
   return 0;
 }
 
-/* One that outlives its configurations: the last one says how long its entries are good. */
+/* It outlives configurations: the last one says how long its entries are good. */
 static void retime (lua_State *L, const ub_cache_config *config) {
   ub_self self = ub_toshared(L, -1);
   ub_cache *c = ub_enter(&self);
@@ -191,7 +191,7 @@ static void retime (lua_State *L, const ub_cache_config *config) {
 int ub_pushsharedcache (lua_State *L, const ub_cache_config *config, uint64_t layout) {
   int pushed = ub_pushshared(L, SHARED, &ub_cache_part, layout, config, sizeof *config,
                              ub_clock_us());
-  if (pushed == 1 && config->wall)
+  if (pushed == 1)
     retime(L, config);
   return pushed;
 }

@@ -102,9 +102,10 @@ end
 --
 -- A key is one of `cache.key`, or a string.
 --
--- With `region` and `name` it is one cache for all processes that open it with the same options;
--- `close` leaves it to the others. Who reads takes no lock. One that dies while it changes the
--- cache costs at most the entry that it was at.
+-- With `region` and `name` it is one cache for all processes that open it with the same `entries`
+-- and `bytes`; `ttl` and `stale` are those of whoever opened it last. `close` leaves it to the
+-- others. Who reads takes no lock. One that dies while it changes the cache costs at most the entry
+-- that it was at.
 --
 -- With `path` it lives in that file, of this user and mode 0600, and all processes that open it
 -- with the same `entries` and `bytes` share it as in a region. It goes by the wall clock: what was

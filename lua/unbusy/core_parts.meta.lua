@@ -331,6 +331,12 @@ function core.region(options) end
 ---@return boolean is_open_region
 function core.is_region(value) end
 
+--- Removes the files of regions whose names begin so and that nobody uses, now and when what it
+--- gives is collected.
+---@param prefix string
+---@return userdata sweeper
+function core.sweeper(prefix) end
+
 ---@class unbusy.core.region_stats
 ---@field bytes integer
 ---@field used integer

@@ -1,9 +1,10 @@
 -- What `unbusy serve` refuses to start, and the configuration it writes.
 local address = require "unbusy.cli.address"
-local cache = require "unbusy.cache"
 local files = require "spec.support.files"
 local nginx_conf = require "unbusy.cli.nginx_conf"
+local regions = require "spec.support.regions"
 local served = require "spec.support.served"
+local workers = require "unbusy.gateway.workers"
 
 local quote = files.quote
 
@@ -163,8 +164,7 @@ describe("unbusy serve", function()
     it("leaves no memory behind that the workers would share", function()
       local path = config()
       printed { path }
-      local key = tostring(cache.key(path, false)):match ": (%x+)"
-      assert.equal("", files.trimmed(("ls /dev/shm | grep -- '-gateway-%s$'"):format(key)))
+      assert.is_false(regions.exists(workers.region({}, path).name))
     end)
 
     it("leaves files and the foreground to whoever runs nginx", function()

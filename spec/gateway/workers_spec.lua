@@ -1,8 +1,9 @@
 -- Four workers of nginx that act as one: one breaker, one limit, one cache, one quota.
 local busyd = require "spec.support.busyd"
-local cache = require "unbusy.cache"
 local direct = require "spec.support.direct"
 local gateways = require "spec.support.gateways"
+local regions = require "spec.support.regions"
+local workers = require "unbusy.gateway.workers"
 
 local CONFIG = [[
   return {
@@ -123,13 +124,9 @@ describe("the gateway's workers", function()
   it("leave nothing in memory when they end", function()
     start ""
     crowd(4)
-    local key = tostring(cache.key(g.dir .. "/gateway.lua", false)):match ": (%x+)"
-    local pipe = io.popen "id -u"
-    local name = ("/dev/shm/unbusy-%s-gateway-%s"):format(pipe:read "*l", key)
-    pipe:close()
-    local file = assert(io.open(name))
-    file:close()
+    local name = workers.region({}, g.dir .. "/gateway.lua").name
+    assert.is_true(regions.exists(name))
     g:stop()
-    assert.is_nil((io.open(name)))
+    assert.is_false(regions.exists(name))
   end)
 end)

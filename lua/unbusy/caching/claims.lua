@@ -236,7 +236,7 @@ end
 ---@param clock function?
 ---@return table?
 function claims.new(common, cache, clock)
-  local about = { cache.path or false, cache.bytes, cache.entries, cache.ttl, cache.stale }
+  local about = { cache.path or false, cache.bytes, cache.entries }
   local part = flights.new(common:part({ clock = clock }, shared.tag("flights", about)))
   if not part then return nil end
   return setmetatable({ part = part, waiting = {}, leading = {}, missed = 0, found = 0,

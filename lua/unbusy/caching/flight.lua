@@ -56,7 +56,6 @@ end
 function member:close()
   if self.gone then return end
   self.gone = true
-  if self.told then self.told = false end
   self.flight:left(self)
   if self.at then self.event:set() end
 end

@@ -308,7 +308,7 @@ end
 local function tell_resuming(m, resuming)
   if m.told == resuming then return end
   m.told = resuming
-  if m.on_resume then m.on_resume(resuming) end
+  m.on_resume(resuming)
 end
 
 local function too_slow()
@@ -316,13 +316,10 @@ local function too_slow()
     { phase = "body" }
 end
 
---- The next piece for a member; nothing at the good end.
----@param m table
----@return table? piece, string? message, string? code, table? detail
-function tape:next_for(m)
+local function next_piece(self, m)
   local call = m.call
   while true do
-    if m.told or self.resuming then tell_resuming(m, self.resuming) end
+    if m.on_resume then tell_resuming(m, self.resuming) end
     local piece = not m.lost and self[m.at]
     if piece then
       m.at = m.at + 1
@@ -339,12 +336,27 @@ function tape:next_for(m)
   end
 end
 
+-- It waits for nothing more, where it has an end or raises.
+local function told_end(m, ok, piece, ...)
+  if m.told and not (ok and piece) then tell_resuming(m, false) end
+  if not ok then error(piece, 0) end
+  return piece, ...
+end
+
+--- The next piece for a member; nothing at the good end.
+---@param m table
+---@return table? piece, string? message, string? code, table? detail
+function tape:next_for(m)
+  if not m.on_resume then return next_piece(self, m) end
+  return told_end(m, pcall(next_piece, self, m))
+end
+
 --- One more reader, from the beginning: its reply.
 ---@param m table member
 ---@param pays boolean it shows what it cost
 ---@return table reply
 function tape:give(m, pays)
-  m.at, m.pays, m.resumable = 1, pays, self.answer.resume ~= nil
+  m.at, m.pays, m.resumable, m.told = 1, pays, self.answer.resume ~= nil, false
   m.reply = reply.of_flight_stream(m.call, self.answer, m, pays)
   self.readers[m] = true
   return m.reply

@@ -114,9 +114,19 @@ local function common(results, name)
   return value
 end
 
-local function note(ctx, results, failed)
+-- How many of them are failures, the first of these, and how long the answers are together.
+local function count(results)
+  local failed, first, bytes = 0, nil, 0
+  for _, result in ipairs(results) do
+    if result.refusal then failed, first = failed + 1, first or result.refusal
+    else bytes = bytes + #result.text end
+  end
+  return failed, first, bytes
+end
+
+local function note(ctx, results)
   local record, cost = ctx.record, nil
-  record.requests, record.failed = #results, failed
+  record.requests, record.failed = #results, (count(results))
   for _, result in ipairs(results) do
     if result.cost then cost = (cost or 0) + result.cost end
   end
@@ -129,25 +139,30 @@ local function note(ctx, results, failed)
   return used
 end
 
-local function write(ctx, results)
-  local out, failed, first = {}, 0, nil
+local function write(ctx, results, used)
+  local out, failed, first = {}, count(results)
   for i, result in ipairs(results) do
     out[i] = result.text or errors.text(result.refusal)
-    if result.refusal then failed, first = failed + 1, first or result.refusal end
     if result.source or result.failed then ctx:ended(result.source or "failed") end
   end
-  local used = note(ctx, results, failed)
   local whole = ('"object":"list","responses":[%s],"usage":%s}'):format(table.concat(out, ","),
     assert(json.encode(used)))
   if failed == #results then
-    return answers.refuse(ctx, first, errors.text(first):sub(1, -2) .. "," .. whole), used
+    return answers.refuse(ctx, first, errors.text(first):sub(1, -2) .. "," .. whole)
   end
   ngx.header["x-request-id"] = ctx:id()
   ngx.header["x-unbusy-source"] = common(results, "source")
   local target = common(results, "target")
   if answers.is_plain(target) then ngx.header["x-unbusy-target"] = target end
   answers.send(ctx, 200, "{" .. whole)
-  return nil, used, #whole
+end
+
+-- Counts what its answers have used for the key: what the servers say, or what their length tells.
+local function spend(ctx, results, used, bytes)
+  if not ctx.key.tokens then return end
+  local failed, _, answered = count(results)
+  ctx.gateway.quotas:spend(ctx.key, used.prompt_tokens + used.completion_tokens,
+    failed < #results and bytes + answered)
 end
 
 -- }========================================================================
@@ -176,15 +191,9 @@ function batch.serve(ctx)
   refusal = refusal or admit(ctx, #request.requests)
   if refusal then return refusal end
   local results = ask(ctx, request, given)
-  if ctx.gone then
-    note(ctx, results, #results)
-    return log.failure(ctx, "cancelled", {})
-  end
-  local _, used, answered = write(ctx, results)
-  if ctx.key.tokens then
-    ctx.gateway.quotas:spend(ctx.key, used.prompt_tokens + used.completion_tokens,
-      answered and #text + answered)
-  end
+  local used = note(ctx, results)
+  if ctx.gone then log.failure(ctx, "cancelled", {}) else write(ctx, results, used) end
+  spend(ctx, results, used, #text) -- also where nobody waits for them any more
 end
 
 return batch

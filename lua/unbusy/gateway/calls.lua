@@ -83,12 +83,14 @@ end
 
 -- {== Tokens ==============================================================
 
--- Counts what the call has used for its key: what the server says, or what its length tells.
+-- Counts what the call has used for its key: what the server says, or what its length tells. Words
+-- of our own cost nobody anything.
 local function spend(ctx, text)
   if not ctx.key.tokens then return end
   local r = ctx.record
+  local by_length = ctx.answered and r.source ~= "fallback"
   ctx.gateway.quotas:spend(ctx.key, (r.prompt_tokens or 0) + (r.completion_tokens or 0),
-    ctx.answered and #text + ctx.answered)
+    by_length and #text + ctx.answered)
 end
 
 -- }========================================================================

@@ -47,16 +47,6 @@ local function ping(ctx, seconds)
   end
 end
 
--- The client is told that it waits while somebody is asked to go on with what broke off.
-local function ping_meanwhile(ctx, stream)
-  local seconds, thread = ctx.gateway.options.ping, nil
-  if not seconds or not stream:is_resumable() then return end
-  function stream.on_resume(begins)
-    if thread then ngx.thread.kill(thread) end
-    thread = begins and ngx.thread.spawn(ping, ctx, seconds) or nil
-  end
-end
-
 -- Makes the call; the client is told that it waits.
 local function call(ctx, request, given)
   local seconds = ctx.gateway.options.ping
@@ -90,6 +80,21 @@ local function pump(ctx, stream)
   return ctx.record.kind == "responses" or write(ctx, event_text.DONE)
 end
 
+-- As `pump`; the client is told that it waits while somebody is asked to go on with what broke off.
+local function pump_on(ctx, stream)
+  local seconds, thread = ctx.gateway.options.ping, nil
+  if not seconds or not stream:is_resumable() then return pump(ctx, stream) end
+  local function tell(begins)
+    if thread then ngx.thread.kill(thread) end
+    thread = begins and ngx.thread.spawn(ping, ctx, seconds) or nil
+  end
+  stream.on_resume = tell
+  local ok, good, message, code, detail = pcall(pump, ctx, stream)
+  tell(false) -- a request whose thread goes on does not end
+  if not ok then error(good, 0) end
+  return good, message, code, detail
+end
+
 local function failed(ctx, message, code, detail)
   log.failure(ctx, code, detail)
   if ctx.gone then return nil end
@@ -104,7 +109,7 @@ end
 ---@param given table options of the call
 ---@return table? refusal
 function events.serve(ctx, request, given)
-  ctx.wants_usage, ctx.answered = event_text.wants_usage(request), 0
+  ctx.wants_usage = event_text.wants_usage(request)
   local stream, message, code, detail = call(ctx, request, given)
   if not stream then return failed(ctx, message, code, detail) end
   if not ctx.begun then
@@ -115,9 +120,9 @@ function events.serve(ctx, request, given)
     answers.set_header(ctx, stream)
   end
   begin(ctx, stream.status)
-  ping_meanwhile(ctx, stream)
+  ctx.answered = 0
   local ok
-  ok, message, code, detail = pump(ctx, stream)
+  ok, message, code, detail = pump_on(ctx, stream)
   if ok == false then ctx:leave() end
   stream:close()
   log.answer(ctx, ok and stream:reply() or stream)

@@ -1,26 +1,43 @@
 --- How the workers of one nginx come to share one state.
 --
 -- A gateway whose configuration says nothing of a region has one of a name that stays the same over
--- reloads. It is made of the configuration file's path, or of nginx's prefix and which one of its
--- gateways this is, and of what decides how large it is. `region = false` keeps each worker apart.
+-- reloads:
+--
+--     gateway-<place>-<size>
+--
+-- Its place is the configuration file's path, or nginx's prefix and which one of its gateways this
+-- is. The size is told by what decides it. A reload that changes that makes another region, and
+-- what was in the old one begins anew; its file is removed by the master, since the workers, who
+-- use it last, are often another user. `region = false` keeps each worker apart.
 local cache = require "unbusy.cache"
 local client = require "unbusy.client"
+local core = require "unbusy.core"
 
 local workers = {}
 
--- What of the cache decides how large it is, and what is kept in it.
-local function sizes_of(given)
-  if type(given.cache) ~= "table" then return given.cache or false end
-  local out = {}
-  for name, value in pairs(given.cache) do
-    if name ~= "warm" then out[name] = value end
-  end
-  return out
+local function hash_of(...)
+  return tostring(assert(cache.key(...))):match ": (%x+)"
+end
+
+-- What of the cache decides how large the region is. A list of what is asked most counts in full:
+-- there is no room for another one beside it, until those who use the old one have gone.
+local function size_of(given)
+  local c = given == true and {} or given
+  if type(c) ~= "table" then return hash_of(false) end
+  local top = c.top == true and {} or c.top
+  if type(top) ~= "table" then top = nil end
+  return hash_of { entries = c.entries, bytes = c.bytes, in_file = c.path ~= nil,
+    top = top and { counters = top.counters, half_life = top.half_life,
+      question_bytes = top.question_bytes, apart = c.per ~= nil } }
+end
+
+-- How the names of all regions of a place begin.
+local function prefix_of(where)
+  return ("gateway-%s-"):format(hash_of(where))
 end
 
 local function region_for(given, where)
-  local key = assert(cache.key(where, sizes_of(given)))
-  return { name = "gateway-" .. tostring(key):match ": (%x+)" }
+  return { name = prefix_of(where) .. size_of(given.cache) }
 end
 
 local without_file = 0 -- gateways that were made of tables: after a reload, in the same order
@@ -54,10 +71,14 @@ function workers.region(given, path)
   return region_for(given, path)
 end
 
+local sweepers = {} -- place -> what removes regions of it that nobody uses; till the very end
+
 -- A client whose workers share one region, where that can be had; the third result says why not.
 local function sharing(given, path)
   if given.region ~= nil or not ngx then return new(given) end
-  local made, message = new(with(given, "region", region_for(given, place_of(path))))
+  local place = place_of(path)
+  local made, message = new(with(given, "region", region_for(given, place)))
+  sweepers[place] = sweepers[place] or core.sweeper(prefix_of(place))
   if made then return made end
   local warning = "workers do not share their state: " .. message
   made, message = new(given)

@@ -47,10 +47,13 @@ local may_wait = { rewrite = true, server_rewrite = true, access = true, content
 -- {== Waiting =============================================================
 
 local LONGEST = 10     -- seconds of one sleep: should the reader be lost, the next one begins then
+local UNREAD = 2.5     -- seconds of one while no reader runs: nginx may have dropped it
 local SHORTEST = 0.001 -- nginx counts milliseconds, and does not sleep for less
 local FREE = 256       -- semaphores kept
 
 local begin_reader -- see below
+
+local reader = nil -- { running = its coroutine, bell =, socket = }
 
 local free, free_count = {}, 0 -- semaphores that nobody uses
 
@@ -73,7 +76,8 @@ local function park(waiter, seconds)
   local sem = take_semaphore()
   waiter.semaphore = sem
   begin_reader()
-  if not seconds or seconds > LONGEST then seconds = LONGEST end
+  local longest = reader and reader.running and LONGEST or UNREAD
+  if not seconds or seconds > longest then seconds = longest end
   sem:wait(seconds > SHORTEST and seconds or SHORTEST)
   waiter.semaphore = nil
   put_semaphore(sem)
@@ -81,6 +85,39 @@ end
 
 local function unpark(waiter)
   if waiter.semaphore then waiter.semaphore:post(1) end
+end
+
+-- }========================================================================
+
+-- {== Timers ==============================================================
+
+-- nginx drops a timer without a word to whoever has begun it, where too many others run just then
+-- (lua_max_running_timers).
+local PATIENCE = 2 -- seconds that a timer may take to begin
+
+local awaited = {} -- thing whose timer has not begun -> the function that is to run with it
+
+-- Has nginx run `f(thing)` in a timer; f asks `has_begun` first.
+local function begin_timer(f, thing)
+  local ok, message = ngx.timer.at(0, f, thing)
+  if not ok then return nil, "nginx has no timer left: " .. message, "full" end
+  thing.asked = now()
+  awaited[thing] = f
+  return true
+end
+
+-- The thing's timer runs: is it the first one to do so?
+local function has_begun(thing)
+  local first = awaited[thing] ~= nil
+  awaited[thing] = nil
+  return first
+end
+
+-- Those that nginx seems to have dropped are begun anew; should both run, the first one counts.
+local function begin_dropped(time)
+  for thing, f in pairs(awaited) do
+    if time - thing.asked >= PATIENCE then begin_timer(f, thing) end
+  end
 end
 
 -- }========================================================================
@@ -131,7 +168,7 @@ local function adopt(thing)
 end
 
 local function is_idle()
-  if wire.busy() then return false end
+  if wire.busy() or next(awaited) then return false end
   for _, things in pairs(owned) do
     if next(things) then return false end
   end
@@ -156,9 +193,6 @@ end
 local LOOK = 0.5   -- seconds between two looks around
 local FOR_EVER = 1e6 -- seconds
 local POLL = 0.005 -- seconds between two steps where there is no bell
-local PATIENCE = 2 -- seconds that a timer may take to begin; nginx drops those that are too many
-
-local reader = nil -- { began = seconds, running = its coroutine, bell =, socket = }
 
 local function connect(r)
   local fd, message = wire.host()
@@ -204,6 +238,7 @@ local function read(r)
     if time - looked >= LOOK then
       if turns <= 1 and is_idle() then return end
       expire(time)
+      begin_dropped(time)
       looked, turns = time, 0
     end
     rest(r)
@@ -218,7 +253,7 @@ local function serve(r)
 end
 
 local function run_reader(_, r)
-  if reader ~= r then return end -- it came too late, and another one was begun
+  if not has_begun(r) then return end
   r.running = coroutine.running()
   local ok, message = pcall(serve, r)
   if not ok then ngx.log(ngx.ERR, "unbusy: ", message) end
@@ -240,12 +275,15 @@ end
 --- Begins the reader of this worker, unless there is one.
 ---@return boolean? true, string? message, string? code
 function begin_reader()
-  if reader and (reader.running or now() - reader.began < PATIENCE) then return true end
+  if reader then
+    if not reader.running then begin_dropped(now()) end
+    return true
+  end
   local ok, message, code = begin_kept()
   if not ok then return nil, message, code end
-  local r = { began = now() }
-  ok, message = ngx.timer.at(0, run_reader, r)
-  if not ok then return nil, "nginx has no timer left: " .. message, "full" end
+  local r = {}
+  ok, message, code = begin_timer(run_reader, r)
+  if not ok then return nil, message, code end
   reader = r
   return true
 end
@@ -287,6 +325,7 @@ end
 
 -- Begins what has come until then, and waits for more as long as something of it is under way.
 local function run_nursery(_, n)
+  if not has_begun(n) then return end
   repeat
     local jobs = n.jobs
     n.jobs = {}
@@ -296,10 +335,12 @@ local function run_nursery(_, n)
   if nursery == n then nursery = nil end
 end
 
+-- With somebody who sees whether it begins.
 local function begin_nursery()
+  local ok, message, code = begin_reader()
   local n = { jobs = {}, left = ROOM, open = 0, news = assert(semaphore.new(0)) }
-  local ok, message = ngx.timer.at(0, run_nursery, n)
-  if not ok then return nil, "nginx has no timer left: " .. message, "full" end
+  if ok then ok, message, code = begin_timer(run_nursery, n) end
+  if not ok then return nil, message, code end
   nursery = n
   return n
 end
