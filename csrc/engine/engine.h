@@ -35,8 +35,8 @@ typedef struct ub_request {
   size_t window_bytes;         /* what may wait unread */
   uint64_t most_bytes;         /* of the expanded body; 0: no limit */
   const char *proxy;           /* NULL: from the environment; "": none */
-  const char *ca_file;         /* NULL: SSL_CERT_FILE, or the system's */
-  const char *ca_path;         /* NULL: SSL_CERT_DIR, or the system's */
+  const char *ca_file, *ca_path;     /* trusted, and nobody else; both NULL: SSL_CERT_FILE and
+                                        SSL_CERT_DIR instead, or else the system's */
   const char *cert_file, *key_file;  /* client certificate and key, PEM */
   int insecure;                /* do not verify the server */
   int http1, once;             /* do not offer HTTP/2; never send it twice (see 'resent') */

@@ -183,17 +183,30 @@ static int is_https (const char *url) {
   return strncasecmp(url, "https:", 6) == 0;
 }
 
+static const char *variable (const char *name) {
+  const char *value = getenv(name);
+  return value != NULL && *value != '\0' ? value : NULL;
+}
+
+/* No file, with a directory given: libcurl's own must go. Since 8.17 it comes back with NULL; then
+** one that holds no certificate fails each connection, which beats trusting anybody. */
+static const char *no_file (void) {
+  return curl_version_info(CURLVERSION_NOW)->version_num < 0x081100 ? NULL : "/dev/null";
+}
+
+/* The file or directory that was given is all that is trusted: the ones built into libcurl stand
+** beside what is set, until the other is set too. Nothing is ever found below "/dev/null". */
 static void set_trust (ub_transfer *t, const ub_request *r, CURLcode *err) {
   CURL *easy = t->easy;
   const char *file = r->ca_file, *path = r->ca_path;
   if (file == NULL && path == NULL) {  /* the library itself does not look there */
-    file = getenv("SSL_CERT_FILE");
-    path = getenv("SSL_CERT_DIR");
+    file = variable("SSL_CERT_FILE");
+    path = variable("SSL_CERT_DIR");
   }
-  if (file != NULL && *file != '\0')
-    MARK(CURLOPT_CAINFO, file);
-  if (path != NULL && *path != '\0')
-    MARK(CURLOPT_CAPATH, path);
+  if (file != NULL || path != NULL) {
+    MARK(CURLOPT_CAINFO, file != NULL ? file : no_file());
+    MARK(CURLOPT_CAPATH, path != NULL ? path : "/dev/null");
+  }
   if (r->insecure) {
     MARK(CURLOPT_SSL_VERIFYPEER, 0L);
     MARK(CURLOPT_SSL_VERIFYHOST, 0L);

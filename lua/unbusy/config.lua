@@ -92,8 +92,10 @@ config.target = {
   } },
   headers = { type = "table", default = {}, doc = "more request headers, name = value" },
   tls = { type = "table", optional = true, doc = "how the server is verified", fields = {
-    ca = { type = "string", doc = "file of accepted authorities (PEM)" },
-    ca_path = { type = "string", doc = "directory of accepted authorities" },
+    ca = { type = "string", doc = "file of accepted authorities (PEM); with it, or `ca_path`, no "
+      .. "others are; by default those of SSL_CERT_FILE and SSL_CERT_DIR, or else the system's" },
+    ca_path = { type = "string",
+      doc = "directory of accepted authorities; alone, it needs libcurl before 8.17" },
     cert = { type = "string", doc = "file of our own certificate (PEM)" },
     key = { type = "string", doc = "file of its key (PEM)" },
     verify = { type = "boolean", default = true, doc = "false accepts any server: for tests only" },

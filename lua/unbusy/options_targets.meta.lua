@@ -201,9 +201,10 @@
 ---@field output number
 
 ---@class unbusy.options.target.tls
---- file of accepted authorities (PEM)
+--- file of accepted authorities (PEM); with it, or `ca_path`, no others are; by default those of
+--- SSL_CERT_FILE and SSL_CERT_DIR, or else the system's
 ---@field ca? string
---- directory of accepted authorities
+--- directory of accepted authorities; alone, it needs libcurl before 8.17
 ---@field ca_path? string
 --- file of our own certificate (PEM)
 ---@field cert? string
