@@ -9,6 +9,7 @@
 --
 -- Afterwards the answer's `usage` says what it was, and the difference is mended. A refused call
 -- took none.
+local json = require "unbusy.json"
 local rate = require "unbusy.rate"
 local rate_headers = require "unbusy.rate_headers"
 
@@ -24,18 +25,18 @@ local MOST_VALUES = 100000 -- of a request that are looked at
 
 -- {== Foreseeing ==========================================================
 
--- The bytes of all texts in a value.
-local function bytes_of(value, seen)
+-- The bytes of all texts in a value, as deep as JSON goes: a table may hold itself.
+local function bytes_of(value, seen, depth)
   if type(value) == "string" then
     return value:sub(1, 5) == "data:" and INLINE * BYTES or #value
-  elseif type(value) ~= "table" then
+  elseif type(value) ~= "table" or depth > json.max_depth then
     return 0
   end
   local sum = 0
   for _, inner in next, value do
     seen.values = seen.values + 1
     if seen.values > MOST_VALUES then return sum end
-    sum = sum + bytes_of(inner, seen)
+    sum = sum + bytes_of(inner, seen, depth + 1)
   end
   return sum
 end
@@ -59,7 +60,7 @@ end
 local function foresee(self, call)
   local request = call.request
   if type(request) ~= "table" then return type(request) == "string" and #request / BYTES or 0 end
-  local sum = bytes_of(request, { values = 0 }) / BYTES
+  local sum = bytes_of(request, { values = 0 }, 1) / BYTES
   if call.kind ~= "embed" then sum = sum + answer_of(self, request) end
   return math.min(math.ceil(sum), rate.MOST)
 end

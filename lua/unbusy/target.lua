@@ -377,9 +377,10 @@ function target:admit(model, now, call)
   if self.rest_until > now then
     return nil, "open", "resting as the server asked", self.rest_until - now
   end
+  local scope = self:scope(model)
+  if scope.rates then scope.rates:foreseen(call) end -- may raise: before there is a ticket
   local breaker_ticket, wait = ask_breaker(self)
   if breaker_ticket == nil then return nil, "open", "the breaker is open", wait end
-  local scope = self:scope(model)
   local limiter_ticket, taken, seconds = ask_account(scope, call)
   if limiter_ticket == false then
     if breaker_ticket then self.breaker:report(breaker_ticket, "neutral") end
