@@ -73,7 +73,7 @@ end
 -- then what this process holds is not given back when it dies.
 --
 -- `r:close()`; may be called twice, and is done by the collector. Other methods raise then. Its
--- parts go on.
+-- parts go on. What a client needs anew afterwards (the limits of another model) is its own alone.
 --
 -- How processes tell each other that a place came free:
 --

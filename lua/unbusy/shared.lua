@@ -62,14 +62,20 @@ function shared.tag(name, ...)
   return name .. " " .. tostring(core.key(...)):match ": (%x+)"
 end
 
---- The options of a part with its place in the region.
+-- The region, unless whoever made it has closed it: then nobody hears of anybody.
+local function region_in(self)
+  return core.is_region(self.region) and self.region
+end
+
+--- The options of a part with its place in the region. In one that was closed there are those that
+--- were made before, and no others: a new part is this process's own.
 ---@param given table options of the part
 ---@param name string what tells it from others of its kind
 ---@return table
 function shared:part(given, name)
   local out = {}
   for key, value in pairs(given) do out[key] = value end
-  out.region, out.name = self.region, short(name, MOST_NAME)
+  if region_in(self) then out.region, out.name = self.region, short(name, MOST_NAME) end
   return out
 end
 
@@ -133,11 +139,6 @@ end
 -- }========================================================================
 
 -- {== Waiting =============================================================
-
--- The region, unless whoever made it has closed it: then nobody hears of anybody.
-local function region_in(self)
-  return core.is_region(self.region) and self.region
-end
 
 local function publish(self, priority)
   local r, waiting = region_in(self), self.waiting[priority]
