@@ -87,7 +87,8 @@ end
 function reply.as_stream(call, whole)
   local self = setmetatable({ source = whole.source, target = whole.target, status = whole.status,
     headers = whole.headers, model = whole.model, times = whole.times, tries = whole.tries,
-    cost = whole.cost, weak = whole.weak, failure = whole.failure }, reply)
+    cost = whole.cost, weak = whole.weak, failure = whole.failure, hedged = whole.hedged,
+    other_price = whole.other_price }, reply)
   self.pieces = source.of_answer(call.kind, { body = whole.body, raw = whole.raw,
     text = whole.text, reasoning = whole.reasoning, tool_calls = whole.tool_calls,
     finish = whole.finish_reason, usage = whole.usage, model = whole.model })
@@ -144,7 +145,8 @@ function reply.of_flight_stream(call, whole, pieces, pays)
     self.cost, self.escalated = 0, unpaid(whole.escalated)
     return self
   end
-  self.price, self.escalated, self.hedged = whole.price, whole.escalated, whole.hedged
+  self.price, self.escalated = whole.price, whole.escalated
+  self.hedged, self.other_price = whole.hedged, whole.other_price
   self.times.queued = whole.times.queued
   return self
 end
