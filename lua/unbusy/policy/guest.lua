@@ -85,8 +85,10 @@ local function describe(self, f, thrown, why)
     raised = self.world.raised })
 end
 
--- What a checked decision gives, or its fault.
-local function outcome(self, call, name, f, ok, a, b)
+-- What a checked decision gives, or its fault. The check may have raised: what was decided can have
+-- metamethods, which it runs.
+local function outcome(self, call, name, f, checked, ok, a, b)
+  if not checked then return fault(self, call, name, describe(self, f, ok)) end
   if ok == nil then return fault(self, call, name, select(2, place_of(f)) .. a) end
   return ok, a, b
 end
@@ -113,7 +115,7 @@ function guest:decide(call, name, ...)
     if b == "memory" then forget(self) end
     return fault(self, call, name, describe(self, f, a, b))
   end
-  return outcome(self, call, name, f, decisions.check[name](a, b, call, ...))
+  return outcome(self, call, name, f, pcall(decisions.check[name], a, b, call, ...))
 end
 
 --- What an operator wants to know; no prompts.
