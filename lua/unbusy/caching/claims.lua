@@ -13,6 +13,7 @@ local codes = require "unbusy.codes"
 local flights = require "unbusy.flights"
 local last_good = require "unbusy.caching.last_good"
 local shared = require "unbusy.shared"
+local stored = require "unbusy.caching.stored"
 local turns = require "unbusy.turns"
 
 local claims = {}
@@ -132,7 +133,7 @@ end
 local function recall(self, c, key, began)
   local value, state, age = c.client.cache:get(c, key)
   local waited = c.loop.now() - began
-  local known = value and will_do(c, state, age, waited)
+  local known = value and not stored.lacks_usage(c, value) and will_do(c, state, age, waited)
     and last_good.recall(c, value, "coalesced", age)
   if known then
     self.missed, self.found = 0, self.found + 1
@@ -170,14 +171,15 @@ end
 ---@param c table
 ---@param key userdata
 ---@param next function the rest of the call's way
----@param alone boolean? it reads its stream by itself, and so leads nobody
+---@param alone boolean? it reads its stream by itself, and so leads nobody; nor does one whose
+--- answer will have no usage, which others want
 ---@return table? reply, string? message, string? code, table? detail
 function claims:ask(c, key, next, alone)
   local began = c.loop.now()
   if c.options.cache == "refresh" or began < self.off_until then return next(c) end
   while true do
     local part, ticket, kept = claim_for(self, c, key)
-    if part == "lead" and alone and c.streaming then
+    if part == "lead" and c.streaming and (alone or stored.is_bare(c)) then
       self.part:finish(ticket, "failed")
       return next(c)
     end
@@ -205,7 +207,8 @@ function claims:take(c, key, seconds)
     self.part:finish(ticket, "kept")
     return false
   end
-  if part == "lead" then hold(self, c, ticket) end
+  if part ~= "lead" then return true end
+  if stored.is_bare(c) then self.part:finish(ticket, "failed") else hold(self, c, ticket) end
   return true
 end
 

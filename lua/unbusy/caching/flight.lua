@@ -18,6 +18,7 @@ local keeping = require "unbusy.caching.keeping"
 local plain = require "unbusy.policy.plain"
 local reply = require "unbusy.reply"
 local scheduler = require "unbusy.loops.scheduler"
+local stored = require "unbusy.caching.stored"
 local stream = require "unbusy.stream"
 local tape = require "unbusy.caching.tape"
 local turns = require "unbusy.turns"
@@ -146,9 +147,10 @@ local function same_pieces(a, b)
   return a == b or a ~= nil and b ~= nil and cache.key(a) == cache.key(b)
 end
 
--- A stream is wanted piece by piece, from the first one on; a whole answer may come as a stream.
+-- A stream is wanted piece by piece, from the first one on; a whole answer may come as a stream,
+-- but for one without the usage that it would have.
 local function takes_form(self, call)
-  if not call.streaming then return true end
+  if not call.streaming then return not stored.is_bare(self.call) end
   if not self.call.streaming or self.tape and not self.tape.open then return false end
   return same_pieces(self.call.request, call.request)
 end

@@ -12,6 +12,7 @@
 -- are those of the one before; the lengths of its event's name and of its id (-1: it has none) and
 -- of what is between.
 local assembler = require "unbusy.providers.assembler"
+local stored = require "unbusy.caching.stored"
 
 local recording = {}
 
@@ -131,11 +132,6 @@ local function take(self)
   self.whole_read = true
 end
 
-local function asks_for_no_usage(request)
-  local o = request.stream_options
-  return type(o) == "table" and o.include_usage ~= true
-end
-
 --- Recorded pieces once more, for the call.
 ---@param call table
 ---@param bytes string which end with what a recorder has given
@@ -148,7 +144,7 @@ function recording.pieces(call, bytes, at, answer, pace)
   return setmetatable({ call = call, loop = loop, bytes = bytes, at = at, data = "", whole = answer,
     assembler = assembler.new(call.kind), due = loop.now(),
     pace = pace == true and math.huge or pace,
-    no_usage = asks_for_no_usage(call.request), event = false, closed = false, ahead = false,
+    no_usage = stored.is_bare(call), event = false, closed = false, ahead = false,
     whole_read = false }, pieces)
 end
 

@@ -5,6 +5,7 @@
 --
 --     \1 · ttl in ms, 15 digits · bytes of the body, 12 · of the pieces, 12 · target \n body pieces
 --
+-- With \2 in place of \1 it is the answer to a stream that wanted no usage, and got none.
 -- (`unbusy.caching.recording` has the pieces of a stream.) Places that are always the same: what
 -- LuaJIT cannot compile, a pattern for one, would cost each hit as much as all stages together.
 local answers = require "unbusy.providers.answers"
@@ -204,6 +205,25 @@ local function is_whole(call, reply, says)
   return true
 end
 
+local WHOLE, BARE = 1, 2 -- the first byte
+
+--- Is it a stream whose caller wants no usage? Where the request says nothing, we ask for it.
+---@param call table
+---@return boolean
+function stored.is_bare(call)
+  if not call.streaming then return false end
+  local o = call.request.stream_options
+  return o ~= nil and not (type(o) == "table" and o.include_usage == true)
+end
+
+--- Is the usage missing, which this call would have had from a server?
+---@param call table
+---@param value string
+---@return boolean
+function stored.lacks_usage(call, value)
+  return byte(value, 1) == BARE and not stored.is_bare(call)
+end
+
 local fresh = { upstream = true, batch = true }
 
 --- The bytes to keep of a reply, or nil when it is not to be kept.
@@ -218,8 +238,9 @@ function stored.pack(call, reply, ttl, pieces)
   end
   local text = reply.raw or json.encode(reply.body)
   pieces = pieces or ""
-  return text and ("\1%015.0f%012d%012d%s\n"):format(math.min(ttl * 1000, 1e14), #text, #pieces,
-    reply.target) .. text .. pieces
+  local mark = not reply.usage and stored.is_bare(call) and BARE or WHOLE
+  return text and ("%c%015.0f%012d%012d%s\n"):format(mark, math.min(ttl * 1000, 1e14), #text,
+    #pieces, reply.target) .. text .. pieces
 end
 
 -- Names of targets that have been looked at: messages have them, and the bytes may be anybody's.
@@ -235,11 +256,16 @@ local function is_name(name)
   return true
 end
 
+local function is_packed(value)
+  local mark = byte(value, 1)
+  return mark == WHOLE or mark == BARE
+end
+
 --- What `pack` has put together; nil for other bytes.
 ---@param value string
 ---@return string? target, string text the body, integer pieces where they begin
 function stored.unpack(value)
-  if byte(value, 1) ~= 1 then return nil end
+  if not is_packed(value) then return nil end
   local length, pieces = tonumber(sub(value, 17, 28)), tonumber(sub(value, 29, 40))
   local mark = find(value, "\n", 41, true)
   if not (mark and length and pieces) or mark + length + pieces ~= #value then return nil end
@@ -253,7 +279,7 @@ end
 ---@param value string
 ---@return number?
 function stored.ttl(value)
-  local ms = byte(value, 1) == 1 and tonumber(sub(value, 2, 16))
+  local ms = is_packed(value) and tonumber(sub(value, 2, 16))
   return ms and ms / 1000 or nil
 end
 

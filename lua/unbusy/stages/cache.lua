@@ -95,6 +95,7 @@ local function known_answer(call, key, next)
   local value, state, age = call.client.cache:get(call, key)
   local most = call.options.max_age
   if not value or most and age > most then return nil end
+  if stored.lacks_usage(call, value) and not call.options.only_cached then return nil end
   if call.ahead and not lasts(call, value, state, age) then return nil end
   if state == "fresh" then return last_good.recall(call, value, "cache", age) end
   return stale(call, key, value, age, next)
