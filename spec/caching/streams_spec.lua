@@ -425,7 +425,8 @@ describe("the bytes of an answer", function()
     end
     assert.is_nil((stored.unpack(with_pieces .. "x")))
     for _, junk in ipairs { "", "a\n{}", "\1", "\1a\n", "\1" .. ("x"):rep(60) .. "\n{}", "{}",
-      "\1" .. ("0"):rep(39), "\1" .. ("0"):rep(38) .. "9a\n{}", "\2" .. value:sub(2) } do
+      "\1" .. ("0"):rep(39), "\1" .. ("0"):rep(38) .. "9a\n{}", "\0" .. value:sub(2),
+      "\3" .. value:sub(2) } do
       assert.is_nil((stored.unpack(junk)))
     end
   end)
