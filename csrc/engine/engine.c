@@ -30,6 +30,7 @@
 
 #define EVENTS 32           /* served in one step, before others get their turn */
 #define ROUNDS 32           /* of timeouts, likewise */
+#define FIRST_HOSTS 4       /* descriptors of the host's that there is room for at first */
 #define IDLE_CONNECTIONS 512L
 #define AGAIN_LEAST 1000    /* microseconds; see 'ask_deadline' */
 #define AGAIN_MOST 64000
@@ -135,12 +136,26 @@ static int host_place (const ub_engine *e, int fd) {
   return i;
 }
 
+/* Let there be room for one more: 0 when there is no memory. */
+static int make_host_room (ub_engine *e) {
+  int room = e->host_room == 0 ? FIRST_HOSTS : e->host_room * 2;
+  int *grown;
+  if (e->host_fds < e->host_room)
+    return 1;
+  grown = ub_realloc(e->host_fd, (size_t)room * sizeof *grown);
+  if (grown == NULL)
+    return 0;
+  e->host_fd = grown;
+  e->host_room = room;
+  return 1;
+}
+
 int ub_engine_listen (ub_engine *e, int fd) {
   int i = host_place(e, fd), err;
   if (!ub_engine_owned(e))
     return UB_ECLOSED;
-  if (i == UB_HOST_FDS)
-    return UB_EFULL;
+  if (!make_host_room(e))
+    return UB_ENOMEM;
   err = watch_host(e, fd);
   if (err == UB_OK && i == e->host_fds)
     e->host_fd[e->host_fds++] = fd;
@@ -345,6 +360,7 @@ void ub_engine_close (ub_engine *e) {
   }
   ub_buf_fini(&e->handed);
   ub_urls_fini(&e->urls);
+  ub_free(e->host_fd);
   ub_free(e->places);
   ub_free(e);
 }

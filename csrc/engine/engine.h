@@ -101,9 +101,9 @@ void ub_engine_take (ub_engine *e, uint64_t id, ub_news *news);
 void ub_engine_cancel (ub_engine *e, uint64_t id);
 
 /*
-** Watch a descriptor of the host's too (at most 16), or no longer. When one is
-** readable a step is due, and 'ub_engine_heard' says so once; read them empty before
-** asking. UB_OK, UB_EFULL, UB_ENETWORK (it cannot be watched) or UB_ECLOSED.
+** Watch a descriptor of the host's too, or no longer. When one is readable a step is
+** due, and 'ub_engine_heard' says so once; read them empty before asking. UB_OK,
+** UB_ENOMEM, UB_ENETWORK (it cannot be watched) or UB_ECLOSED.
 */
 int ub_engine_listen (ub_engine *e, int fd);
 void ub_engine_ignore (ub_engine *e, int fd);

@@ -10,7 +10,6 @@
 #include "engine/transfer.h"
 
 #define UB_IDLE_EASY 64  /* handles kept for the next request */
-#define UB_HOST_FDS  16
 
 typedef struct ub_engine_place {
   ub_transfer *transfer;  /* NULL: free */
@@ -20,8 +19,8 @@ typedef struct ub_engine_place {
 struct ub_engine {
   CURLM *multi;
   int epoll_fd, timer_fd;
-  int host_fd[UB_HOST_FDS];  /* descriptors of the host's that are watched too */
-  int host_fds;        /* how many */
+  int *host_fd;        /* descriptors of the host's that are watched too */
+  int host_fds, host_room;  /* how many there are, and fit */
   int heard;           /* one was readable since 'ub_engine_heard' */
   int64_t process;     /* the mark of the one that opened it */
   ub_engine *inherited;  /* in a forked child: the next one of its parent's */

@@ -48,15 +48,32 @@ static void end_line (ub_link *l, int err) {
     ub_link_end(r, NULL, err);
 }
 
+static int is_connected (const ub_link *l) {
+  return l->context != NULL && (l->context->c.flags & REDIS_CONNECTED) != 0;
+}
+
+/* This address is no good now: the next one comes first. */
+static void pass_address (ub_link *l) {
+  if (l->addresses.count > 0)
+    l->address = (l->address + 1) % l->addresses.count;
+}
+
 /* The connection is about to be freed; those that it was given have ended by now. */
 static void on_cleanup (void *self) {
   ub_link *l = self;
+  int err = loss_of(l, l->context);
   epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, l->context->c.fd, NULL);
-  l->lost = loss_of(l, l->context);
-  l->lost_served = l->served;
+  if (is_connected(l))
+    l->untried = 0;
+  else
+    pass_address(l);
   l->context = NULL;
   ub_link_open_now.descriptors--;
-  end_line(l, l->lost);  /* that wait to be let in */
+  if (l->untried > 0)
+    return;  /* those in line wait for the next address */
+  l->lost = err;
+  l->lost_served = l->served;
+  end_line(l, err);
 }
 
 static void on_reply (redisAsyncContext *context, void *reply, void *self) {
@@ -142,7 +159,8 @@ static void take_over (ub_link *l, redisAsyncContext *a) {
   ub_link_open_now.descriptors++;
   fcntl(a->c.fd, F_SETFD, FD_CLOEXEC);
   l->context = a;
-  l->wanted = l->watched = 0;
+  l->wanted = EPOLLOUT;  /* when it is connected */
+  l->watched = 0;
   l->loss = UB_OK;
   l->served = 0;
   l->greetings = 0;
@@ -168,6 +186,7 @@ static int connect_to (ub_link *l, const char *address) {
   event.data.fd = a->c.fd;
   if (a->err != 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, a->c.fd, &event) != 0) {
     int err = a->err == REDIS_ERR_OOM ? UB_ENOMEM : UB_ENETWORK;
+    pass_address(l);
     redisAsyncFree(a);
     return err;
   }
@@ -211,12 +230,13 @@ static void note_loss (ub_link *l, int err) {
   l->lost_served = 0;
 }
 
-static void on_resolved (ub_link *l) {
-  char address[UB_ADDRESS_BYTES];
-  int err = ub_resolve_take(l->resolve, address);
-  end_resolve(l, 0);
-  if (err == UB_OK)
-    err = connect_to(l, address);
+/* Connect to the next address that can be had, or the line ends. */
+static void try_addresses (ub_link *l) {
+  int err = UB_ENETWORK;
+  while (err == UB_ENETWORK && l->untried > 0) {
+    l->untried--;
+    err = connect_to(l, l->addresses.text[l->address]);
+  }
   if (err == UB_OK) {
     ub_connection_flush(l, 0);
     return;
@@ -225,9 +245,27 @@ static void on_resolved (ub_link *l) {
   end_line(l, err);
 }
 
+/* The name has these addresses: begin where it went on last. */
+static void note_addresses (ub_link *l, const ub_addresses *found) {
+  const char *last = l->addresses.text[l->address];
+  int i = 0;
+  while (i < found->count && strcmp(found->text[i], last) != 0)
+    i++;
+  l->address = i < found->count ? i : 0;
+  l->addresses = *found;
+  l->untried = found->count;
+}
+
+static void on_resolved (ub_link *l) {
+  note_addresses(l, ub_resolve_look(l->resolve));
+  end_resolve(l, 0);
+  try_addresses(l);
+}
+
 void ub_connection_close (ub_link *l, int err, int orphan) {
   redisAsyncContext *a = l->context;
   l->loss = err;
+  l->untried = 0;
   if (l->resolve != NULL)
     note_loss(l, err);
   end_resolve(l, orphan);
@@ -268,17 +306,22 @@ static void hand_over (ub_link *l) {
   }
 }
 
-/* Nothing is asked before we are let in: it would be done as somebody else, or elsewhere. */
+/* Nothing is asked before there is a connection, which may be another address', and before we are
+   let in: it would be done as somebody else, or elsewhere. */
+static int is_open (const ub_link *l) {
+  return is_connected(l) && l->greetings == 0;
+}
+
 void ub_connection_flush (ub_link *l, int later) {
-  while (l->context != NULL && l->greetings == 0 && l->line.first != NULL)
+  while (is_open(l) && l->line.first != NULL)
     hand_over(l);
   if (l->context == NULL)
     return;
-  if (later || !(l->context->c.flags & REDIS_CONNECTED))
+  if (later || !is_connected(l))
     watch(l);
   if (later)
     return;
-  if (l->context->c.flags & REDIS_CONNECTED)
+  if (is_connected(l))
     write_some(l);
   else
     ub_link_step(l);  /* perhaps it is there already */
@@ -292,7 +335,7 @@ static void check_length (ub_link *l) {
 }
 
 static void serve_socket (ub_link *l, uint32_t events) {
-  int connected = (l->context->c.flags & REDIS_CONNECTED) != 0;
+  int connected = is_connected(l);
   if ((events & EPOLLOUT) || !connected)
     write_some(l);
   if (connected && l->context != NULL && (events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
@@ -300,7 +343,9 @@ static void serve_socket (ub_link *l, uint32_t events) {
   check_length(l);
   if (l->context != NULL && l->loss != UB_OK)
     ub_connection_close(l, l->loss, 0);  /* it was not let in */
-  if (l->context != NULL && l->greetings == 0 && l->line.first != NULL)
+  if (l->context == NULL && l->untried > 0)
+    try_addresses(l);
+  else if (is_open(l) && l->line.first != NULL)
     ub_connection_flush(l, 0);  /* by now it is */
   watch(l);
 }

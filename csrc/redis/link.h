@@ -8,9 +8,10 @@
 **
 ** Nothing here waits: whoever hosts it waits until the descriptor is readable,
 ** and steps. It connects when something is sent and there is no connection; what
-** is sent meanwhile waits until the server has let us in. A connection that is
-** lost, or dropped, ends all its requests. Replies come in the order of the
-** requests, as Redis has it.
+** is sent meanwhile waits until the server has let us in. Where a name has several
+** addresses the next one is tried when one takes no connection, and the one that was
+** good last comes first. A connection that is lost, or dropped, ends all its requests.
+** Replies come in the order of the requests, as Redis has it.
 **
 ** A link can be made before a fork and used in both processes: in each of them
 ** 'begin' gives it a descriptor and connections of its own, and the child lets go

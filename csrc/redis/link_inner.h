@@ -32,6 +32,9 @@ struct ub_link {
   redisAsyncContext *context;  /* NULL: no connection */
   ub_reply_gate gate;
   ub_resolve *resolve;    /* the name is being looked up; or NULL */
+  ub_addresses addresses; /* that the name had last; none of what is no name */
+  int address;            /* the one that is tried, or the first to be tried next time */
+  int untried;            /* how many are left for this time */
   uint32_t wanted, watched;    /* events of the connection's socket */
   int loss;               /* why we end the connection ourselves; UB_OK: it ends by itself */
   int lost, lost_served;  /* see 'ub_link_lost' */

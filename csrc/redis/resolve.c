@@ -1,5 +1,5 @@
 /*
-** resolve.c: a name, a thread, an address.
+** resolve.c: a name, a thread, addresses.
 **
 ** The memory is malloc's own, since that of 'ub_alloc' is counted without a
 ** lock. Whoever lets go last frees it: the thread or the one who asked.
@@ -23,8 +23,7 @@
 struct ub_resolve {
   atomic_int users;  /* 2, 1 */
   int fd;            /* an eventfd */
-  int err;
-  char address[UB_ADDRESS_BYTES];
+  ub_addresses found;
   char host[];
 };
 
@@ -40,22 +39,22 @@ static void let_go (ub_resolve *r) {
   free(r);
 }
 
-static int look_up (ub_resolve *r) {
-  struct addrinfo hints = {0}, *found = NULL;
-  int err;
+static void look_up (const char *host, ub_addresses *out) {
+  struct addrinfo hints = {0}, *found = NULL, *at;
   hints.ai_socktype = SOCK_STREAM;
-  if (getaddrinfo(r->host, NULL, &hints, &found) != 0)
-    return UB_ENETWORK;
-  err = getnameinfo(found->ai_addr, found->ai_addrlen, r->address, sizeof r->address, NULL, 0,
-                    NI_NUMERICHOST);
+  if (getaddrinfo(host, NULL, &hints, &found) != 0)
+    return;
+  for (at = found; at != NULL && out->count < UB_ADDRESSES; at = at->ai_next)
+    if (getnameinfo(at->ai_addr, at->ai_addrlen, out->text[out->count], UB_ADDRESS_BYTES, NULL, 0,
+                    NI_NUMERICHOST) == 0)
+      out->count++;
   freeaddrinfo(found);
-  return err == 0 ? UB_OK : UB_ENETWORK;
 }
 
 static void *run (void *self) {
   ub_resolve *r = self;
   static const uint64_t one = 1;
-  r->err = look_up(r);
+  look_up(r->host, &r->found);
   if (write(r->fd, &one, sizeof one) < 0) {}  /* it cannot be full */
   let_go(r);
   return NULL;
@@ -103,9 +102,8 @@ int ub_resolve_fd (const ub_resolve *r) {
   return r->fd;
 }
 
-int ub_resolve_take (const ub_resolve *r, char address[UB_ADDRESS_BYTES]) {
-  memcpy(address, r->address, UB_ADDRESS_BYTES);
-  return r->err;
+const ub_addresses *ub_resolve_look (const ub_resolve *r) {
+  return &r->found;
 }
 
 void ub_resolve_drop (ub_resolve *r, int orphan) {

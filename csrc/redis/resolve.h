@@ -1,5 +1,5 @@
 /*
-** resolve.h: the address of a host's name, without waiting for it.
+** resolve.h: the addresses of a host's name, without waiting for them.
 **
 ** The system's resolver waits for its servers. So each name is looked up by a
 ** thread of its own, which does nothing else, and tells by a descriptor.
@@ -8,8 +8,14 @@
 #define UB_RESOLVE_H
 
 #define UB_ADDRESS_BYTES 64  /* of an address as a text */
+#define UB_ADDRESSES     8   /* of a name, at most: those that the system would try first */
 
 typedef struct ub_resolve ub_resolve;
+
+typedef struct ub_addresses {
+  int count;
+  char text[UB_ADDRESSES][UB_ADDRESS_BYTES];
+} ub_addresses;
 
 /* Is it an address already, so that nobody needs to be asked? */
 int ub_resolve_is_address (const char *host);
@@ -20,8 +26,8 @@ ub_resolve *ub_resolve_begin (const char *host, int *err);
 /* Becomes readable when it has ended. */
 int ub_resolve_fd (const ub_resolve *r);
 
-/* It has ended: UB_OK and the first address, or UB_ENETWORK. */
-int ub_resolve_take (const ub_resolve *r, char address[UB_ADDRESS_BYTES]);
+/* It has ended: the addresses; none, when there is no such name. */
+const ub_addresses *ub_resolve_look (const ub_resolve *r);
 
 /*
 ** It is not wanted any more, ended or not. 'orphan': we are a child that was

@@ -194,7 +194,7 @@ function engine:cancel(id) end
 ---@return integer
 function engine:fd() end
 
---- Watch a descriptor of the host's too, 16 at most: when it is readable, a step is due.
+--- Watch a descriptor of the host's too: when it is readable, a step is due.
 ---@param descriptor integer
 ---@return boolean? true, string? message, string? code
 function engine:listen(descriptor) end

@@ -8,7 +8,7 @@
 local sweep = {}
 
 local COUNT = "500"  -- names that a SCAN looks at
-local BEGIN = 295    -- last byte that is read of an entry at first: its head and most tags
+local BEGIN = 296    -- bytes that are read of an entry at first: its head and most tags
 local NAME = ("%x"):rep(32) .. "$"
 
 local job = {}
@@ -55,6 +55,12 @@ local function scan(self)
     COUNT })
 end
 
+-- Reads the beginning of an entry, so many bytes.
+local function look(self, name, length)
+  ask(self, "looked", { "GETRANGE", name, "0", tostring(length - 1) },
+    { name = name, length = length })
+end
+
 -- What was found is taken out; then it goes on.
 local function unlink(self)
   if self.found[1] then
@@ -87,9 +93,7 @@ function job:scanned(reply)
     return unlink(self)
   end
   self.looking = #of_ours + 1
-  for _, name in ipairs(of_ours) do
-    ask(self, "looked", { "GETRANGE", name, "0", tostring(BEGIN) }, name)
-  end
+  for _, name in ipairs(of_ours) do look(self, name, BEGIN) end
   self:looked_at_one()
 end
 
@@ -99,15 +103,14 @@ function job:looked_at_one()
   if self.looking == 0 and not self.done then unlink(self) end
 end
 
-function job:looked(bytes, name)
+-- What is shorter than was asked for has no more: it was cut, if it says so.
+function job:looked(bytes, asked)
   bytes = type(bytes) == "string" and bytes or ""
   local needed, tags = self.level.tags_of(bytes)
-  if needed > #bytes and #bytes > BEGIN then -- there is more of it
-    return ask(self, "looked", { "GETRANGE", name, "0", tostring(needed - 1) }, name)
-  end
+  if needed > #bytes and #bytes == asked.length then return look(self, asked.name, needed) end
   for _, tag in ipairs(tags or {}) do
     if tag == self.tag then
-      self.found[#self.found + 1] = name
+      self.found[#self.found + 1] = asked.name
       break
     end
   end

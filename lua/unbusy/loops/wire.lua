@@ -12,6 +12,7 @@ local engine          -- of this process, or nil
 local exchanges = {}  -- id -> exchange, for those under way
 
 local listeners, listening = {}, 0  -- see `wire.listen`; and how many
+local deaf = false                  -- one of them could not be watched
 
 local after_take = nil -- see `wire.host`
 
@@ -30,10 +31,15 @@ local function abandon_parents()
   engine = nil
 end
 
--- The descriptor that a listener has in this process is watched.
+-- The descriptor that a listener has in this process is watched, now or from the next step on.
 local function attach(listener)
   local fd = listener:descriptor()
-  if fd then engine:listen(fd) end
+  if fd and not engine:listen(fd) then deaf = true end
+end
+
+local function attach_all()
+  deaf = false
+  for listener in pairs(listeners) do attach(listener) end
 end
 
 --- This process's engine, or nil and a failure.
@@ -43,7 +49,7 @@ local function own_engine()
     local made, message, code = core.engine()
     if not made then return nil, message, code end
     engine = made
-    for listener in pairs(listeners) do attach(listener) end
+    attach_all()
   end
   return engine
 end
@@ -101,6 +107,7 @@ end
 -- Lets this process's engine do what is due.
 local function step()
   engine:step()
+  if deaf then attach_all() end
   if listening > 0 and engine:heard() then hear() end
   wire.dispatch()
 end
