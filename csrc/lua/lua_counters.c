@@ -43,6 +43,8 @@ static int counters_new (lua_State *L) {
   return 1;
 }
 
+/* Before the counters themselves are looked up: a number becomes a string here, so that a
+   finalizer may run, which may close them. */
 static ub_counter_name checkname (lua_State *L) {
   ub_counter_name name;
   name.bytes = luaL_checklstring(L, 2, &name.length);
@@ -72,8 +74,8 @@ static int pushresult (lua_State *L, const ub_self *self, double value) {
 
 /* c:add(name, n or nil, window or nil, now or nil) -> sum */
 static int counters_add (lua_State *L) {
-  ub_self self = checkcounters(L);
   ub_counter_name name = checkname(L);
+  ub_self self = checkcounters(L);
   double n = lua_isnoneornil(L, 3) ? 1 : checkfinite(L, 3);
   int64_t window = lua_isnoneornil(L, 4) ? 0 : checkspan(L, 4), now = ub_optnow(L, 5);
   ub_counters *c = ub_enter(&self);
@@ -83,8 +85,8 @@ static int counters_add (lua_State *L) {
 
 /* c:take(name, n, most, window, now or nil) -> true | false, seconds */
 static int counters_take (lua_State *L) {
-  ub_self self = checkcounters(L);
   ub_counter_name name = checkname(L);
+  ub_self self = checkcounters(L);
   double n = checkfinite(L, 3), most = checkfinite(L, 4);
   int64_t wait, window = checkspan(L, 5), now = ub_optnow(L, 6);
   ub_counters *c = ub_enter(&self);
@@ -101,8 +103,8 @@ static int counters_take (lua_State *L) {
 
 /* c:peak(name, value, seconds, now or nil) -> value */
 static int counters_peak (lua_State *L) {
-  ub_self self = checkcounters(L);
   ub_counter_name name = checkname(L);
+  ub_self self = checkcounters(L);
   double value = checkfinite(L, 3);
   int64_t ttl = checkspan(L, 4), now = ub_optnow(L, 5);
   ub_counters *c = ub_enter(&self);
@@ -112,8 +114,8 @@ static int counters_peak (lua_State *L) {
 
 /* c:get(name, now or nil) -> value */
 static int counters_get (lua_State *L) {
-  ub_self self = checkcounters(L);
   ub_counter_name name = checkname(L);
+  ub_self self = checkcounters(L);
   int64_t now = ub_optnow(L, 3);
   ub_counters *c = ub_enter(&self);
   return c == NULL ? pushlost(L) : pushresult(L, &self, ub_counters_get(c, name, now));
@@ -121,8 +123,8 @@ static int counters_get (lua_State *L) {
 
 /* c:delete(name) -> was it there? */
 static int counters_delete (lua_State *L) {
-  ub_self self = checkcounters(L);
   ub_counter_name name = checkname(L);
+  ub_self self = checkcounters(L);
   ub_counters *c = ub_enter(&self);
   int there;
   if (c == NULL)
@@ -149,11 +151,12 @@ static line read_line (const ub_counters *c, uint32_t i, int64_t now) {
 
 /* c:list(now or nil) -> { name = value, … }; locked for one counter at a time */
 static int counters_list (lua_State *L) {
-  ub_self self = checkcounters(L);
   int64_t now = ub_optnow(L, 2);
   uint32_t i, count = 1;
+  checkcounters(L);
   lua_newtable(L);
   for (i = 0; i < count; i++) {
+    ub_self self = checkcounters(L);  /* a finalizer may have closed them */
     ub_counters *c = ub_enter(&self);
     line l;
     if (c == NULL)

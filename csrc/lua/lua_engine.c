@@ -151,16 +151,16 @@ static void read_request (lua_State *L, ub_request *r, const char *few[FEW]) {
 
 /* e:submit(request, body or nil) -> id | nil, message, code; nil: request.body */
 static int engine_submit (lua_State *L) {
-  ub_engine *e = check(L);
   ub_request request = {0};
   const char *few[FEW];
   uint64_t id;
   int err;
+  check(L);
   lua_settop(L, 3);
   read_request(L, &request, few);
   if (!lua_isnil(L, 3))
     request.body = luaL_checklstring(L, 3, &request.body_size);
-  err = ub_engine_submit(e, &request, &id);
+  err = ub_engine_submit(check(L), &request, &id);  /* a finalizer may have closed it */
   if (err != UB_OK)
     return ub_pushfail(L, err, "engine");
   ub_pushwhole(L, (int64_t)id);

@@ -51,9 +51,10 @@ static ub_self check (lua_State *L) {
 }
 
 /* The machine, without a lock; NULL: as of 'ub_shared_peek'. */
-static ub_metrics *peeked (const ub_self *self) {
+static ub_metrics *check_peeked (lua_State *L) {
+  ub_self self = check(L);
   uint32_t process;
-  return self->shared == NULL ? self->machine : ub_shared_peek(self->shared, &process);
+  return self.shared == NULL ? self.machine : ub_shared_peek(self.shared, &process);
 }
 
 static int pushlost (lua_State *L) {
@@ -103,27 +104,28 @@ static ub_metric_key checkkey (lua_State *L, int index) {
   return key;
 }
 
-/* Find or make it: UB_OK or an error. */
-static int open_series (const ub_self *self, int kind, const ub_metric_key *key, int quiet,
+/* Find or make it: UB_OK or an error. The metrics are looked up here, since whatever Lua makes
+   before may run a finalizer that closes them. */
+static int open_series (lua_State *L, int kind, const ub_metric_key *key, int quiet,
                         ub_metric *found, uint64_t *stamp) {
-  ub_metrics *m = ub_enter(self);
+  ub_self self = check(L);
+  ub_metrics *m = ub_enter(&self);
   int err;
   if (m == NULL)
     return UB_EFULL;
   err = ub_metrics_open(m, (ub_metrics_kind)kind, key, quiet, found);
   *stamp = m->stamp;
-  ub_leave(self);
+  ub_leave(&self);
   return err;
 }
 
 /* m:open(kind, key, quiet) -> true | nil, message, code */
 static int metrics_open (lua_State *L) {
-  ub_self self = check(L);
   int kind = ub_checkword(L, 2, kinds), quiet = lua_toboolean(L, 4), err;
   ub_metric_key key = checkkey(L, 3);
   ub_metric found;
   uint64_t stamp;
-  err = open_series(&self, kind, &key, quiet, &found, &stamp);
+  err = open_series(L, kind, &key, quiet, &found, &stamp);
   if (err != UB_OK)
     return ub_pushfail(L, err, "metrics");
   lua_pushboolean(L, 1);
@@ -143,7 +145,7 @@ static int value_of (lua_State *L, int i) {
 
 /* The i-th series of the list at 2: its kind, key and, for want of room, the other key. What
    has no room and no other is left out. */
-static int add_series (lua_State *L, const ub_self *self, set *s, int i) {
+static int add_series (lua_State *L, set *s, int i) {
   int kind, err, from;
   ub_metric_key key;
   lua_rawgeti(L, 2, i);
@@ -155,12 +157,12 @@ static int add_series (lua_State *L, const ub_self *self, set *s, int i) {
   kind = ub_checkword(L, lua_gettop(L), kinds);
   lua_rawgeti(L, -2, 2);
   key = checkkey(L, lua_gettop(L));
-  err = open_series(self, kind, &key, 0, &s->series[s->count], &s->stamp);
+  err = open_series(L, kind, &key, 0, &s->series[s->count], &s->stamp);
   if (err == UB_EFULL) {
     lua_rawgeti(L, -3, 3);
     if (!lua_isnil(L, -1)) {
       key = checkkey(L, lua_gettop(L));
-      err = open_series(self, kind, &key, 1, &s->series[s->count], &s->stamp);
+      err = open_series(L, kind, &key, 1, &s->series[s->count], &s->stamp);
     }
     lua_pop(L, 1);
   }
@@ -182,7 +184,7 @@ static int metrics_set (lua_State *L) {
   *s = (set){.own = self.shared == NULL ? lua_touserdata(L, 1) : NULL,
              .shared = self.shared != NULL ? ub_sharedplace(L, 1) : NULL};
   for (i = 1; i <= count && err == UB_OK; i++)
-    err = add_series(L, &self, s, i);
+    err = add_series(L, s, i);
   if (err != UB_OK)
     return ub_pushfail(L, err, "metrics");
   lua_createtable(L, 1, 0);  /* what it holds */
@@ -247,7 +249,6 @@ static int call_note (void *self, double a, double b, double c, double d, double
 
 /* m:text(name, from or nil) -> lines, where to go on or nil | nil, message, code */
 static int metrics_text (lua_State *L) {
-  ub_self self = check(L);
   size_t length, most = lua_isnoneornil(L, 3) ? SIZE_MAX : PIECE;
   const char *name = luaL_checklstring(L, 2, &length);
   double from = luaL_optnumber(L, 3, 0);
@@ -257,7 +258,7 @@ static int metrics_text (lua_State *L) {
   int err;
   ub_buf_init(out);
   ub_settype(L, TEXT);
-  m = peeked(&self);
+  m = check_peeked(L);  /* what is made before may run a finalizer, which may close them */
   if (m == NULL)
     return pushlost(L);
   err = ub_metrics_text(m, name, length, &at, most, out);
@@ -277,27 +278,55 @@ static int text_gc (lua_State *L) {
   return 0;
 }
 
+/* A series that was found, with its labels: a copy, since whatever Lua makes may run a finalizer
+   that closes the metrics. */
+typedef struct found {
+  ub_metric_view view;
+  size_t length;
+  char labels[UB_METRICS_KEY];
+} found;
+
+/* The next series of that name behind 'at': where to go on, or 0: there is none. */
+static uint32_t find_series (const ub_metrics *m, const char *name, size_t length, uint32_t at,
+                             found *f) {
+  const ub_metric_view *v = &f->view;
+  at = ub_metrics_read(m, at, name, length, &f->view);
+  if (at == 0)
+    return 0;
+  f->length = v->length - v->name_length;
+  memcpy(f->labels, v->key + v->name_length, f->length);
+  return at;
+}
+
+static void push_series (lua_State *L, const found *f) {
+  const double *bounds;
+  int counts = ub_metrics_bounds(f->view.kind, &bounds) > 0;
+  lua_createtable(L, 0, 3);
+  lua_pushlstring(L, f->labels, f->length);
+  lua_setfield(L, -2, "labels");
+  if (counts)
+    ub_setwhole(L, "count", (int64_t)f->view.count);
+  ub_setnumber(L, counts ? "sum" : "value", f->view.sum);
+}
+
 /* m:list(name) -> { { labels =, value = or count =, sum = }, … } */
 static int metrics_list (lua_State *L) {
-  ub_self self = check(L);
   size_t length;
   const char *name = luaL_checklstring(L, 2, &length);
-  const ub_metrics *m = peeked(&self);
-  const double *bounds;
-  ub_metric_view v;
-  uint32_t at, next;
+  const ub_metrics *m;
+  uint64_t stamp;
+  uint32_t at = 0;
+  found f;
   int n = 0;
+  lua_newtable(L);
+  m = check_peeked(L);
   if (m == NULL)
     return pushlost(L);
-  lua_newtable(L);
-  for (at = 0; (next = ub_metrics_read(m, at, name, length, &v)) != 0; at = next) {
-    lua_createtable(L, 0, 3);
-    lua_pushlstring(L, v.key + v.name_length, v.length - v.name_length);
-    lua_setfield(L, -2, "labels");
-    if (ub_metrics_bounds(v.kind, &bounds) > 0)
-      ub_setwhole(L, "count", (int64_t)v.count);
-    ub_setnumber(L, ub_metrics_bounds(v.kind, &bounds) > 0 ? "sum" : "value", v.sum);
+  stamp = m->stamp;
+  while (m != NULL && m->stamp == stamp && (at = find_series(m, name, length, at, &f)) != 0) {
+    push_series(L, &f);
     lua_rawseti(L, -2, ++n);
+    m = check_peeked(L);  /* is it still there? */
   }
   return 1;
 }

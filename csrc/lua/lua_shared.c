@@ -54,15 +54,16 @@ static int pushfull (lua_State *L, const ub_part_type *type, const void *config)
 
 int ub_pushshared (lua_State *L, const char *shared, const ub_part_type *type,
                    uint64_t layout, const void *config, size_t bytes, int64_t now_us) {
-  ub_region *r = ub_checkregion(L, 3);
   size_t length;
   const char *name = luaL_checklstring(L, 4, &length);
+  ub_region *r;
   box *b;
   int err;
   luaL_argcheck(L, length >= 1 && length <= UB_PART_NAME, 4, "1 to 255 bytes expected");
   b = ub_newholder(L, sizeof *b);
   b->part = NULL;
   ub_settype(L, shared);
+  r = ub_checkregion(L, 3);  /* now: a finalizer may have closed it */
   b->part = ub_region_part(r, type, name, length, layout, config, bytes, now_us, &err);
   if (b->part != NULL)
     return 1;

@@ -124,9 +124,9 @@ static int topk_add (lua_State *L) {
 
 /* t:note(key, text) -> was it kept? */
 static int topk_note (lua_State *L) {
-  ub_self self = check(L);
   size_t length;
   const char *text = luaL_checklstring(L, 3, &length);
+  ub_self self = check(L);  /* a number has become a string: finalizers may have run */
   ub_topk_key key = checkkey(L);
   ub_topk *t = ub_enter(&self);
   int kept;
@@ -226,6 +226,7 @@ static int topk_top (lua_State *L) {
     return pushlost(L);
   n = wanted < t->used ? (uint32_t)wanted : t->used;
   room = make_room(L, n, &t->config, more);
+  self = check(L);  /* a finalizer may have closed it meanwhile */
   if ((list = ub_enter(&self)) == NULL)
     return pushlost(L);
   ub_topk_move(list, time_of(list, now));
