@@ -169,8 +169,8 @@ static int sweeper_gc (lua_State *L) {
 
 /* core.sweeper(prefix) -> sweeper: sweeps now, and when it is collected */
 static int sweeper_new (lua_State *L) {
-  size_t length;
-  const char *prefix = luaL_checklstring(L, 1, &length);
+  const char *prefix = luaL_checkstring(L, 1);
+  size_t length = strlen(prefix);  /* an empty one would be everybody's */
   luaL_argcheck(L, length >= 1 && length <= UB_REGION_NAME, 1, "1 to 64 characters expected");
   memcpy(ub_newuserdata(L, length + 1), prefix, length + 1);
   ub_settype(L, SWEEPER);

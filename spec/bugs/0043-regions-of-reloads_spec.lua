@@ -10,11 +10,12 @@ local regions = require "spec.support.regions"
 local served = require "spec.support.served"
 local workers = require "unbusy.gateway.workers"
 
-local CONFIG = [[return { targets = { { name = "up", url = "%s", key = "k" } }, cache = { %s },
+local CONFIG = [[return { targets = { { name = "up-%d", url = "%s", key = "k" } }, cache = { %s },
   gateway = { keys = { { key = "a", calls = 2 } } } }]]
 
 describe("the region of a gateway that is reloaded", function()
   local up, place, server
+  local version = 0
 
   setup(function()
     up = busyd.start { workers = 1 }
@@ -25,14 +26,17 @@ describe("the region of a gateway that is reloaded", function()
     if up then up:stop() end
   end)
 
-  local function configure(cache) place:write("gw.lua", CONFIG:format(up.url, cache)) end
+  local function configure(cache)
+    version = version + 1
+    place:write("gw.lua", CONFIG:format(version, up.url, cache))
+  end
 
   local function reload(cache)
     configure(cache)
-    local _, before = server:said():gsub("reloaded;", "")
     server:signal "HUP"
-    served.wait(function() return select(2, server:said():gsub("reloaded;", "")) > before end,
-      "the reload")
+    served.wait(function()
+      return server:ask "/status.json":find(("up-%d"):format(version), 1, true)
+    end, "the new configuration")
   end
 
   -- How many regions of this place there are.
@@ -51,7 +55,7 @@ describe("the region of a gateway that is reloaded", function()
     assert.equal(429, ask "one")
     assert.equal(1, count())
     reload "entries = 100"
-    served.wait(function() return ask "one" == 200 end, "the new region")
+    served.wait(function() return ask "one" == 200 end, "the last of the old workers")
     assert.is_true(count() <= 2) -- the old workers may have one for a moment
     reload "entries = 200"
     reload "entries = 300"

@@ -158,7 +158,7 @@ for workers = 1, 2 do
         "x-unbusy-deadline: 1" } }) end
       local answer, body = ask "/readyz"
       assert.equal(503, answer.status)
-      assert.equal("open", body.error.code)
+      assert.same({ "open", "1" }, { body.error.code, answer.headers["retry-after"] })
       assert.equal(200, ask("/healthz").status)
     end)
 

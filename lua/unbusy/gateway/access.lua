@@ -20,8 +20,9 @@ local passed_on = { "x-forwarded-for", "forwarded", "via", "x-real-ip", "cf-conn
 
 -- {== This machine ========================================================
 
+-- (A socket for both families shows an address of IPv4 mapped: RFC 4291 2.5.5.2.)
 local function is_here(address)
-  return address:find "^127%." ~= nil or address == "::1"
+  return address:gsub("^::ffff:", ""):find "^127%." ~= nil or address == "::1"
 end
 
 local function is_direct(headers)

@@ -83,6 +83,12 @@ function errors.of_call(message, code, detail, retries)
     code = code == "invalid" and detail.provider_code or code })
 end
 
+--- The refusal of what would need a client that is closed.
+---@return table refusal
+function errors.of_closed()
+  return errors.of_call("the client is closed", "closed", {}, false)
+end
+
 --- The error that an answer of ours is to its client, where its status says that it is one.
 ---@param reply table with a `failure`
 ---@param retries boolean as `of_call`

@@ -18,8 +18,11 @@ end
 ---@param route table
 ---@return table? refusal
 function health.serve(ctx, route)
-  if route.kind == "ready" and not is_ready(ctx.client) then
-    return errors.new(503, "no target may be asked now", { code = "open" })
+  if route.kind == "ready" then
+    if ctx.client.closed then return errors.of_closed() end
+    if not is_ready(ctx.client) then
+      return errors.of_call("no target may be asked now", "open", {}, false)
+    end
   end
   answers.send(ctx, 200, '{"status":"ok"}\n')
 end

@@ -48,6 +48,7 @@ function metrics.serve(ctx)
   end
   local refusal = access.check(ctx.headers, gateway.metrics_keys, "the page of metrics")
   if refusal then return refusal end
+  if ctx.client.closed then return errors.of_closed() end
   local format = format_for(ctx.headers.accept)
   ngx.header["cache-control"] = "no-store"
   ngx.header.vary = "Accept"

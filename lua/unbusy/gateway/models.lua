@@ -31,18 +31,25 @@ local function configured(client)
   return names, all
 end
 
+local function new_model(name)
+  return { id = name, object = "model", created = 0, owned_by = "unbusy" }
+end
+
+-- What a server says of a model; of what could not be told on as JSON (1e999) only its name.
+local function as_told(model)
+  return json.encode(model) and model or new_model(model.id)
+end
+
 -- The objects of the names that are not among `known`, behind those.
 local function with_names(known, names)
   local list, seen = json.array(), {}
   for _, model in ipairs(known) do
     if type(model) == "table" and type(model.id) == "string" and not seen[model.id] then
-      list[#list + 1], seen[model.id] = model, true
+      list[#list + 1], seen[model.id] = as_told(model), true
     end
   end
   for _, name in ipairs(names) do
-    if not seen[name] then
-      list[#list + 1] = { id = name, object = "model", created = 0, owned_by = "unbusy" }
-    end
+    if not seen[name] then list[#list + 1] = new_model(name) end
   end
   return list
 end
