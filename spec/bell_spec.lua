@@ -105,8 +105,11 @@ ffi.cdef [[
   long write (int fd, const void *from, size_t size);
   int close (int fd);
   int usleep (unsigned us);
+  struct unbusy_spec_limit { unsigned long now, most; };
+  int getrlimit (int what, struct unbusy_spec_limit *limit);
+  int setrlimit (int what, const struct unbusy_spec_limit *limit);
 ]]
-local C, AF_UNIX, SOCK_STREAM, O_NONBLOCK = ffi.C, 1, 1, 2048
+local C, AF_UNIX, SOCK_STREAM, O_NONBLOCK, RLIMIT_AS = ffi.C, 1, 1, 2048, 9
 
 describe("the bell rings", function()
   local e, bell, fd, fds, before
@@ -163,6 +166,25 @@ describe("the bell rings", function()
   local function poke()
     assert.equal(1, tonumber(C.write(fds[1], "x", 1)))
   end
+
+  it("once there is a thread to be had, if there was none at first", function()
+    local open = core.stats().descriptors
+    local second = core.bell(e:fd())
+    local own = connect(second:path())
+    local limit = ffi.new "struct unbusy_spec_limit"
+    assert.equal(0, C.getrlimit(RLIMIT_AS, limit))
+    local before_that = limit.now
+    limit.now = 1e6 -- of memory: a thread's stack gets none
+    assert.equal(0, C.setrlimit(RLIMIT_AS, limit))
+    local ok, _, code = second:begin()
+    limit.now = before_that
+    assert.equal(0, C.setrlimit(RLIMIT_AS, limit))
+    assert.same({ nil, "nomem" }, { ok, code })
+    assert.is_true(second:begin())
+    second:close()
+    C.close(own)
+    assert.equal(open, core.stats().descriptors)
+  end)
 
   it("when a step is due: once, until it is heard and armed", function()
     assert.equal("", bell:path())

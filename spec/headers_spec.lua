@@ -159,12 +159,14 @@ describe("a call's headers", function()
 
     it("arrive, empty ones too", function()
       up:programme { reset = true, log = true }
-      local client = unbusy.new { targets = { { name = "a", url = up.url, key = "k-1" } } }
+      local client = unbusy.new { targets = { { name = "a", url = up.url, key = "k-1",
+        headers = { ["X-None"] = "", ["X-Blank"] = " ", ["X-Own"] = "1" } } } }
       assert(client:chat(world.question, { trace = true, headers = { "X-Team: 7", "x-empty:",
         "Transfer-Encoding: chunked", "Content-Length: 3", "authorization: Bearer mine" } }))
       local seen = up:log()[1].headers
       assert.equal("7", seen["x-team"])
       assert.equal("", seen["x-empty"])
+      assert.same({ "", "", "1" }, { seen["x-none"], seen["x-blank"], seen["x-own"] })
       assert.equal("Bearer k-1", seen.authorization)
       assert.is_nil(seen["transfer-encoding"])
       assert.not_equal("3", seen["content-length"])

@@ -256,7 +256,8 @@ static int release (ub_block *b, uint32_t process) {
   const ub_part_type *type = type_of(b);
   if (type != NULL && !ub_block_release(b, type, process, PATIENCE_US))
     return 0;
-  ub_set_remove(&b->users, process);
+  if (process != 0)  /* nobody knows how many are without a slot, and use it */
+    ub_set_remove(&b->users, process);
   return 1;
 }
 

@@ -199,17 +199,29 @@ static int bury (ub_region *r) {
   return buried;
 }
 
+/* A free slot, or 0; the directory is locked. */
+static uint32_t find_free (ub_region *r) {
+  uint32_t i;
+  for (i = 1; i < UB_PROCESSES; i++) {
+    if (slot_of(r, i)->pid == 0)
+      return i;
+  }
+  return 0;
+}
+
 static void reap (ub_region *r, int64_t patience_us) {
-  int buried;
+  int buried, room;
   if (!ub_directory_lock(r, patience_us))
     return;
   buried = bury(r);
+  room = find_free(r) != 0;
+  if (room)
+    ub_blocks_release(r, 0);  /* nobody has to be without a slot now; who has died is not known */
   ub_directory_unlock(r);
-  if (buried == 0)
-    return;
-  if (r->slot == 0)
-    r->mark = 0;  /* there may be a slot for us now */
-  wake_all(r);
+  if (r->slot == 0 && room)
+    r->mark = 0;  /* there is one for us */
+  if (buried > 0)
+    wake_all(r);
 }
 
 void ub_region_reap (ub_region *r) {
@@ -235,16 +247,6 @@ void ub_region_died (ub_region *r) {
 
 /* {== Our own slot =========================================================== */
 
-/* A free slot, or 0; the directory is locked. */
-static uint32_t find_free (ub_region *r) {
-  uint32_t i;
-  for (i = 1; i < UB_PROCESSES; i++) {
-    if (slot_of(r, i)->pid == 0)
-      return i;
-  }
-  return 0;
-}
-
 /* This process is new here: a slot of its own, and its parts use it. */
 static void claim (ub_region *r) {
   ub_process self = ub_process_self();
@@ -259,6 +261,7 @@ static void claim (ub_region *r) {
   if (r->slot == 0 && bury(r) > 0)
     r->slot = find_free(r);
   if (r->slot != 0) {
+    ub_blocks_release(r, 0);  /* what we have held without one: as 'reap' does */
     slot_of(r, r->slot)->start = self.start;
     __atomic_store_n(&slot_of(r, r->slot)->pid, self.pid, __ATOMIC_SEQ_CST);
   }

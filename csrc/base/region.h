@@ -76,8 +76,8 @@ int64_t ub_region_count (void);
 ub_region_stats ub_region_read (ub_region *r);
 
 /*
-** This process's slot, 1 or more; 0 when all are taken (then what it holds is
-** not given back when it dies).
+** This process's slot, 1 or more; 0 when all are taken. What processes without a
+** slot hold is given back, of the living too, once there is a slot to be had.
 */
 uint32_t ub_region_process (ub_region *r);
 

@@ -86,11 +86,14 @@ uint64_t ub_slots_issue (ub_slots *s, int64_t now_us, uint64_t tag) {
   return slot->sequence << 16 | i;
 }
 
-ub_slot *ub_slots_find (ub_slots *s, uint64_t ticket) {
+int ub_slots_has (const ub_slots *s, uint64_t ticket) {
   uint32_t i = ticket & 0xffff;
-  if (ticket >> 16 == 0 || i >= s->count)
-    return NULL;
-  return s->slot[i].sequence == ticket >> 16 ? &s->slot[i] : NULL;
+  return ticket >> 16 != 0 && i < s->count && s->slot[i].sequence == ticket >> 16;
+}
+
+ub_slot *ub_slots_find (ub_slots *s, uint64_t ticket) {
+  ub_slot *slot = &s->slot[ticket & 0xffff];
+  return ub_slots_has(s, ticket) && slot->owner == s->owner ? slot : NULL;
 }
 
 void ub_slots_release (ub_slots *s, ub_slot *slot) {

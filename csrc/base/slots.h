@@ -44,7 +44,7 @@ typedef struct ub_slots_head {
 
 typedef struct ub_slots {
   uint32_t count;         /* slots in the table */
-  uint32_t owner;         /* of the tickets issued now */
+  uint32_t owner;         /* the process at work, which issues tickets and returns them */
   ub_slots_head now;
   ub_slots_head before;   /* as it was when the log began */
   uint32_t logging;
@@ -62,8 +62,12 @@ void ub_slots_init (ub_slots *s, uint32_t count);
 /* A new ticket, or 0 when every slot is taken. */
 uint64_t ub_slots_issue (ub_slots *s, int64_t now_us, uint64_t tag);
 
-/* The slot of a ticket under way, or NULL for any other number. */
+/* The slot of a ticket under way that the process at work owns, or NULL for any other number. (A
+   child has copies of its parent's tickets; they come back by the parent.) */
 ub_slot *ub_slots_find (ub_slots *s, uint64_t ticket);
+
+/* Is this ticket under way, whoever owns it? */
+int ub_slots_has (const ub_slots *s, uint64_t ticket);
 
 /* Take back a slot that 'ub_slots_find' gave. */
 void ub_slots_release (ub_slots *s, ub_slot *slot);

@@ -234,7 +234,8 @@ int ub_bell_begin (ub_bell *b) {
   int err;
   if (b->running || b->process != ub_process_mark())
     return b->running ? UB_OK : UB_ECLOSED;
-  b->host_fd = counted(own_connection(b));
+  if (b->host_fd < 0)  /* else there was no thread to be had the last time */
+    b->host_fd = counted(own_connection(b));
   if (b->host_fd < 0)
     return UB_ENETWORK;
   close_door(b);

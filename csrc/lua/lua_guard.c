@@ -143,11 +143,17 @@ static void end (lua_State *L, const guard *g) {
   lua_sethook(L, g->hook, g->mask, g->count);
 }
 
+/* Did it end for want of memory? Where it is refused some, Lua 5.4 collects and asks again: the
+   function may well have gone on, and ended by an error of its own. */
+static int lacked_memory (const guard *g, int status) {
+  return g->refused && (status == LUA_ERRMEM || (UB_FFI && status != 0));
+}
+
 /* Push which limit ended it, or nil for an error of its own. */
 static void push_limit (lua_State *L, const guard *g, int status) {
   if (g->stopped)
     lua_pushliteral(L, "long");
-  else if (g->refused && status != 0)
+  else if (lacked_memory(g, status))
     lua_pushliteral(L, "memory");
   else
     lua_pushnil(L);

@@ -264,7 +264,7 @@ static int returned (ub_breaker *b, uint64_t ticket) {
   if ((ticket & 0xffff) == UB_SLOT_NONE)
     return ticket >> 16 == (b->generation & SEQUENCE) && b->loose_back > 0;
   return since > 0 && since <= issued && (ticket & 0xffff) < b->config.slots
-         && ub_slots_find(slots(b), ticket) == NULL;
+         && !ub_slots_has(slots(b), ticket);
 }
 
 int ub_breaker_record (ub_breaker *b, uint64_t ticket, int64_t now_us) {

@@ -109,7 +109,8 @@ local own_paths = { post = of_post, batch = of_batch, pass = of_pass }
 local function header_lines(target, key, passes, streaming)
   local lines, own = {}, {}
   for name, value in pairs(target.extra_headers()) do
-    lines[#lines + 1] = name .. ": " .. value
+    -- ";" is how libcurl sends one without a value.
+    lines[#lines + 1] = value:find "%S" and name .. ": " .. value or name .. ";"
     own[name:lower()] = true
   end
   local ours = target.provider.headers(key:secret())

@@ -50,8 +50,7 @@ function shared.open(given)
   local marks, why, how = counters.new { region = r, name = "marks", counters = 4096 }
   if not marks then return nil, why, how end
   local self = setmetatable({ region = r, marks = marks, open = 0,
-    clients = setmetatable({}, { __mode = "k" }), waiting = {} }, shared)
-  for p = 1, #turns.names do self.waiting[p] = { first = 1, last = 0, count = 0, since = {} } end
+    clients = setmetatable({}, { __mode = "k" }) }, shared)
   of_region[r] = self
   return self
 end
@@ -104,7 +103,7 @@ end
 --- Has the accounts know of all models that any process has asked them for.
 ---@param accounts table<string, table> by name
 function shared:open_scopes(accounts)
-  for name in pairs(self.marks:list()) do
+  for name in pairs(self.marks:list() or {}) do
     local account, model = name:match "^scope%z(.-)%z(.*)$"
     if account and accounts[account] then accounts[account]:scope(model) end
   end
@@ -140,8 +139,17 @@ end
 
 -- {== Waiting =============================================================
 
-local function publish(self, priority)
-  local r, waiting = region_in(self), self.waiting[priority]
+-- Who waits, by priority. The calls of the process that this one was forked from wait there.
+local function waiting_in(self)
+  if self.process_mark ~= core.process() then
+    self.process_mark, self.waiting = core.process(), {}
+    for p = 1, #turns.names do self.waiting[p] = { first = 1, last = 0, count = 0, since = {} } end
+  end
+  return self.waiting
+end
+
+local function publish(self, waiting, priority)
+  local r = region_in(self)
   if r then r:waiting(waiting.count, waiting.since[waiting.first], priority) end
 end
 
@@ -151,25 +159,25 @@ end
 ---@return table handle for `leave`
 function shared:enter(loop, priority)
   if loop.attend then loop.attend() end
-  local waiting = self.waiting[priority]
+  local waiting = waiting_in(self)[priority]
   waiting.last = waiting.last + 1
   waiting.since[waiting.last] = core.now()
   waiting.count = waiting.count + 1
-  publish(self, priority)
-  return { priority = priority, number = waiting.last }
+  publish(self, waiting, priority)
+  return { priority = priority, number = waiting.last, waiting = waiting }
 end
 
---- It waits no longer.
+--- It waits no longer. A copy of another process's call changes nothing here.
 function shared:leave(handle)
-  local waiting = self.waiting[handle.priority]
+  local waiting = handle.waiting
   local since = waiting.since
-  if not since[handle.number] then return end
+  if waiting ~= waiting_in(self)[handle.priority] or not since[handle.number] then return end
   since[handle.number] = nil
   waiting.count = waiting.count - 1
   while waiting.first <= waiting.last and not since[waiting.first] do
     waiting.first = waiting.first + 1
   end
-  publish(self, handle.priority)
+  publish(self, waiting, handle.priority)
 end
 
 --- Is it the turn of another process's call, before ours that wait?

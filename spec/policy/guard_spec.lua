@@ -177,6 +177,16 @@ describe("a guarded function", function()
     assert.same({ false, "memory" }, { ok, why })
   end)
 
+  -- Where garbage fills its room, Lua 5.4 collects and goes on: that is no limit that ended it.
+  it("ends by its own error, though it touched the limit before", function()
+    local f = interpreted "for i = 1, 40 do local s = ('x'):rep(4e4 + i) end error('oh', 0)"
+    collectgarbage "collect"
+    collectgarbage "stop"
+    local ok, message, why = core.guarded(1e7, MB, f)
+    collectgarbage "restart"
+    assert.same({ false, "oh" }, { ok, message, why })
+  end)
+
   it("must be called rightly", function()
     assert.has_error(function() core.guarded() end)
     assert.has_error(function() core.guarded(1, 2) end)

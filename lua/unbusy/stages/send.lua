@@ -230,7 +230,7 @@ local LARGE = 65536 -- bytes of a body after which the rest is waited for in one
 -- Reads on behind `parts`; most bodies come in one.
 local function read_more(call, try, x, parts)
   local limit, name = end_of(call, try)
-  local size, gathers = #parts[1] + #parts[2], x.gather == nil
+  local size, gathers = #parts[1] + #(parts[2] or ""), x.gather == nil
   repeat
     if size > LARGE and not gathers then -- once
       gathers = true
