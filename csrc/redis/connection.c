@@ -9,7 +9,7 @@
 ** - It writes without MSG_NOSIGNAL: SIGPIPE is kept from the host meanwhile.
 ** - When it lacks the memory to note a callback it says nothing, and all later
 **   replies would go to the wrong ones: see 'hand_over'.
-** - A reply may be as long as the server likes: see 'check_length'.
+** - A reply may be as long as the server likes: see 'check_length', and the gate of reply.h.
 ** - Its sockets are inherited by programs that are run.
 */
 #include "redis/link_inner.h"
@@ -22,6 +22,8 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "engine/pipe_guard.h"
+
+#define LIST_BYTES 1048576  /* that the names of a SCAN may take here, beside an entry */
 
 /* {== What hiredis tells us =============================================== */
 
@@ -36,7 +38,7 @@ static int loss_of (const ub_link *l, const redisAsyncContext *context) {
     return l->loss;
   switch (context->err) {
     case REDIS_ERR_PROTOCOL: return UB_EUPSTREAM;
-    case REDIS_ERR_OOM: return UB_ENOMEM;
+    case REDIS_ERR_OOM: return l->gate.exceeded ? UB_EUPSTREAM : UB_ENOMEM;
     default: return UB_ENETWORK;
   }
 }
@@ -89,13 +91,27 @@ static void on_reply (redisAsyncContext *context, void *reply, void *self) {
   ub_link_end(r, r->forgotten ? NULL : reply, UB_OK);
 }
 
+/* What it means that we are not let in; 'plain': what an error means that has no kind. */
+static int refusal_of (const redisReply *error, int plain) {
+  static const struct { const char *kind; int err; } known[] = {
+    {"NOAUTH", UB_EAUTH}, {"WRONGPASS", UB_EAUTH}, {"NOPERM", UB_EAUTH},
+    {UB_REPLY_CROWDED, UB_EBUSY}
+  };
+  const char *kind = ub_reply_error(error);
+  size_t i;
+  for (i = 0; i < sizeof known / sizeof known[0]; i++)
+    if (strcmp(kind, known[i].kind) == 0)
+      return known[i].err;
+  return strcmp(kind, "ERR") == 0 ? plain : UB_EUPSTREAM;
+}
+
 /* The server's answer to what we say first. */
-static void on_hello (redisAsyncContext *context, void *reply, void *err) {
+static void on_hello (redisAsyncContext *context, void *reply, void *plain) {
   ub_link *l = context->ev.data;
   if (reply != NULL)
     l->greetings--;
   if (reply != NULL && ((redisReply *)reply)->type == REDIS_REPLY_ERROR && l->loss == UB_OK)
-    l->loss = *(const int *)err;
+    l->loss = refusal_of(reply, *(const int *)plain);
 }
 
 /* Does anybody wait for a reply? */
@@ -127,10 +143,10 @@ static int is_noted (const redisAsyncContext *a, const void *data) {
   return a->c.err == 0 && a->replies.tail != NULL && a->replies.tail->privdata == data;
 }
 
-/* Send a command that comes before all others; '*refused' is what it means when it is
-   refused. 0 when there is no memory. */
-static int say (ub_link *l, const int *refused, int count, const char **words) {
-  void *data = (void *)(uintptr_t)refused;
+/* Send a command that comes before all others; '*plain' is what it means when it is refused for
+   no known reason. 0 when there is no memory. */
+static int say (ub_link *l, const int *plain, int count, const char **words) {
+  void *data = (void *)(uintptr_t)plain;
   int err = redisAsyncCommandArgv(l->context, on_hello, data, count, words, NULL);
   l->greetings++;  /* of a failure the connection ends */
   return err == REDIS_OK && is_noted(l->context, data);
@@ -172,6 +188,9 @@ static void take_over (ub_link *l, redisAsyncContext *a) {
   a->ev.cleanup = on_cleanup;
   l->gate.expects = expects;
   l->gate.self = l;
+  l->gate.most_bytes = l->config.most_bytes + LIST_BYTES;
+  l->gate.bytes = 0;
+  l->gate.exceeded = 0;
   a->c.reader->fn = &ub_reply_functions;
   a->c.reader->privdata = &l->gate;
 }

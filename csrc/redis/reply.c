@@ -27,10 +27,23 @@ static int is_expected (const redisReadTask *task) {
   return task->parent != NULL || gate->expects(gate->self);
 }
 
-/* A new object in its place; NULL when there is no memory, or nobody has asked. */
-static object *make (const redisReadTask *task, int type, size_t length) {
+/* Does a part of the reply that takes so many bytes here find room? The reader forgets what it has
+   read of a list that has not ended: its own length says nothing. */
+static int has_room (const redisReadTask *task, size_t bytes) {
+  ub_reply_gate *gate = task->privdata;
+  if (task->parent == NULL)
+    gate->bytes = 0;
+  gate->exceeded = bytes > gate->most_bytes - gate->bytes;
+  if (!gate->exceeded)
+    gate->bytes += bytes;
+  return !gate->exceeded;
+}
+
+/* A new object in its place, with room for a string, and 'more' bytes that it will have besides;
+   NULL when there is no memory, it would be too much, or nobody has asked. */
+static object *make (const redisReadTask *task, int type, size_t length, size_t more) {
   object *o;
-  if (!is_expected(task))
+  if (!is_expected(task) || !has_room(task, sizeof *o + length + 1 + more))
     return NULL;
   o = ub_alloc(sizeof *o + length + 1);
   if (o == NULL)
@@ -43,7 +56,7 @@ static object *make (const redisReadTask *task, int type, size_t length) {
 }
 
 static void *make_string (const redisReadTask *task, char *bytes, size_t length) {
-  object *o = make(task, task->type, length);
+  object *o = make(task, task->type, length, 0);
   if (o == NULL)
     return NULL;
   memcpy(o->bytes, bytes, length);
@@ -54,15 +67,16 @@ static void *make_string (const redisReadTask *task, char *bytes, size_t length)
 }
 
 static void *make_array (const redisReadTask *task, count items) {
+  size_t size = (size_t)items * sizeof(redisReply *);
   object *o;
   if ((size_t)items > UB_REPLY_ITEMS)
     return NULL;
-  o = make(task, REDIS_REPLY_ARRAY, 0);
+  o = make(task, REDIS_REPLY_ARRAY, 0, size);
   if (o == NULL || items == 0)
     return o;
-  o->reply.element = ub_alloc((size_t)items * sizeof *o->reply.element);
+  o->reply.element = ub_alloc(size);
   if (o->reply.element != NULL) {
-    memset(o->reply.element, 0, (size_t)items * sizeof *o->reply.element);
+    memset(o->reply.element, 0, size);
     o->reply.elements = (size_t)items;
     return o;
   }
@@ -73,14 +87,14 @@ static void *make_array (const redisReadTask *task, count items) {
 }
 
 static void *make_integer (const redisReadTask *task, long long n) {
-  object *o = make(task, REDIS_REPLY_INTEGER, 0);
+  object *o = make(task, REDIS_REPLY_INTEGER, 0, 0);
   if (o != NULL)
     o->reply.integer = n;
   return o;
 }
 
 static void *make_nil (const redisReadTask *task) {
-  return make(task, REDIS_REPLY_NIL, 0);
+  return make(task, REDIS_REPLY_NIL, 0, 0);
 }
 
 #if HIREDIS_MAJOR >= 1
@@ -132,7 +146,8 @@ void ub_reply_free (redisReply *reply) {
 const char *ub_reply_error (const redisReply *reply) {
   static const char *const known[] = {
     "NOAUTH", "WRONGPASS", "NOPERM", "OOM", "READONLY", "MISCONF", "NOREPLICAS", "LOADING",
-    "MASTERDOWN", "BUSY", "MOVED", "ASK", "CLUSTERDOWN", "CROSSSLOT", "TRYAGAIN", "WRONGTYPE"
+    "MASTERDOWN", "BUSY", "MOVED", "ASK", "CLUSTERDOWN", "CROSSSLOT", "TRYAGAIN", "WRONGTYPE",
+    UB_REPLY_CROWDED
   };
   size_t i, length;
   for (i = 0; i < sizeof known / sizeof known[0]; i++) {

@@ -13,10 +13,16 @@
 
 #define UB_REPLY_ITEMS 65536  /* of a list */
 
-/* Whoever a reader's 'privdata' is asked about each reply: 0 when none is expected. */
+/* The kind of an error, see 'ub_reply_error', that a server says instead of all else. */
+#define UB_REPLY_CROWDED "ERR max number of clients"
+
+/* What a reader's 'privdata' is: what may come in. */
 typedef struct ub_reply_gate {
-  int (*expects) (void *self);
+  int (*expects) (void *self);  /* asked about each reply: 0 when none is expected */
   void *self;
+  size_t most_bytes;  /* that one reply may take here, with all that is in it */
+  size_t bytes;       /* of the one that is being read */
+  int exceeded;       /* one was refused since it takes more */
 } ub_reply_gate;
 
 /* The functions; 'privdata' of the reader is an 'ub_reply_gate'. */
@@ -29,7 +35,7 @@ void ub_reply_keep (redisReply *reply);
 void ub_reply_free (redisReply *reply);
 
 /*
-** The kind of an error reply: its first word, where it is one that servers are
+** The kind of an error reply: its first words, where they are some that servers are
 ** known to say ("NOAUTH"), else "ERR". The rest may repeat what it was sent.
 */
 const char *ub_reply_error (const redisReply *reply);

@@ -17,6 +17,8 @@
 
 static int left;  /* replies that are expected */
 
+#define MOST 100000  /* bytes of one */
+
 static int expects (void *self) {
   (void)self;
   return left > 0;
@@ -96,7 +98,7 @@ static void there_and_back (const uint8_t *bytes, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size) {
-  ub_reply_gate gate = {expects, NULL};
+  ub_reply_gate gate = {expects, NULL, MOST, 0, 0};
   redisReader *reader;
   size_t piece, at;
   if (size < 3)
@@ -111,6 +113,7 @@ int LLVMFuzzerTestOneInput (const uint8_t *data, size_t size) {
     size_t length = size - at < piece ? size - at : piece;
     if (redisReaderFeed(reader, (const char *)data + at, length) != REDIS_OK || !read_all(reader))
       break;
+    must(gate.bytes <= MOST);
   }
   redisReaderFree(reader);
   ub_alloc_fail_at(0);

@@ -495,7 +495,8 @@ describe("a cache with what is no good Redis server", function()
     server = garbage.start()
     for bytes, code in pairs { ["hello\r\n"] = "upstream", ["+OK\r\n"] = "upstream",
       ["-NOAUTH x\r\n"] = "auth", ["-MOVED 1 10.0.0.1:1\r\n"] = "upstream",
-      ["-LOADING x\r\n"] = "upstream", ["$400000000\r\n"] = "timeout" } do
+      ["-LOADING x\r\n"] = "upstream", ["$400000000\r\n"] = "timeout",
+      ["-ERR max number of clients reached\r\n"] = "busy" } do
       server:says("k", bytes)
       local client = levels.client(server.path, { clock = code == "timeout" and 0.05 or nil })
       for _ = 1, 10 do

@@ -311,9 +311,9 @@ describe("a link to a server that speaks garbage", function()
   teardown(function() server:stop() end)
 
   -- What becomes of a read, when that is said; it never hangs, and never ends this process.
-  local function told(mode, bytes)
+  local function told(mode, bytes, more)
     server:says(mode, bytes)
-    local link = begun(server.path, { most = 100000 })
+    local link = begun(server.path, more or { most = 100000 })
     local result = { fetch(link, "k") }
     for _ = 1, 20 do link:step() end
     local lost = link:lost()
@@ -337,6 +337,38 @@ describe("a link to a server that speaks garbage", function()
     end
     assert.same({ nil, "failed", "upstream" }, (told("f", "$400000000\r\n" .. ("x"):rep(100000))))
     assert.same({ nil, "failed", "upstream" }, (told("f", ("+xxxxxxx"):rep(10000))))
+  end)
+
+  it("takes no list that takes too much memory, however short what is unread of it", function()
+    local numbers, text = (":1\r\n"):rep(4096), "$100\r\n" .. ("x"):rep(100) .. "\r\n"
+    for _, bytes in ipairs { "*4096\r\n" .. ("*4096\r\n" .. numbers):rep(50),
+      "*65536\r\n" .. text:rep(9000),
+      "*9\r\n*65536\r\n*65536\r\n*65536\r\n:1\r\n" } do
+      assert.same({ nil, "failed", "upstream" }, (told("c", bytes)))
+    end
+    assert.same({ nil, "nonsense" }, (told("k", "*2\r\n" .. ("*4096\r\n" .. numbers):rep(2))))
+  end)
+
+  it("knows why it was not let in", function()
+    for error, code in pairs {
+      ["WRONGPASS invalid username-password pair or user is disabled."] = "auth",
+      ["NOAUTH Authentication required."] = "auth", ["ERR invalid password"] = "auth",
+      ["ERR Client sent AUTH, but no password is set"] = "auth",
+      ["ERR max number of clients reached"] = "busy",
+      ["ERR max number of clients + cluster connections reached"] = "busy",
+      ["LOADING Redis is loading the dataset in memory"] = "upstream",
+      ["MASTERDOWN Link with MASTER is down"] = "upstream" } do
+      local result, lost = told("c", "-" .. error .. "\r\n", { password = "s3cret" })
+      assert.same({ nil, "failed", code }, result, error)
+      assert.equal(code, lost)
+    end
+    for error, code in pairs { ["ERR DB index is out of range"] = "invalid",
+      ["NOAUTH Authentication required."] = "auth", ["BUSY Redis is busy"] = "upstream",
+      ["ERR max number of clients reached"] = "busy" } do
+      assert.equal(code, (told("c", "-" .. error .. "\r\n", { database = 3 }))[3], error)
+    end
+    assert.same({ nil, "error", "ERR max number of clients" },
+      (told("c", "-ERR max number of clients reached\r\n")))
   end)
 
   it("gives what is no answer to what was asked as nonsense", function()

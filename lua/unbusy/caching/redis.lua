@@ -87,6 +87,7 @@ local sentences = {
   timeout = "nothing has come in time", network = "there is no connection, or it was lost",
   upstream = "what has come makes no sense", auth = "the password was refused",
   invalid = "the database was refused", nomem = "not enough memory", full = "no room",
+  busy = "it takes no more clients",
 }
 
 local function report(self, what, code, message)
@@ -122,7 +123,8 @@ local function well(self)
 end
 
 local no_writes = { OOM = true, READONLY = true, MISCONF = true, NOREPLICAS = true }
-local not_let_in = { NOAUTH = "auth", WRONGPASS = "auth", NOPERM = "auth" }
+local not_let_in = { NOAUTH = "auth", WRONGPASS = "auth", NOPERM = "auth",
+  ["ERR max number of clients"] = "busy" }
 
 -- The server has said that it does not do it.
 local function refused(self, kind)
