@@ -16,7 +16,8 @@ canceller.__name = "unbusy.canceller"
 --- Makes a canceller.
 ---@return unbusy.canceller
 function canceller.new()
-  return setmetatable({ cancelled = false, calls = {} }, canceller)
+  local self = setmetatable({ cancelled = false, calls = {} }, canceller)
+  return self -- no tail call: see `unbusy.clock`
 end
 
 --- Is the value a canceller?

@@ -8,4 +8,9 @@ if not call then return core.now end
 
 local now = call.now
 
-return function() return now() end
+-- No tail call: LuaJIT compiles no function that ends with one into C, gives it up for good after a
+-- few tries, and then also everything that calls it.
+return function()
+  local seconds = now()
+  return seconds
+end

@@ -73,9 +73,10 @@ function reply.of_answer(call, try, answer)
     finish_reason = answer.finish, usage = usage, cost = price and cost.of(usage, price) or nil,
     tries = call:tries_made(), times = times(call, try.start, now, try.queued), ended = true,
   }
-  if not answer.undecoded then return setmetatable(self, reply) end
-  self.undecoded = answer.undecoded
-  return setmetatable(self, undecoded)
+  local class = reply
+  if answer.undecoded then self.undecoded, class = answer.undecoded, undecoded end
+  setmetatable(self, class)
+  return self -- no tail call: see `unbusy.clock`
 end
 
 local function copy(t)

@@ -462,15 +462,20 @@ local function approved(call, try, answer)
   return fail(call, try, "a poor answer, says the policy", code, {})
 end
 
--- Counts the try: now, or when its stream has ended.
-local function count(meter, call, try, streaming, answer, code)
-  local target = call.place.target
-  if not (answer and answer.pieces) then
-    return meter:try_ends(call, try, target, streaming, answer, answer and answer.how or code)
-  end
+local function count_at_end(meter, call, try, target, streaming, answer)
   answer:on_end(function(ended, how)
     meter:try_ends(call, try, target, streaming, ended, how, true)
   end)
+end
+
+-- Counts the try: now, or when its stream has ended. (LuaJIT compiles no way through a function
+-- that may make another one.)
+local function count(meter, call, try, streaming, answer, code)
+  local target = call.place.target
+  if answer and answer.pieces then
+    return count_at_end(meter, call, try, target, streaming, answer)
+  end
+  return meter:try_ends(call, try, target, streaming, answer, answer and answer.how or code)
 end
 
 local streams = { chat = true, complete = true, responses = true }
