@@ -128,10 +128,19 @@ local function time_now()
   return time
 end
 
+-- Has the site declared the variable? It is the same for all requests of a process: what is known
+-- once need not be looked up again.
+local declared = false
+
+local function is_declared()
+  declared = declared or ngx.var.unbusy_log ~= nil
+  return declared
+end
+
 --- Writes it, at the request's end.
 ---@param ctx table
 function log.write(ctx)
-  if ngx.var.unbusy_log == nil then return end
+  if not is_declared() then return end
   local record = ctx.record
   record.time, record.id = time_now(), ctx:id()
   record.method, record.path = ctx.method, ctx.path
