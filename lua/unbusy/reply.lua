@@ -165,11 +165,12 @@ function reply.of_stream(call, try, pieces)
   local target, now = call.place.target, call.loop.now()
   if try.echoes then target.secrets.hide_headers(try.headers) end
   try.seconds = now - try.began
-  return setmetatable({
+  local self = setmetatable({
     source = "upstream", target = target.name, status = try.status, headers = try.headers,
     model = try.model, times = times(call, try.start, now, try.queued), price = target.price,
     pieces = pieces, tries = call:tries_made(),
   }, reply)
+  return self
 end
 
 --- An answer that may come from several tries, of which `inner` is the first one's: each of those

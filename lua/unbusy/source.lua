@@ -20,10 +20,11 @@ local GRACE = 0.05 -- seconds that the end of the bytes may lag behind the last 
 ---@return table pieces; its `on_keep_alive(count)`, when set, hears of comments as they come; where
 --- it gives true and no piece has come, whoever reads is told "late"
 function source.new(loop, x, assembler)
-  return setmetatable({
-    loop = loop, exchange = x, assembler = assembler, parser = sse.new {},
+  local self = setmetatable({
+    loop = loop, exchange = x, assembler = assembler, parser = sse.new(),
     first = 1, last = 0, pieces = {}, comments = 0,
   }, source)
+  return self -- no tail call: see `unbusy.clock`
 end
 
 --- Pieces that are there already, and the whole answer they make.
@@ -114,10 +115,8 @@ function source:is_ready()
   return self.first <= self.last
 end
 
---- The next piece.
----@param deadline number
----@return table? piece, string? message, string? code, table? detail
-function source:read(deadline)
+-- The next piece, of those that are still to come.
+local function read_on(self, deadline)
   self.nudged = nil -- by what came with an earlier piece
   while true do
     local piece = pop(self)
@@ -133,6 +132,15 @@ function source:read(deadline)
       return nil, "late", "late", {}
     end
   end
+end
+
+--- The next piece.
+---@param deadline number
+---@return table? piece, string? message, string? code, table? detail
+function source:read(deadline)
+  local piece = pop(self)
+  if piece then return piece end
+  return read_on(self, deadline) -- on its own, or LuaJIT would give up what calls the loop
 end
 
 --- Puts pieces back, to be read again first.

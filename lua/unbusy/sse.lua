@@ -17,6 +17,8 @@ sse.schema = {
     doc = "the most one event may hold: data, type, id and the line under way" },
 }
 
+local defaults = options.check(sse.schema, nil, "sse") -- each stream has a parser
+
 --- Makes a parser.
 ---
 --- `p:feed(bytes) -> events` gives the events that these bytes completed, {} when none. An event is
@@ -38,8 +40,9 @@ sse.schema = {
 ---@param given unbusy.options_of.sse? see `sse.schema`
 ---@return unbusy.core.sse p
 function sse.new(given)
-  local o = options.check(sse.schema, given, "sse")
-  return core.sse(o)
+  local o = given == nil and defaults or options.check(sse.schema, given, "sse")
+  local parser = core.sse(o)
+  return parser -- no tail call: see `unbusy.clock`
 end
 
 return sse

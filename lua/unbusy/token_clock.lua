@@ -9,8 +9,9 @@ token_clock.__index = token_clock
 ---@param last number? when the whole answer has to be there, before the call's deadline perhaps
 ---@param name "try"|"total"|nil which clock that is
 function token_clock.new(call, last, name)
-  return setmetatable({ call = call, left = call:clock "token", last = last or call.deadline,
-    name = name or "total" }, token_clock)
+  local self = setmetatable({ call = call, left = call:clock "token",
+    last = last or call.deadline, name = name or "total" }, token_clock)
+  return self -- no tail call: see `unbusy.clock`
 end
 
 -- The time for the whole of it is up.

@@ -91,7 +91,9 @@ end
 
 -- {== A request ===========================================================
 
-local ctx_methods = {}
+-- What is so for most requests is not in each of them.
+local ctx_methods = { own_id = false, cancel = false, begun = false, gone = false, broken = false,
+  garbled = false, address = false, status = false }
 ctx_methods.__index = ctx_methods
 
 --- The request's id, of nginx.
@@ -155,8 +157,7 @@ local function new_ctx(self)
   local headers = all_headers()
   return setmetatable({ gateway = self, client = self.client, headers = headers,
     record = log.record(), method = ngx.req.get_method(), path = ngx.var.uri, key = nobody,
-    began = self.client.now(), own_id = false, status = false, cancel = false, begun = false,
-    gone = false, broken = false, garbled = false, address = false }, -- in the size it comes to
+    began = self.client.now(), wants_usage = nil }, -- nine: a table with room for sixteen
     ctx_methods)
 end
 

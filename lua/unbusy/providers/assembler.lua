@@ -31,8 +31,9 @@ function assembler.new(kind, hide)
   if not objects[kind] then
     error(("assembler: kind chat or complete expected, got '%s'"):format(tostring(kind)), 2)
   end
-  return setmetatable({ kind = kind, started = false, finished = false, done = false,
+  local self = setmetatable({ kind = kind, started = false, finished = false, done = false,
     head = {}, choices = {}, open = 0, hide = hide }, class)
+  return self -- no tail call: see `unbusy.clock`
 end
 
 local function append(parts, name, text)
