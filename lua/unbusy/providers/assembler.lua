@@ -282,10 +282,12 @@ local function joined(call)
   return f
 end
 
+local function by_index(a, b) return a.index < b.index end
+
 local function sorted(map)
   local list = {}
   for _, item in next, map do list[#list + 1] = item end
-  table.sort(list, function(a, b) return a.index < b.index end)
+  if list[2] then table.sort(list, by_index) end
   return list
 end
 
