@@ -398,6 +398,7 @@ end
 local function cache_status(self)
   if not self.cache or self.closed then return nil end
   local out = self.cache:stats()
+  if not out then return nil end -- its room in the region is lost
   out.file_fault = self.cache_fault and self.cache_fault.message
   return out
 end

@@ -19,7 +19,7 @@ end
 -- Is a permit to be had by waiting: do the tokens suffice, and will one that is out come back?
 local function is_worth_waiting(self, kind)
   local now = self.budget:stats()
-  return now.tokens >= self.costs[kind] and now.permits > 0
+  return now and now.tokens >= self.costs[kind] and now.permits > 0
 end
 
 -- The first who still waits, or nil.

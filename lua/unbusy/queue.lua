@@ -207,7 +207,8 @@ end
 local function usual(self, gate)
   if gate.usual_pass ~= self.passes then
     local l = gate.scope.limiter
-    gate.usual, gate.usual_pass = l and l:stats().round_trip or 0, self.passes
+    local stats = l and l:stats()
+    gate.usual, gate.usual_pass = stats and stats.round_trip or 0, self.passes
   end
   return gate.usual
 end

@@ -147,7 +147,8 @@ end
 --- For an operator: { requests = { left =, most = }, tokens =, refused = }.
 ---@return table
 function rates:status()
-  local out = { refused = self.part:stats().refused }
+  local stats = self.part:stats()
+  local out = { refused = stats and stats.refused }
   for _, kind in ipairs { "requests", "tokens" } do
     local left, most = self.part:left(kind)
     if left then out[kind] = { left = left, most = most } end

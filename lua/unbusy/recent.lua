@@ -144,7 +144,7 @@ local function answers_of(self, now)
     out[source] = json.array()
     for i = 1, STEPS do out[source][i] = 0 end
   end
-  for name, count in pairs(self.minutes:list()) do
+  for name, count in pairs(self.minutes:list() or {}) do
     local source, minute = name:match "^(%a+) (%d+)$"
     local i = minute and STEPS - (present - tonumber(minute))
     if i and i >= 1 and i <= STEPS then out[source][i] = count end
@@ -160,7 +160,7 @@ end
 
 -- Failures of the last hour, the latest first, each kind at a target once.
 local function failures_of(self, now)
-  local list, out = self.failures:list(), json.array()
+  local list, out = self.failures:list() or {}, json.array()
   for name, at in pairs(list) do
     local code, target = name:match "^t (%a+) (.*)$"
     if code and at > 0 then
@@ -177,7 +177,7 @@ end
 -- How long the targets' answers have taken to begin, by name.
 local function starts_of(self)
   local counts, all = {}, {}
-  for name, count in pairs(self.starts:list()) do
+  for name, count in pairs(self.starts:list() or {}) do
     local size, target = name:match "^(%d+) (.*)$"
     if size and count > 0 then
       counts[target] = counts[target] or {}

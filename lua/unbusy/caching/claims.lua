@@ -227,7 +227,7 @@ end
 --- that have found their answer.
 function claims:stats()
   local s = self.part:stats()
-  return { led = s.led, followed = s.followed, orphaned = s.orphaned, found = self.found }
+  return s and { led = s.led, followed = s.followed, orphaned = s.orphaned, found = self.found }
 end
 
 --- The claims of a client in a region; nil where there is no room.

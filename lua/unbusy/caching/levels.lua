@@ -133,7 +133,7 @@ end
 
 function both:stats()
   local out = self.near:stats()
-  out.redis = self.far:stats()
+  if out then out.redis = self.far:stats() end
   return out
 end
 

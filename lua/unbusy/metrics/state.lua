@@ -83,6 +83,7 @@ end
 local function add_cache(out, client)
   if not client.cache then return end
   local stats = client.cache.near:stats()
+  if not stats then return end
   local level = client.common and not client.caching.path and "shared" or "near"
   out.unbusy_cache_requests_total = { { stats.hits, level, "hit" },
     { stats.stale, level, "stale" }, { stats.misses, level, "miss" } }
@@ -116,9 +117,11 @@ end
 ---@return table<string, table[]>
 function state.of(client, pause)
   local stats = client.meter.part:stats()
-  local out = { unbusy_build_info = { { 1, version, LUA } },
-    unbusy_start_time_seconds = { { stats.began } },
-    unbusy_metrics_refused_total = { { stats.refused } } }
+  local out = { unbusy_build_info = { { 1, version, LUA } } }
+  if stats then -- else their room in the region is lost
+    out.unbusy_start_time_seconds = { { stats.began } }
+    out.unbusy_metrics_refused_total = { { stats.refused } }
+  end
   client:look_around()
   add_breakers(out, client, pause)
   add_limits(out, client, client.meter.models, pause)
