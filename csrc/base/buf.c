@@ -30,8 +30,7 @@ static void slide (ub_buf *b) {
   b->tail = length;
 }
 
-/* Make room for 'more' bytes behind the tail. */
-static int reserve (ub_buf *b, size_t more) {
+int ub_buf_reserve (ub_buf *b, size_t more) {
   size_t length = ub_buf_length(b), size = b->size;
   char *grown;
   if (more <= b->size - b->tail)
@@ -57,7 +56,7 @@ int ub_buf_append (ub_buf *b, const char *bytes, size_t length) {
   int err;
   if (length == 0)
     return UB_OK;
-  err = reserve(b, length);
+  err = ub_buf_reserve(b, length);
   if (err != UB_OK)
     return err;
   memcpy(b->bytes + b->tail, bytes, length);

@@ -22,7 +22,10 @@ void ub_buf_init (ub_buf *b);
 /* Gives the memory back; the buffer is empty and may be used again. */
 void ub_buf_fini (ub_buf *b);
 
-/* UB_OK, or UB_ENOMEM with the buffer as it was. */
+/* Make room for 'more' bytes behind what waits. UB_OK, or UB_ENOMEM with the buffer as it was. */
+int ub_buf_reserve (ub_buf *b, size_t more);
+
+/* The same failure. */
 int ub_buf_append (ub_buf *b, const char *bytes, size_t length);
 
 /* Forget the first 'length' waiting bytes (at most all of them). */

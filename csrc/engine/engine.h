@@ -12,7 +12,7 @@
 **
 ** A transfer's news come in order: HEAD once, DATA any number of times, END
 ** once; taking END frees the transfer. Up to 'window_bytes' (and one read of
-** libcurl) wait in it; beyond that it is paused until its data have been taken.
+** libcurl) wait in it; beyond that it is paused until they are taken, or gathered.
 **
 ** An engine and its connections belong to the process that opened it: in a forked
 ** child every call answers UB_ECLOSED, and closing only gives the descriptors back.
@@ -78,10 +78,8 @@ int ub_engine_owned (const ub_engine *e);
 /* The one descriptor: readable when a step is due. Never watch it edge-triggered. */
 int ub_engine_fd (const ub_engine *e);
 
-/*
-** Start a request. UB_OK and '*id' (under 2^53, never 0); or nothing is started:
-** UB_EINVALID (a URL or option that libcurl refuses), UB_ENOMEM, UB_ECLOSED.
-*/
+/* Start a request. UB_OK and '*id' (under 2^53, never 0); or nothing is started: UB_EINVALID
+   (a URL or option that libcurl refuses), UB_ENOMEM, UB_ECLOSED. */
 int ub_engine_submit (ub_engine *e, const ub_request *request, uint64_t *id);
 
 /* Do what is due, without waiting, or a part of it: then another step is due at once, and
@@ -96,6 +94,10 @@ uint64_t ub_engine_next (ub_engine *e);
 
 /* Take one piece of news. An unknown id is UB_NEWS_END with UB_ECANCELLED. */
 void ub_engine_take (ub_engine *e, uint64_t id, ub_news *news);
+
+/* The body is wanted whole: what was taken of it is given back, and all comes as one DATA
+   when it has ended well. UB_OK; UB_ENOMEM, UB_ECANCELLED (no such id): nothing has changed. */
+int ub_engine_gather (ub_engine *e, uint64_t id, const char *bytes, size_t length);
 
 /* End a transfer and forget it; an unknown id is ignored. */
 void ub_engine_cancel (ub_engine *e, uint64_t id);

@@ -17,6 +17,7 @@
 #define HEAD_LINES 1000
 #define LENGTH_NAME "content-length:"
 #define MOST_LENGTH (INT64_MAX / 16)
+#define TRUSTED (64 * 1024 * 1024) /* bytes for which room is made when a header announces them */
 #define UPLOAD_BYTES 65536         /* libcurl's own default; and so is the next */
 #define IDLE_SECONDS 118           /* a connection may be kept unused */
 #define RCVBUF_BYTES (256 * 1024)  /* bounds what the kernel buffers for a paused one */
@@ -111,20 +112,35 @@ static size_t on_header (char *line, size_t one, size_t length, void *self) {
   return length;
 }
 
+/* Room for all of a body that is gathered, if its length is to be believed: it would be copied from
+** one block to the next as it grows. Of one that is compressed there is more: then it grows. */
+static void make_room (ub_transfer *t) {
+  uint64_t length = t->length > 0 ? (uint64_t)t->length : 0, most = TRUSTED;
+  if (t->most_bytes > 0 && t->most_bytes < most)
+    most = t->most_bytes;
+  if (length > most)
+    length = most;
+  if (length > ub_buf_length(&t->data))
+    (void)ub_buf_reserve(&t->data, (size_t)length - ub_buf_length(&t->data));
+}
+
 static size_t on_body (char *bytes, size_t one, size_t length, void *self) {
   ub_transfer *t = self;
   (void)one;
   note_first_byte(t);
-  if (ub_buf_length(&t->data) >= t->window_bytes && !t->resuming) {
+  if (ub_buf_length(&t->data) >= t->window_bytes && !t->resuming && !t->gathers) {
     t->paused = 1;
     return CURL_WRITEFUNC_PAUSE;
   }
   if (t->most_bytes > 0 && t->got_bytes + length > t->most_bytes)
     return refuse(t, UB_EUPSTREAM, "the answer is larger than allowed");
+  if (t->gathers)
+    make_room(t);
   if (ub_buf_append(&t->data, bytes, length) != UB_OK)
     return refuse(t, UB_ENOMEM, ub_err_text(UB_ENOMEM));
   t->got_bytes += length;
-  ub_engine_list(t);
+  if (!t->gathers)
+    ub_engine_list(t);
   return length;
 }
 

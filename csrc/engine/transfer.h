@@ -29,6 +29,7 @@ typedef struct ub_transfer {
   int in_header;     /* between a status line and its blank line */
   int head_done;     /* the final answer's header is whole */
   int head_taken;
+  int gathers;       /* all of the body waits for its end: see 'ub_engine_gather' */
   int paused;
   int resuming;      /* libcurl hands over what it kept: take all of it, for
                         what is refused again it copies again */

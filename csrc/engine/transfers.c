@@ -192,7 +192,6 @@ static void take_end (ub_engine *e, ub_transfer *t, ub_news *news) {
 /* Hand out a whole buffer: what the transfer receives, or that it is freed, while
 ** the caller copies harms nothing. What waits for its next byte holds no memory. */
 static void hand_over (ub_engine *e, ub_buf *from, ub_news *news) {
-  ub_buf_fini(&e->handed);
   e->handed = *from;
   ub_buf_init(from);
   news->bytes = e->handed.bytes != NULL ? ub_buf_bytes(&e->handed) : "";
@@ -212,9 +211,39 @@ static void take_head (ub_engine *e, ub_transfer *t, ub_news *news) {
   hand_over(e, &t->head, news);
 }
 
+/* Are there data to take now? Those of a gathered body that has failed nobody wants. */
+static int has_data (const ub_transfer *t) {
+  if (t->gathers && (!t->ended || t->err != UB_OK))
+    return 0;
+  return ub_buf_length(&t->data) > 0;
+}
+
+int ub_engine_gather (ub_engine *e, uint64_t id, const char *bytes, size_t length) {
+  ub_transfer *t = find(e, id);
+  ub_buf all;
+  int err;
+  if (t == NULL || !ub_engine_owned(e))
+    return UB_ECANCELLED;
+  ub_buf_init(&all);
+  err = ub_buf_append(&all, bytes, length);
+  if (err == UB_OK)
+    err = ub_buf_append(&all, ub_buf_bytes(&t->data), ub_buf_length(&t->data));
+  if (err != UB_OK) {
+    ub_buf_fini(&all);
+    return err;
+  }
+  ub_buf_fini(&t->data);
+  t->data = all;
+  t->gathers = 1;
+  if (t->paused)
+    resume(e, t);
+  return UB_OK;
+}
+
 void ub_engine_take (ub_engine *e, uint64_t id, ub_news *news) {
   ub_transfer *t = find(e, id);
   memset(news, 0, sizeof *news);
+  ub_buf_fini(&e->handed);
   if (t == NULL || !ub_engine_owned(e)) {
     news->kind = UB_NEWS_END;
     news->err = UB_ECANCELLED;
@@ -228,7 +257,7 @@ void ub_engine_take (ub_engine *e, uint64_t id, ub_news *news) {
   }
   if (t->paused && ub_buf_length(&t->data) == 0)
     resume(e, t);
-  if (ub_buf_length(&t->data) > 0)
+  if (has_data(t))
     take_data(e, t, news);
   else if (t->ended)
     take_end(e, t, news);

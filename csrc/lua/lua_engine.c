@@ -294,6 +294,19 @@ static int engine_take (lua_State *L) {
   }
 }
 
+/* e:gather(id, bytes) -> true | nil, message, code: see engine.h */
+static int engine_gather (lua_State *L) {
+  ub_engine *e = check(L);
+  uint64_t id = ub_checkticket(L, 2);
+  size_t length;
+  const char *bytes = luaL_checklstring(L, 3, &length);
+  int err = ub_engine_gather(e, id, bytes, length);
+  if (err != UB_OK)
+    return ub_pushfail(L, err, "engine");
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* e:cancel(id) */
 static int engine_cancel (lua_State *L) {
   ub_engine *e = check(L);
@@ -346,7 +359,8 @@ static int engine_active (lua_State *L) {
 void ub_open_engine (lua_State *L) {
   static const luaL_Reg methods[] = {
     {"submit", engine_submit}, {"step", engine_step}, {"wait", engine_wait},
-    {"next", engine_next}, {"take", engine_take}, {"cancel", engine_cancel},
+    {"next", engine_next}, {"take", engine_take}, {"gather", engine_gather},
+    {"cancel", engine_cancel},
     {"fd", engine_fd}, {"listen", engine_listen}, {"ignore", engine_ignore},
     {"heard", engine_heard},
     {"owned", engine_owned}, {"active", engine_active},

@@ -171,6 +171,17 @@ function exchange:take()
   return kind, a, b, c
 end
 
+--- Gives back all that was taken of the body: it comes in one piece with the rest, when it has
+--- ended well. So a large one is in no more places than it must be, and wakes nobody on its way.
+---@param bytes string
+---@return boolean? done
+function exchange:gather(bytes)
+  if self.orphan or self.done then return false end
+  local done = self.engine:gather(self.id, bytes)
+  if after_take then after_take() end
+  return done
+end
+
 --- Ends the exchange; the server sees its connection or stream closed. May be called twice.
 function exchange:close()
   if self.done or self.orphan then return end

@@ -217,16 +217,23 @@ local function read_first(call, try, x, limit, name)
   return read_first(call, try, x, limit, name)
 end
 
+local LARGE = 262144 -- bytes of a body after which the rest is waited for in one piece
+
 -- Reads on behind `parts`; most bodies come in one.
 local function read_more(call, try, x, parts)
   local limit, name = end_of(call, try)
+  local size, gathers = #parts[1] + #parts[2], x.gather == nil
   repeat
+    if size > LARGE and not gathers then -- once
+      gathers = true
+      if x:gather(table.concat(parts)) then parts = {} end
+    end
     local kind, a, b, c = news.await(call.loop, x, limit)
     if kind == "late" then return too_late(call, try, name) end
     if kind == "end" and a then return failed(call, try, b, a, of_end(c)) end
-    parts[#parts + 1] = a
+    parts[#parts + 1], size = a, size + (a and #a or 0)
   until kind == "end"
-  return table.concat(parts)
+  return parts[2] and table.concat(parts) or parts[1]
 end
 
 -- Reads the body to its end.
