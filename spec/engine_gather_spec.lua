@@ -116,7 +116,8 @@ describe("the engine gathers", function()
   end)
 
   it("what a client is answered at length", function()
-    local client = unbusy.new { targets = { { name = "up", url = up.url .. "/v1" } }, retry = false }
+    local client = unbusy.new { retry = false,
+      targets = { { name = "up", url = up.url .. "/v1" } } }
     local text = numbered()
     local question = { model = "m", messages = { { role = "user", content = text } } }
     for _ = 1, 3 do assert.equal("echo: " .. text, assert(client:chat(question)).text) end

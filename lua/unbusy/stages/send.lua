@@ -225,7 +225,7 @@ local function read_first(call, try, x, limit, name)
   return read_first(call, try, x, limit, name)
 end
 
-local LARGE = 65536 -- bytes of a body after which the rest is waited for in one piece
+local LARGE = 262144 -- bytes of a body after which the rest is waited for in one piece
 
 -- Reads on behind `parts`; most bodies come in one.
 local function read_more(call, try, x, parts)
