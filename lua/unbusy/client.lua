@@ -40,7 +40,7 @@ function client.new(given)
     loop = loop or false, now = loop and loop.now or monotonic, clocks = o.clocks,
     fallback = o.fallback, on_event = o.on_event or false, event_faults = 0,
     escalate = o.escalate, resume = o.resume, resumed = 0, upstream_stream = o.upstream_stream,
-    calls = {}, closed = false, common = false, meter = false,
+    calls = {}, closed = false, common = false,
   }, client)
   local fine, fault = building.policies(self, o)
   if not fine then error("unbusy: " .. fault, 2) end
