@@ -92,8 +92,11 @@ int ub_slots_has (const ub_slots *s, uint64_t ticket) {
 }
 
 ub_slot *ub_slots_find (ub_slots *s, uint64_t ticket) {
-  ub_slot *slot = &s->slot[ticket & 0xffff];
-  return ub_slots_has(s, ticket) && slot->owner == s->owner ? slot : NULL;
+  ub_slot *slot;
+  if (!ub_slots_has(s, ticket))
+    return NULL;
+  slot = &s->slot[ticket & 0xffff];
+  return slot->owner == s->owner ? slot : NULL;
 }
 
 void ub_slots_release (ub_slots *s, ub_slot *slot) {
