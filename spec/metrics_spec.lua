@@ -193,8 +193,9 @@ describe("metrics", function()
     m:close()
     m:close()
     assert.is_false(set:note(1))
-    for _, name in ipairs { "open", "set", "text", "list", "stats" } do
-      assert.error_matches(function() m[name](m, "counter", "a") end, "closed")
+    assert.error_matches(function() m:open("counter", "a") end, "closed")
+    for _, name in ipairs { "set", "text", "list", "stats" } do
+      assert.error_matches(function() m[name](m, "counter") end, "closed")
     end
   end)
 

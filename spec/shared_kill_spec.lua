@@ -28,9 +28,10 @@ end
 -- A kind of part: `make(where)` opens one, private without `where`; `go(p, kept, random, say)`
 -- takes one random step and says what it saw; `clears`: what a process died at empties it. All
 -- times are given, since a clock of its own makes a method thousands of instructions longer.
--- Each case: `prepare(p, kept)` in this process, then `own(p)` in another one, which is killed
--- `later` seconds on while it does `work(p, kept)`; `given_back(p, result)` is what has to come of
--- what it held. Then the part has to go on as one that never did the work, or one that has done it.
+-- Each case: `prepare(p, kept)` in this process, then `own(p, mine)` in another one, which is killed
+-- `later` seconds on while it does `work(p, mine, kept)`; `given_back(p, result, mine)` is what has
+-- to come of what it held. Then the part has to go on as one that never did the work, or one that
+-- has done it. (What this process keeps the other one cannot give back.)
 local now = 0
 
 local function sorted(t)
@@ -76,8 +77,13 @@ end
 local function allow(l) return (l:allow(now)) end
 
 -- What the killed one was let in with.
-local function neutral(l, ticket)
+local function neutral(l, ticket, mine)
   if ticket then l:report(ticket, "neutral", nil, now) end
+  for _, held in ipairs(mine) do l:report(held, "neutral", nil, now) end
+end
+
+local function takes(n)
+  return function(l, mine) take(l, mine, n) end
 end
 
 limiter.cases = {
@@ -90,25 +96,23 @@ limiter.cases = {
       take(l, kept, 4)
       drop(l, kept, 3)
     end },
-  { what = "counts a success", work = function(l, kept) l:report(kept[2], "ok", 0.1, now) end,
-    later = 0.2, prepare = function(l, kept) take(l, kept, 4) end },
-  { what = "counts a drop", work = function(l, kept) l:report(kept[2], "fail", 0.1, now) end,
-    prepare = function(l, kept) take(l, kept, 4) end },
-  { what = "counts a drop when the ring of drops comes round",
-    work = function(l, kept) l:report(kept[1], "fail", 0.1, now) end,
+  { what = "counts a success", work = function(l, mine) l:report(mine[2], "ok", 0.1, now) end,
+    later = 0.2, own = takes(4), given_back = neutral },
+  { what = "counts a drop", work = function(l, mine) l:report(mine[2], "fail", 0.1, now) end,
+    own = takes(4), given_back = neutral },
+  { what = "counts a drop when the ring of drops comes round", own = takes(1),
+    work = function(l, mine) l:report(mine[1], "fail", 0.1, now) end, given_back = neutral,
     prepare = function(l, kept)
       for _ = 1, 7 do
         take(l, kept, 1)
         drop(l, kept, 1)
         now = now + 2
       end
-      take(l, kept, 1)
     end },
-  { what = "notes a start", work = function(l, kept) l:started(kept[2], 0.1, now) end,
-    prepare = function(l, kept) take(l, kept, 3) end },
-  { what = "gives a place back",
-    work = function(l, kept) l:report(kept[2], "neutral", nil, now) end,
-    prepare = function(l, kept) take(l, kept, 3) end },
+  { what = "notes a start", work = function(l, mine) l:started(mine[2], 0.1, now) end,
+    own = takes(3), given_back = neutral },
+  { what = "gives a place back", own = takes(3), given_back = neutral,
+    work = function(l, mine) l:report(mine[2], "neutral", nil, now) end },
   { what = "freezes", later = 3, work = function(l) l:freeze(2, now) end,
     prepare = function(l, kept)
       take(l, kept, 4)
@@ -150,10 +154,10 @@ function budget.go(b, kept, random, say)
   say(sorted(b:stats()))
 end
 
--- The calls of the killed one end, and its permit comes back unpaid.
-local function ended(b, permit)
+-- The calls of the killed one end, and its permits come back unpaid.
+local function ended(b, permit, mine)
   while b:stats().active > MINE do b:finish "fail" end
-  if permit then b:give(permit, "fail") end
+  for _, held in ipairs { permit or mine[1] } do b:give(held, "fail") end
 end
 
 local function begin_calls(n)
@@ -180,7 +184,8 @@ budget.cases = {
   { what = "gets none", work = function(b) return (b:take "retry") end, given_back = ended,
     prepare = take_permits(1) },
   { what = "gives a permit back", given_back = ended,
-    work = function(b, kept) b:give(kept[1], "ok") end, prepare = take_permits(1) },
+    own = function(b, mine) mine[1] = assert(b:take "retry") end,
+    work = function(b, mine) b:give(mine[1], "ok") end },
 }
 for _, case in ipairs(budget.cases) do case.prepare = case.prepare or begin_calls(MINE) end
 
@@ -306,10 +311,11 @@ local function right_ways(kind, case)
   local ways = {}
   for _, how in ipairs { "before", "after", kind.clears and "cleared" } do
     local p, kept = prepared(kind, case)
-    if case.own then case.own(p) end
+    local mine = {}
+    if case.own then case.own(p, mine) end
     now = now + (case.later or 0)
-    local result = how == "after" and case.work(p, kept) or nil
-    if case.given_back then case.given_back(p, result) end
+    local result = how == "after" and case.work(p, mine, kept) or nil
+    if case.given_back then case.given_back(p, result, mine) end
     if how == "cleared" then p:clear() end
     ways[how] = way(kind, p, kept)
   end
@@ -321,18 +327,20 @@ end
 local function step(kind, case, n)
   local r = assert(region.new { bytes = LEAST })
   local p, kept = prepared(kind, case, r)
-  now = now + (case.later or 0)
   local path = os.tmpname()
   local pid = process.fork()
   if pid == 0 then
     collectgarbage "stop" -- nothing but the work, the same each time
     if jit then jit.off() jit.flush() end -- luacheck: ignore 113
-    if case.own then case.own(p) end
+    local mine = {}
+    if case.own then case.own(p, mine) end
+    now = now + (case.later or 0)
     p:stats(now) -- has its number
-    local first, last = process.step(n, function() case.work(p, kept) end)
+    local first, last = process.step(n, function() case.work(p, mine, kept) end)
     regions.write(path, ("%s %s"):format(tostring(first), tostring(last)))
     process.leave()
   end
+  now = now + (case.later or 0)
   local signal = process.wait(pid)
   local first, last = files.read(path):match "(%d+) (%d+)"
   os.remove(path)

@@ -47,8 +47,9 @@ local function begin(n)
   end
 end
 
-local function neutral(b, ticket)
+local function neutral(b, ticket, mine)
   if ticket then b:report(ticket, "neutral", nil, now()) end
+  for _, held in ipairs(mine) do b:report(held, "neutral", nil, now()) end
 end
 
 balancer.cases = {
@@ -63,14 +64,14 @@ balancer.cases = {
     work = function(b) return b:begin(1, now()) end },
   { what = "begins a call", prepare = begin(3), given_back = neutral,
     work = function(b) return b:begin(2, now()) end },
-  { what = "notes a start", later = 0.5, prepare = begin(3),
-    work = function(b, kept) b:started(kept[3], 0.5, now()) end },
-  { what = "notes a wait", later = 0.5, prepare = begin(3),
-    work = function(b, kept) b:waits(kept[3], 0.5, now()) end },
-  { what = "ends a call", later = 0.5, prepare = begin(3),
-    work = function(b, kept) b:report(kept[2], "ok", 0.3, now()) end },
-  { what = "ends a failed call", later = 0.5, prepare = begin(3),
-    work = function(b, kept) b:report(kept[1], "fail", 0.3, now()) end },
+  { what = "notes a start", later = 0.5, own = begin(3), given_back = neutral,
+    work = function(b, mine) b:started(mine[3], 0.5, now()) end },
+  { what = "notes a wait", later = 0.5, own = begin(3), given_back = neutral,
+    work = function(b, mine) b:waits(mine[3], 0.5, now()) end },
+  { what = "ends a call", later = 0.5, own = begin(3), given_back = neutral,
+    work = function(b, mine) b:report(mine[2], "ok", 0.3, now()) end },
+  { what = "ends a failed call", later = 0.5, own = begin(3), given_back = neutral,
+    work = function(b, mine) b:report(mine[1], "fail", 0.3, now()) end },
   { what = "takes a target back", prepare = begin(3),
     work = function(b) b:back(2, now()) end },
 }

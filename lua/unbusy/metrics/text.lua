@@ -48,13 +48,13 @@ local function nothing() end
 
 -- Adds what was counted of a family.
 local function add_counted(out, family, part, pause)
-  local from = 0
-  while from do
-    local lines
+  local lines, from = nil, 0
+  repeat
     lines, from = part:text(family.name, from)
+    if not lines then return end -- the part is lost
     if lines ~= "" then out[#out + 1] = lines end
     pause()
-  end
+  until not from
 end
 
 local MOST = 100 -- lines in a piece: some 10 KB
