@@ -28,10 +28,10 @@ end
 -- A kind of part: `make(where)` opens one, private without `where`; `go(p, kept, random, say)`
 -- takes one random step and says what it saw; `clears`: what a process died at empties it. All
 -- times are given, since a clock of its own makes a method thousands of instructions longer.
--- Each case: `prepare(p, kept)` in this process, then `own(p, mine)` in another one, which is killed
--- `later` seconds on while it does `work(p, mine, kept)`; `given_back(p, result, mine)` is what has
--- to come of what it held. Then the part has to go on as one that never did the work, or one that
--- has done it. (What this process keeps the other one cannot give back.)
+-- Each case: `prepare(p, kept)` in this process, then `own(p, mine)` in another one, which is
+-- killed `later` seconds on while it does `work(p, mine)`; `given_back(p, result, mine)` is what
+-- has to come of what it held. Then the part has to go on as one that never did the work, or one
+-- that has done it. (What this process keeps the other one could not give back.)
 local now = 0
 
 local function sorted(t)
@@ -314,7 +314,7 @@ local function right_ways(kind, case)
     local mine = {}
     if case.own then case.own(p, mine) end
     now = now + (case.later or 0)
-    local result = how == "after" and case.work(p, mine, kept) or nil
+    local result = how == "after" and case.work(p, mine) or nil
     if case.given_back then case.given_back(p, result, mine) end
     if how == "cleared" then p:clear() end
     ways[how] = way(kind, p, kept)
@@ -336,7 +336,7 @@ local function step(kind, case, n)
     if case.own then case.own(p, mine) end
     now = now + (case.later or 0)
     p:stats(now) -- has its number
-    local first, last = process.step(n, function() case.work(p, mine, kept) end)
+    local first, last = process.step(n, function() case.work(p, mine) end)
     regions.write(path, ("%s %s"):format(tostring(first), tostring(last)))
     process.leave()
   end
