@@ -48,8 +48,9 @@ local function nothing() end
 
 -- Adds what was counted of a family.
 local function add_counted(out, family, part, pause)
-  local lines, from = nil, 0
+  local from = 0
   repeat
+    local lines
     lines, from = part:text(family.name, from)
     if not lines then return end -- the part is lost
     if lines ~= "" then out[#out + 1] = lines end
