@@ -95,9 +95,18 @@ end
 
 -- }========================================================================
 
+-- The bytes of an answer whose tokens its server has not told; vectors are no text.
+local function length_of(kind, reply)
+  if reply.usage then return nil end
+  return kind == "embed" and 0 or #(reply.text or "") + #(reply.reasoning or "")
+end
+
 local function call(ctx, kind, request, given)
   local reply, message, code, detail = ctx.client[kind](ctx.client, request, given)
-  if reply then return answers.reply(ctx, reply) end
+  if reply then
+    if ctx.key.tokens then ctx.answered = length_of(kind, reply) end
+    return answers.reply(ctx, reply)
+  end
   log.failure(ctx, code, detail)
   return errors.of_call(message, code, detail, ctx.gateway.retries)
 end
