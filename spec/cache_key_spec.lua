@@ -2,6 +2,7 @@ local cache = require "unbusy.cache"
 local core = require "unbusy.core"
 local guard = require "spec.support.leak_guard"
 local json = require "unbusy.json"
+local when_collected = require "spec.support.when_collected"
 
 local key, key_without = cache.key, cache.key_without
 local unpack = table.unpack or unpack -- luacheck: ignore
@@ -377,11 +378,7 @@ describe("cache key", function()
     end
     local expected = key({ a = ("x"):rep(2000), b = 2 }, 7)
     for _ = 1, 3000 do
-      if newproxy then -- luacheck: ignore 113
-        getmetatable(newproxy(true)).__gc = meddle -- luacheck: ignore 113
-      else
-        setmetatable({}, { __gc = meddle })
-      end
+      when_collected(meddle)
       assert.is_true(key({ a = ("x"):rep(2000), b = 2 }, 7) == expected)
     end
     collectgarbage()

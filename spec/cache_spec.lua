@@ -2,6 +2,7 @@ local cache = require "unbusy.cache"
 local caches = require "spec.support.caches"
 local core = require "unbusy.core"
 local guard = require "spec.support.leak_guard"
+local when_collected = require "spec.support.when_collected"
 
 local timed, keys_in = caches.timed, caches.keys_in
 
@@ -437,14 +438,6 @@ describe("cache", function()
 
   -- A finalizer may run whenever Lua makes a string, so in the middle of 'get' too.
   describe("and finalizers", function()
-    local function when_collected(f)
-      if newproxy then -- luacheck: ignore 113
-        getmetatable(newproxy(true)).__gc = f -- luacheck: ignore 113
-      else
-        setmetatable({}, { __gc = f })
-      end
-    end
-
     -- Makes room in pieces: what comes next is put together, when short on the C stack.
     local fillers, filler = { "f1", "f2", "f3", "f4", "f5", "f6", "f7" }, ("f"):rep(600)
     local function scatter(c)

@@ -2,17 +2,9 @@
 -- (where `feed` is Lua) by a hook. Under ASan a byte that is read too late ends the run.
 local files = require "spec.support.files"
 local sse = require "unbusy.sse"
+local when_collected = require "spec.support.when_collected"
 
 describe("sse entered twice", function()
-  -- Leaves garbage behind that calls f when it is collected.
-  local function plant(f)
-    if newproxy then -- luacheck: ignore 113
-      getmetatable(newproxy(true)).__gc = f -- luacheck: ignore 113
-    else
-      setmetatable({}, { __gc = f })
-    end
-  end
-
   -- A parser in the middle of an event, and the chunk with its end and 20 more.
   local function begun(salt)
     local p, rest = sse.new {}, {}
@@ -34,7 +26,7 @@ describe("sse entered twice", function()
     for round = 1, 200 do
       local other, p, chunk = sse.new {}, begun("round" .. round)
       for _ = 1, 50 do
-        plant(function() other:feed(("id: x\nevent: y\ndata: z%d\n\n"):format(round)) end)
+        when_collected(function() other:feed(("id: x\nevent: y\ndata: z%d\n\n"):format(round)) end)
       end
       local got = assert(p:feed(chunk))
       assert.equal(21, #got)
@@ -46,8 +38,8 @@ describe("sse entered twice", function()
     local pause, step = collectgarbage("setpause", 0), collectgarbage("setstepmul", 10000)
     for round = 1, 30 do -- the collector is at work at each allocation, more or less
       local p, chunk = begun("round" .. round)
-      plant(function() p:feed "" end)
-      plant(function() p:finish() end)
+      when_collected(function() p:feed "" end)
+      when_collected(function() p:finish() end)
       local got = p:feed(chunk)
       if got then whole(got, "round" .. round) end
     end

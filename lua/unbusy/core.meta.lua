@@ -194,13 +194,6 @@ function engine:take(id, known, brief) end
 ---@return boolean? true, string? message, string? code nil: nothing has changed
 function engine:gather(id, bytes) end
 
---- The rest of a body is wanted whole: what was taken of it is given back, and all of it comes as
---- one piece when it has ended well. Meanwhile it is not held up, whatever its window is.
----@param id integer
----@param bytes string all that was taken of the body
----@return boolean? true, string? message, string? code nil: nothing has changed
-function engine:gather(id, bytes) end
-
 ---@param id integer of which nothing more will be heard; an unknown one is ignored
 function engine:cancel(id) end
 

@@ -5,15 +5,7 @@ local core = require "unbusy.core"
 local metrics = require "unbusy.metrics"
 local region = require "unbusy.region"
 local topk = require "unbusy.topk"
-
--- Leaves garbage behind that calls f when it is collected.
-local function plant(f)
-  if newproxy then -- luacheck: ignore 113
-    getmetatable(newproxy(true)).__gc = f -- luacheck: ignore 113
-  else
-    setmetatable({}, { __gc = f })
-  end
-end
+local when_collected = require "spec.support.when_collected"
 
 -- Lua 5.4 can collect everything in one step of its collector, whatever else there is.
 local function in_steps_of(log2)
@@ -26,7 +18,7 @@ local function closing(close, f)
   collectgarbage "collect"
   collectgarbage "stop"
   in_steps_of(60)
-  plant(function()
+  when_collected(function()
     hit = inside
     close()
   end)

@@ -195,7 +195,7 @@ end
 ---@param bytes string
 ---@return boolean? done
 function exchange:gather(bytes)
-  if self.orphan or self.done then return false end
+  if self.done then return false end
   local done = self.engine:gather(self.id, bytes)
   if after_take then after_take() end
   return done
