@@ -334,9 +334,9 @@ describe("processes of one region", function()
       worker:said "ready"
       b = nil -- luacheck: ignore 311
       regions.collect()
-      local kept, made = {}, nil
+      local kept = {}
       repeat -- each is held: the collector would give its room away again
-        made = breaker.new { region = r, name = "other" .. #kept }
+        local made = breaker.new { region = r, name = "other" .. #kept }
         kept[#kept + 1] = made
       until not made
       regions.collect()
