@@ -167,7 +167,9 @@ describe("the bell rings", function()
     assert.equal(1, tonumber(C.write(fds[1], "x", 1)))
   end
 
-  it("once there is a thread to be had, if there was none at first", function()
+  -- (The sanitizers end a process that gets no memory for a thread.)
+  local without = os.getenv "UNBUSY_SANITIZED" and pending or it
+  without("once there is a thread to be had, if there was none at first", function()
     local open = core.stats().descriptors
     local second = core.bell(e:fd())
     local own = connect(second:path())
