@@ -15,7 +15,7 @@ local call = { streaming = false, stopped = false, extra = false, path = false, 
   stale_later = false, key = false, keeps = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
   claim = false, told = false, escalated = false, holds = false, so_far = false,
-  foreseen = false, ahead = false }
+  foreseen = false, ahead = false, ended = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -28,9 +28,9 @@ local order = 0 -- of arrival, over all clients
 ---@param how table? { streaming =, path =, method = }
 function call.new(client, kind, request, given, how)
   order = order + 1
-  local self = setmetatable({ -- room for sixteen fields: a good call has no more
+  local self = setmetatable({ -- room for sixteen fields: a good call has no more before its end
     client = client, kind = kind, request = request, options = given, order = order,
-    model = type(request) == "table" and request.model or nil, tries = { nil }, ended = false,
+    model = type(request) == "table" and request.model or nil, tries = { nil },
     place = false, exchange = false, counted = false,
   }, call)
   if how then

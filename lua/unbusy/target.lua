@@ -204,8 +204,9 @@ end
 
 local function report_breaker(self, word, seconds)
   local t = self.target
-  if not self.breaker_ticket or self.reported then return end
+  if self.reported then return end
   self.reported = true
+  if not self.breaker_ticket then return end
   if t.fails_open and word == "busy" then word = "fail" end
   t.breaker:report(self.breaker_ticket, word, seconds)
   if word ~= "ok" and word ~= "neutral" then t.failed_at = t.now() end
@@ -259,10 +260,7 @@ function place:started(seconds)
   report_breaker(self, "ok", seconds)
   local ticket, t = self.balance_ticket, self.target
   if ticket then t.balancer:started(ticket, seconds, t.now()) end
-  if t.recent then
-    self.counted = true
-    t.recent:started(t.name, seconds)
-  end
+  if t.recent then t.recent:started(t.name, seconds) end
 end
 
 --- Another try of the same call has answered, `seconds` after this one was sent and before it had
@@ -287,10 +285,10 @@ local verdicts = {
 -- What the balancer is told: a server that refuses is as dear as one that fails.
 local of_balance = { ok = "ok", busy = "fail", fail = "fail", neutral = "neutral" }
 
--- Of a whole answer it is only known here whether what began was one.
+-- Of a whole answer it is only known here whether what began was one; of a stream, since it began.
 local function tell_recent(self, t, code)
   if code then return t.recent:failed(t.name, code) end
-  if self.started_after and not self.counted then t.recent:started(t.name, self.started_after) end
+  if self.started_after and not self.reported then t.recent:started(t.name, self.started_after) end
 end
 
 --- The try is over. `code` is nil for a good answer, else how it failed; `verdict` ("busy",
@@ -305,7 +303,8 @@ function place:finish(code, verdict)
   if t.recent then tell_recent(self, t, code) end
   if code == "auth" then set_key_aside(t, self.key) end
   if code == "quota" then set_account_aside(t) end
-  if self.reported and word.breaker ~= "ok" and word.breaker ~= "neutral" then
+  if self.reported and self.breaker_ticket and word.breaker ~= "ok"
+    and word.breaker ~= "neutral" then
     t.breaker:record(self.breaker_ticket, "fail")
     note_state(t, true)
   end

@@ -139,7 +139,8 @@ function answers.refuse(ctx, refusal, text)
     if answers.is_plain(value) then ngx.header[name] = value end
   end
   ngx.header["x-request-id"] = ctx:id()
-  if not ctx.record.code then ctx.record.code = refusal.code end
+  local record = log.notes(ctx)
+  if not record.code then record.code = refusal.code end
   answers.send(ctx, refusal.status, text or errors.text(refusal))
 end
 

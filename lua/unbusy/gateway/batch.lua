@@ -125,7 +125,7 @@ local function count(results)
 end
 
 local function note(ctx, results)
-  local record, cost = ctx.record, nil
+  local record, cost = log.notes(ctx), nil
   record.requests, record.failed = #results, (count(results))
   for _, result in ipairs(results) do
     if result.cost then cost = (cost or 0) + result.cost end
@@ -181,7 +181,7 @@ end
 ---@param ctx table
 ---@return table? refusal
 function batch.serve(ctx)
-  ctx.record.kind = "batch"
+  ctx.kind = "batch"
   if not ctx.gateway.options.batch then
     return errors.new(404, "there is nothing at this path", { code = "unknown_url" })
   end

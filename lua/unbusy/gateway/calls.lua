@@ -87,7 +87,7 @@ end
 -- of our own cost nobody anything.
 local function spend(ctx, text)
   if not ctx.key.tokens then return end
-  local r = ctx.record
+  local r = log.notes(ctx)
   local by_length = ctx.answered and r.source ~= "fallback"
   ctx.gateway.quotas:spend(ctx.key, (r.prompt_tokens or 0) + (r.completion_tokens or 0),
     by_length and #text + ctx.answered)
@@ -117,10 +117,10 @@ end
 ---@return table? refusal
 function calls.serve(ctx, route)
   local kind = route.kind
-  ctx.record.kind = kind
+  ctx.kind = kind
   local request, text, sound = read(ctx, kind)
   if not request then return text end
-  ctx.record.model = request.model
+  ctx.model = request.model
   local given, refusal = controls.read(ctx)
   if not given then return refusal end
   given.raw, given.raw_is_sound, given.cancel = text, sound, ctx:canceller()

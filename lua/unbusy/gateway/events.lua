@@ -30,7 +30,7 @@ end
 -- A failure when status 200 is out.
 local function error_event(ctx, refusal)
   local text = errors.text(refusal)
-  if ctx.record.kind ~= "responses" then return "data: " .. text .. "\n\n" end
+  if ctx.kind ~= "responses" then return "data: " .. text .. "\n\n" end
   return event_text.of { event = "error", data = assert(json.encode { type = "error",
     message = refusal.message, code = refusal.code or json.null, param = json.null,
     error = json.decode(text).error }) }
@@ -77,7 +77,7 @@ local function pump(ctx, stream)
     if text and not write(ctx, text) then return false end
     if not stream:is_ready() and not answers.flush() then return false end
   end
-  return ctx.record.kind == "responses" or write(ctx, event_text.DONE)
+  return ctx.kind == "responses" or write(ctx, event_text.DONE)
 end
 
 -- As `pump`; the client is told that it waits while somebody is asked to go on with what broke off.

@@ -156,8 +156,8 @@ end
 local function new_ctx(self)
   local headers = all_headers()
   return setmetatable({ gateway = self, client = self.client, headers = headers,
-    record = log.record(), method = ngx.req.get_method(), path = ngx.var.uri, key = nobody,
-    began = self.client.now(), wants_usage = nil }, -- nine: a table with room for sixteen
+    method = ngx.req.get_method(), path = ngx.var.uri, key = nobody, began = self.client.now(),
+    kind = nil, model = nil }, -- nine: a table with room for sixteen
     ctx_methods)
 end
 
@@ -209,7 +209,7 @@ local nowhere = { open = true, full = true, budget = true, policy = true }
 
 -- What came of the request's call, if it made one: a batch tells of its own.
 local function note_call(ctx)
-  local r = ctx.record
+  local r = log.notes(ctx)
   if r.kind == "batch" then return end
   if not r.code or stands_in[r.source] then
     if r.source then ctx:ended(r.source) end
@@ -245,7 +245,7 @@ function gateway:handle()
   if refusal and not ctx.begun and not ctx.gone and not ngx.headers_sent then
     if discard(ctx) then answers.refuse(ctx, refusal) else ctx.status = 400 end
   end
-  if self.client.recent and ctx.record.kind then note_call(ctx) end
+  if self.client.recent and ctx.kind then note_call(ctx) end
   log.write(ctx)
   if self.client.meter then count(ctx) end
   if ctx.address then listening[ctx.address] = nil end

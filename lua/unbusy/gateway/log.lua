@@ -12,7 +12,7 @@ local fields = { "time", "id", "key", "method", "path", "kind", "requests", "fai
   "code", "queued", "queued_upstream", "start", "seconds", "prompt_tokens", "completion_tokens",
   "cost", "hedge_cost", "trace", "upstream_id" }
 
---- What is noted of a request; false is nothing. (All fields at once: a table in its full size.)
+--- The fields of a line; false is nothing. (All fields at once: a table in its full size.)
 function log.record()
   return { time = false, id = false, key = false, method = false, path = false, kind = false,
     requests = false, failed = false, model = false, target = false, source = false,
@@ -103,11 +103,24 @@ local function note_answer(record, answer)
   if type(id) == "string" then record.upstream_id = id end
 end
 
+--- What is noted of a request. It is made when there is something to note, which of a stream is at
+--- its end: until then it would only take room.
+---@param ctx table
+---@return table record
+function log.notes(ctx)
+  local record = ctx.record
+  if not record then
+    record = log.record()
+    record.kind, record.model, ctx.record = ctx.kind, ctx.model, record
+  end
+  return record
+end
+
 --- Notes the answer of a call.
 ---@param ctx table
 ---@param answer table a reply, or a stream that has ended
 function log.answer(ctx, answer)
-  note_answer(ctx.record, answer)
+  note_answer(log.notes(ctx), answer)
 end
 
 --- Notes the failure of a call.
@@ -115,7 +128,7 @@ end
 ---@param code string
 ---@param detail table
 function log.failure(ctx, code, detail)
-  local record = ctx.record
+  local record = log.notes(ctx)
   record.code, record.target, record.tries = code, detail.target or record.target, detail.tries
   if detail.trace then record.trace = detail.trace.id end
 end
@@ -141,7 +154,7 @@ end
 ---@param ctx table
 function log.write(ctx)
   if not is_declared() then return end
-  local record = ctx.record
+  local record = log.notes(ctx)
   record.time, record.id = time_now(), ctx:id()
   record.method, record.path = ctx.method, ctx.path
   record.key, record.status = ctx.key.name, ctx.gone and 499 or ctx.status

@@ -96,7 +96,7 @@ end
 ---@param id string?
 ---@return table? refusal
 function models.serve(ctx, _, id)
-  ctx.record.kind = "models"
+  ctx.kind = "models"
   local list, refusal = current(ctx)
   if not list then return refusal end
   if not id then

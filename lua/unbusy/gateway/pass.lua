@@ -90,7 +90,8 @@ local function spend(ctx, text, kind)
   if not ctx.answered then return end
   local u, used = usage_of(ctx), 0
   if u then
-    ctx.record.prompt_tokens, ctx.record.completion_tokens = u.prompt_tokens, u.completion_tokens
+    local record = log.notes(ctx)
+    record.prompt_tokens, record.completion_tokens = u.prompt_tokens, u.completion_tokens
     used = u.total_tokens
   end
   local streams = kind and kind:lower():find "^text/event%-stream"
@@ -122,7 +123,7 @@ end
 -- An error has been read whole, so that keys in it could be masked.
 local function send(ctx, answer)
   if answer.status == 401 then -- the client's own key was good, or it would not be here
-    ctx.record.code = "auth"
+    log.notes(ctx).code = "auth"
     return errors.new(502, answer.target .. ": the gateway's key was refused", { code = "auth" })
   end
   set_header(ctx, answer)
@@ -142,7 +143,7 @@ end
 ---@param ctx table
 ---@return table? refusal
 function pass.serve(ctx)
-  ctx.record.kind = "pass"
+  ctx.kind = "pass"
   local given, refusal = controls.read(ctx)
   if not given then return refusal end
   local text

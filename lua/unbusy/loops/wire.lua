@@ -16,7 +16,7 @@ local deaf = false                  -- one of them could not be watched
 
 local after_take = nil -- see `wire.host`
 
-local exchange = {}
+local exchange = {} -- { engine, event, secrets, id = of its transfer; false when it is over }
 exchange.__index = exchange
 
 -- The process has forked: nothing of the parent's will ever come here.
@@ -24,7 +24,7 @@ local function abandon_parents()
   local lost = exchanges
   exchanges = {}
   for _, x in pairs(lost) do
-    x.done = true
+    x.id = false
     x.event:set()
   end
   engine:close()
@@ -92,8 +92,8 @@ function wire.open(request, body, event)
   local id
   id, message, code = e:submit(request, body)
   if not id then return nil, message, code end
-  local x = setmetatable({ engine = e, id = id, event = event, secrets = request.secrets,
-    done = false }, exchange)
+  local x = setmetatable({ engine = e, id = id, event = event, secrets = request.secrets },
+    exchange)
   exchanges[id] = x
   dispatch_from(e:next()) -- submitting lets other transfers move too
   return x
@@ -180,13 +180,13 @@ end
 
 --- The next piece of news, or nil when there is none now; a good end says no more.
 function exchange:take()
-  if self.done then return over() end
-  local kind, a, b, c, echoes = self.engine:take(self.id, self.secrets, true)
+  local id = self.id
+  if not id then return over() end
+  local kind, a, b, c, echoes = self.engine:take(id, self.secrets, true)
   if after_take then after_take() end
   if kind ~= "end" then return kind, a, b, c, echoes end
   if a == "cancelled" then return over() end -- in a forked child: it is the parent's
-  exchanges[self.id] = nil
-  self.done = true
+  exchanges[id], self.id = nil, false
   return kind, a, b, c
 end
 
@@ -195,7 +195,7 @@ end
 ---@param bytes string
 ---@return boolean? done
 function exchange:gather(bytes)
-  if self.done then return false end
+  if not self.id then return false end
   local done = self.engine:gather(self.id, bytes)
   if after_take then after_take() end
   return done
@@ -203,10 +203,10 @@ end
 
 --- Ends the exchange; the server sees its connection or stream closed. May be called twice.
 function exchange:close()
-  if self.done then return end
-  self.done = true
-  exchanges[self.id] = nil
-  if self.engine:owned() then self.engine:cancel(self.id) end
+  local id = self.id
+  if not id then return end
+  exchanges[id], self.id = nil, false
+  if self.engine:owned() then self.engine:cancel(id) end
   if after_take then after_take() end
 end
 

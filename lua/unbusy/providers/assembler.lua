@@ -47,7 +47,8 @@ local growing = { content = true, reasoning_content = true, reasoning = true, re
 -- The call that a fragment continues: by its index; without one, a new call if it has an id, else
 -- the last one.
 local function call_of(choice, fragment)
-  local calls, index = choice.calls, json.whole(fragment.index)
+  local calls, index = choice.calls or {}, json.whole(fragment.index)
+  choice.calls = calls
   if not index then
     index = choice.last_call or 0
     if choice.last_call and type(fragment.id) == "string" then index = index + 1 end
@@ -131,7 +132,7 @@ local function choice_at(a, given)
   local index = json.whole(given.index) or 0
   local choice = a.choices[index]
   if not choice then
-    choice = { index = index, parts = {}, message = {}, calls = {}, extra = {} }
+    choice = { index = index, parts = {}, message = {} } -- and `calls`, `extra` where there are any
     a.choices[index] = choice
     a.open = a.open + 1
   end
@@ -153,7 +154,10 @@ local function take_choice(a, given)
   end
   if type(given.logprobs) == "table" then take_logprobs(choice, given.logprobs) end
   for k, v in next, given do
-    if not known[k] then keep(choice.extra, k, v) end
+    if not known[k] then
+      choice.extra = choice.extra or {}
+      keep(choice.extra, k, v)
+    end
   end
   local finish = given.finish_reason
   if type(finish) == "string" and finish ~= "" then
@@ -249,7 +253,7 @@ end
 -- Is the choice a text, perhaps with thoughts, and nothing else?
 local function is_text(choice)
   local parts = choice.parts
-  if next(choice.calls) or choice.function_call or choice.logprobs then return false end
+  if choice.calls or choice.function_call or choice.logprobs then return false end
   if parts.refusal and table.concat(parts.refusal) ~= "" then return false end
   for name in next, choice.message do
     if name ~= "role" then return false end
@@ -297,7 +301,7 @@ local function message_of(choice)
   for name, parts in next, choice.parts do message[name] = table.concat(parts) end
   if message.refusal == "" then message.refusal = json.null end
   if choice.function_call then message.function_call = joined(choice.function_call) end
-  local calls = sorted(choice.calls)
+  local calls = sorted(choice.calls or {})
   for i, call in ipairs(calls) do
     if next(call.functions) or #call.arguments > 0 then call.fields["function"] = joined(call) end
     call.fields.type = call.fields.type or "function"
@@ -311,7 +315,7 @@ local function message_of(choice)
 end
 
 local function whole_choice(kind, choice)
-  local out = choice.extra
+  local out = choice.extra or {}
   out.index, out.finish_reason = choice.index, choice.finish or json.null
   out.logprobs = choice.logprobs or json.null
   if kind == "chat" then
