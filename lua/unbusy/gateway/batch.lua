@@ -11,6 +11,7 @@ local body = require "unbusy.gateway.body"
 local controls = require "unbusy.gateway.controls"
 local errors = require "unbusy.gateway.errors"
 local json = require "unbusy.json"
+local lengths = require "unbusy.gateway.lengths"
 local list = require "unbusy.batching.list"
 local log = require "unbusy.gateway.log"
 
@@ -78,6 +79,12 @@ end
 
 -- {== What is answered ====================================================
 
+-- The bytes of an answer whose tokens nobody has told. Words of our own cost nobody anything.
+local function length_of(answer)
+  if answer.usage or answer.source == "fallback" then return nil end
+  return lengths.of(answer)
+end
+
 -- What is known of one request's end: { text =, … }, or { refusal = }.
 local function result_of(ctx, answer)
   if answer.code then
@@ -87,7 +94,7 @@ local function result_of(ctx, answer)
   local text = answer.raw or json.encode(answer.body)
   if not text then return { refusal = errors.new(502, "the answer is no JSON") } end
   return { text = text, usage = answer.usage, cost = answer.cost, model = answer.model,
-    target = answer.target, source = answer.source }
+    target = answer.target, source = answer.source, length = length_of(answer) }
 end
 
 local counts = { "prompt_tokens", "completion_tokens", "total_tokens" }
@@ -114,14 +121,13 @@ local function common(results, name)
   return value
 end
 
--- How many of them are failures, the first of these, and how long the answers are together.
+-- How many of them are failures, and the first of these.
 local function count(results)
-  local failed, first, bytes = 0, nil, 0
+  local failed, first = 0, nil
   for _, result in ipairs(results) do
-    if result.refusal then failed, first = failed + 1, first or result.refusal
-    else bytes = bytes + #result.text end
+    if result.refusal then failed, first = failed + 1, first or result.refusal end
   end
-  return failed, first, bytes
+  return failed, first
 end
 
 local function note(ctx, results)
@@ -157,12 +163,17 @@ local function write(ctx, results, used)
   answers.send(ctx, 200, "{" .. whole)
 end
 
--- Counts what its answers have used for the key: what the servers say, or what their length tells.
+-- Counts what its answers have used for the key: what the servers say, and where one does not, what
+-- is told by the length of its answer and by its share of what was asked.
 local function spend(ctx, results, used, bytes)
   if not ctx.key.tokens then return end
-  local failed, _, answered = count(results)
-  ctx.gateway.quotas:spend(ctx.key, used.prompt_tokens + used.completion_tokens,
-    failed < #results and bytes + answered)
+  local untold, answered = 0, 0
+  for _, result in ipairs(results) do
+    if result.length then untold, answered = untold + 1, answered + result.length end
+  end
+  local q = ctx.gateway.quotas
+  q:spend(ctx.key, used.prompt_tokens + used.completion_tokens)
+  if untold > 0 then q:spend(ctx.key, 0, bytes * untold / #results + answered) end
 end
 
 -- }========================================================================

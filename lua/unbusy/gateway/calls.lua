@@ -5,6 +5,7 @@ local controls = require "unbusy.gateway.controls"
 local errors = require "unbusy.gateway.errors"
 local events = require "unbusy.gateway.events"
 local json = require "unbusy.json"
+local lengths = require "unbusy.gateway.lengths"
 local log = require "unbusy.gateway.log"
 
 local calls = {}
@@ -95,10 +96,10 @@ end
 
 -- }========================================================================
 
--- The bytes of an answer whose tokens its server has not told; vectors are no text.
+-- The bytes of an answer whose tokens its server has not told; vectors need not be decoded for it.
 local function length_of(kind, reply)
   if reply.usage then return nil end
-  return kind == "embed" and 0 or #(reply.text or "") + #(reply.reasoning or "")
+  return kind == "embed" and 0 or lengths.of(reply)
 end
 
 local function call(ctx, kind, request, given)

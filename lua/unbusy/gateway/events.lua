@@ -7,6 +7,7 @@ local answers = require "unbusy.gateway.answers"
 local errors = require "unbusy.gateway.errors"
 local event_text = require "unbusy.event_text"
 local json = require "unbusy.json"
+local lengths = require "unbusy.gateway.lengths"
 local log = require "unbusy.gateway.log"
 
 local events = {}
@@ -63,7 +64,7 @@ end
 
 -- The text to write for a piece; nil for none.
 local function text_of(ctx, piece)
-  ctx.answered = ctx.answered + #(piece.text or "") + #(piece.reasoning or "")
+  ctx.answered = ctx.answered + lengths.of(piece)
   return event_text.of_piece(piece, ctx.wants_usage)
 end
 

@@ -1,0 +1,30 @@
+--- How much was said, in bytes: for who counts tokens where no server tells them.
+local lengths = {}
+
+local function of_text(text)
+  return type(text) == "string" and #text or 0
+end
+
+-- Servers write what they like there.
+local function of_call(call)
+  local f = type(call) == "table" and call["function"]
+  if type(f) ~= "table" then return 0 end
+  return of_text(f.name) + of_text(f.arguments)
+end
+
+local function of_calls(calls)
+  local sum = 0
+  for _, call in ipairs(calls) do sum = sum + of_call(call) end
+  return sum
+end
+
+--- Of a reply, or of a piece of a stream: its text, what was thought, and the tools that it calls.
+--- Vectors say nothing.
+---@param said table
+---@return integer
+function lengths.of(said)
+  local calls = said.tool_calls
+  return of_text(said.text) + of_text(said.reasoning) + (calls and of_calls(calls) or 0)
+end
+
+return lengths
