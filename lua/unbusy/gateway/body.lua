@@ -11,6 +11,14 @@ local function too_large(limit)
     { code = "request_too_large" })
 end
 
+-- What is in it, up to so many bytes. (Lua makes room for as many as it is told to read at once: of
+-- what the limit allows it would be gigabytes, or more than it can have.)
+local function read_some(file, most)
+  local length = file:seek "end"
+  file:seek "set"
+  return file:read(math.min(length, most)) or ""
+end
+
 local warned = false
 
 -- nginx has put the body into a file, since its buffer is smaller. To read it costs the worker the
@@ -21,7 +29,7 @@ local function of_file(path, limit)
     ngx.log(ngx.ERR, "unbusy: a request's body: ", message)
     return nil, errors.new(500, "the request could not be read")
   end
-  local text = file:read(limit + 1) or ""
+  local text = read_some(file, limit + 1)
   file:close()
   if not warned then
     warned = true
