@@ -27,6 +27,13 @@ for name in ([[alt-svc clear-site-data content-security-policy content-security-
   own[name] = true
 end
 
+-- What a proxy before this gateway would obey: to send a file of its own machine instead, or one of
+-- its places that nobody may ask for. (Beside `x-accel-…`, but for whether it gathers the answer.)
+for name in ("x-sendfile x-lighttpd-send-file x-litespeed-location")
+  :gmatch "%S+" do
+  own[name] = true
+end
+
 local MOST = 64 -- headers of an answer that go on
 
 -- The path as it is sent: nginx has decoded it, so that no two readings of it are possible.
@@ -47,8 +54,12 @@ local function add_headers(ctx, given)
   given.headers = lines[1] and lines or nil
 end
 
+local function is_order(name)
+  return name:find "^access%-control%-" or name:find "^x%-accel%-" and name ~= "x-accel-buffering"
+end
+
 local function goes_on(name, value)
-  return not own[name] and not name:find "^access%-control%-" and answers.is_plain(value)
+  return not own[name] and not is_order(name) and answers.is_plain(value)
 end
 
 -- The upstream's, as far as they go on. In a browser its bytes would be a page of the gateway's:
