@@ -79,20 +79,28 @@ end
 
 -- {== Tokens ==============================================================
 
-local TAIL = 16384 -- bytes of an answer in which its usage is looked for
+-- Bytes of an answer in which its usage is looked for: mostly it stands at the end; before a long
+-- list of results, at the start.
+local TAIL, LEAD = 16384, 4096
 
 -- Notes a piece of an answer that may tell what it has used; only where somebody wants to know.
 local function note(ctx, bytes)
   if not ctx.key.tokens or ctx.method ~= "POST" then return end
   ctx.answered = (ctx.answered or 0) + #bytes
   ctx.tail = ((ctx.tail or "") .. bytes):sub(-TAIL)
+  local lead = ctx.lead or ""
+  if #lead < LEAD then ctx.lead = (lead .. bytes):sub(1, LEAD) end
 end
 
--- The last `usage` that the answer has told.
-local function usage_of(ctx)
+-- The last `usage` in some of an answer.
+local function usage_in(some)
   local text
-  for object in ctx.tail:gmatch '"usage"%s*:%s*(%b{})' do text = object end
+  for object in some:gmatch '"usage"%s*:%s*(%b{})' do text = object end
   return text and usage.usage(json.decode(text))
+end
+
+local function usage_of(ctx)
+  return usage_in(ctx.tail) or usage_in(ctx.lead)
 end
 
 -- What is passed on counts for its key too: another spelling of a path is no way round its tokens.
