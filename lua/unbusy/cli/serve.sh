@@ -8,7 +8,7 @@
 nginx=$1 drain=$2 address=$3 program=$4 rest=$5
 
 OVERTIME=5 # seconds from "end at once" to the kill that nobody survives
-dir= master= up= clock= copier= again= stage=0
+dir= master= up= clock= copier= again= reloaders= stage=0
 terminal= # standard error is one
 [ -t 2 ] && terminal=1
 
@@ -39,6 +39,7 @@ make_folder() {
 
 leave() {
   stop_clock
+  [ -n "$reloaders" ] && wait $reloaders # they write there
   [ -n "$dir" ] && rm -rf "$dir"
   exit "$1"
 }
@@ -110,18 +111,27 @@ start() {
   [ -s "$dir/nginx.pid" ] && up=1
 }
 
-# A broken configuration changes nothing.
-reload() {
-  [ -n "$up" ] || { again=1; return; }
-  [ "$stage" = 0 ] || return
-  if [ -n "$terminal" ] && ! [ -t 2 ]; then step; return; fi # the terminal was closed
-  if configure "$dir/next.conf" && "$nginx" -t -q -p "$dir" -e stderr -c "$dir/next.conf" 9<&-; then
+# A broken configuration changes nothing. Each reload reads the file when those before it are done.
+reload_now() {
+  flock 8
+  kill -0 "$master" 2>/dev/null || return
+  if configure "$dir/next.conf" && "$nginx" -t -q -p "$dir" -e stderr -c "$dir/next.conf"; then
     mv "$dir/next.conf" "$dir/nginx.conf"
     kill -HUP "$master"
     say 'reloaded; calls under way end as they began'
   else
     say 'not reloaded: the old configuration stays'
   fi
+}
+
+# In a process of its own: where a signal is heard while another one's trap runs, a shell may take
+# the status of the first for that of the command that has just ended.
+reload() {
+  [ -n "$up" ] || { again=1; return; }
+  [ "$stage" = 0 ] || return
+  if [ -n "$terminal" ] && ! [ -t 2 ]; then step; return; fi # the terminal was closed
+  reload_now 8>"$dir/turn" 9<&- &
+  reloaders="$reloaders $!"
 }
 
 # }=============================================================================
