@@ -17,6 +17,7 @@ local terminal = require "unbusy.cli.terminal"
 local FAULT, USAGE = 1, 2 -- exit statuses
 
 local MOST_CONNECTIONS = 16384 -- of one worker
+local LEAST_CONNECTIONS = 16   -- listening sockets and the wake-up's are some of them
 local OTHER_DESCRIPTORS = 128  -- of one worker: logs, listening sockets, the wake-up's
 local GRACE = 10               -- seconds an old worker has beyond the longest call
 
@@ -136,10 +137,19 @@ local function check_workers(text)
   return nil, "--workers: a number from 1 to 1024, or auto"
 end
 
+local function descriptors_for(connections)
+  return 2 * connections + OTHER_DESCRIPTORS
+end
+
 -- Descriptors that a worker may have: two for each client, its own and the upstream's.
 local function descriptors()
   local most = tonumber(shell.output "ulimit -Hn") or math.huge
-  return math.min(most, 2 * MOST_CONNECTIONS + OTHER_DESCRIPTORS)
+  local least = descriptors_for(LEAST_CONNECTIONS)
+  if most < least then
+    return nil, ("a process may have %.0f open files here (ulimit -n): at least %.0f expected")
+      :format(most, least)
+  end
+  return math.min(most, descriptors_for(MOST_CONNECTIONS))
 end
 
 -- "USER GROUP" for nginx.conf when we are root.
@@ -210,8 +220,10 @@ local function plan_of(values, where, found)
   if not lua then return nil, message, FAULT end
   fine, message = check_readable(user, lua)
   if not fine then return nil, message, USAGE end
-  local files = descriptors()
-  local plan = check_paths {
+  local files, plan
+  files, message = descriptors()
+  if not files then return nil, message, FAULT end
+  plan, message = check_paths {
     modules = found.modules, lua = lua, env = variables(needed), user = user or nil,
     workers = values.workers or "auto", descriptors = ("%.0f"):format(files),
     connections = ("%.0f"):format(math.floor((files - OTHER_DESCRIPTORS) / 2)),
@@ -220,7 +232,7 @@ local function plan_of(values, where, found)
     listen = where.text, cert = absolute(values.cert), key = absolute(values.key),
     prefix = absolute(values.prefix), log = log_of(values.log or "-"),
   }
-  return plan
+  return plan, message, USAGE
 end
 
 -- }========================================================================
