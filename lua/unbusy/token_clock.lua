@@ -28,11 +28,13 @@ end
 --- The next piece of `pieces`; a clock that runs out is a "cut", the call's deadline a "timeout".
 function token_clock:read(pieces)
   local call = self.call
-  local now = call.loop.now()
-  local limit = math.min(now + self.left, self.last)
+  local now, last = call.loop.now(), self.last
+  local limit = math.min(now + self.left, last)
   local piece, message, code, detail = pieces:read(limit)
   if code == "late" then
-    if limit == self.last then return out_of_time(self) end
+    self.left = self.left - (limit - now)
+    if self.last > last then return self:read(pieces) end -- one who has more time has come
+    if limit == last then return out_of_time(self) end
     return nil, ("nothing more for %.3g s"):format(call:clock "token"), "cut", { phase = "token" }
   end
   if code then return nil, message, code, detail end

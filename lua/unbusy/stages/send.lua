@@ -388,6 +388,7 @@ local function receive_whole(call, try, x)
   local limit, clock = whole_limit_of(call, try)
   local ok, message, code, detail = await_head(call, try, x, limit, clock)
   if not ok then return nil, message, code, detail end
+  if call.merged then limit, clock = whole_limit_of(call, try) end -- one may have joined it
   local answer
   answer, message, code, detail = judge(call, try, x, limit, clock, call.options.undecoded)
   if not answer then return nil, message, code, detail end
