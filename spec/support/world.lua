@@ -14,7 +14,8 @@ local virtual = require "unbusy.loops.virtual"
 local world = {}
 world.__index = world
 
-local made = setmetatable({}, { __mode = "v" }) -- those of which `end_all` is asked
+local weak = { __mode = "v" }
+local made = setmetatable({}, weak) -- those of which `end_all` is asked
 
 --- A complete chat answer.
 function world.good(text, after)
@@ -143,10 +144,10 @@ end
 --- Lets the servers of all worlds come to the end of their answers, so that no task of theirs is
 --- left.
 function world.end_all()
-  for _, w in ipairs(made) do
+  for _, w in pairs(made) do
     if scheduler.live() > 0 then w.loop.run(function() end) end
   end
-  made = {}
+  made = setmetatable({}, weak)
 end
 
 function world:now()
