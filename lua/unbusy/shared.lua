@@ -87,7 +87,7 @@ end
 
 --- Until when it is not to be used; 0 when it may be.
 function shared:marked(name)
-  return self.marks:get(short(name, 128))
+  return self.marks:get(short(name, 128)) or 0 -- nil: their room is lost
 end
 
 local SCOPE = "scope\0%s\0%s" -- an account and a model

@@ -95,12 +95,13 @@ local states = { open = "open", forced_open = "open", half_open = "half_open" }
 local function of_target(call, t, tries, now)
   local model = t:model(call.model)
   local l = t:limiter(model)
+  local stats = l and l:stats() -- nil, too, where its room in the region is lost
   return {
     name = t.name, account = t.account_name, pool = t.pool, priority = t.priority,
     weight = t.weight, price = t.price and copy_of(t.price), model = model,
     state = t.breaker and states[t.breaker:state()] or "closed", free = t:is_free(model, now),
     limit = l and l:limit(), in_flight = l and l:in_flight(),
-    round_trip = l and l:stats().round_trip, tries = tries,
+    round_trip = stats and stats.round_trip, tries = tries,
   }
 end
 
