@@ -262,7 +262,7 @@ function client:responses(request, given)
 end
 
 --- Any other POST below the target's URL: `body` is a table (sent as JSON) or a string (sent as it
---- is). `reply.body` is the decoded answer, or a string where it is not JSON.
+--- is). `reply.body` is the decoded answer; where it is not JSON there is `reply.raw` alone.
 ---@param path string
 ---@param body table|string
 ---@param given unbusy.options.call?

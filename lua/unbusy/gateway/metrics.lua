@@ -38,6 +38,13 @@ local function format_for(header)
   return open > 0 and open >= accept.weight(wanted, PLAIN) and "openmetrics" or "prometheus"
 end
 
+-- The page; or nil where the client has been closed while others had their turn.
+local function pieces_of(client, format, pause)
+  local ok, pieces = pcall(text.pieces, client, format, pause)
+  if ok then return pieces end
+  if not client.closed then error(pieces, 0) end
+end
+
 --- Serves it.
 ---@param ctx table
 ---@return table? refusal
@@ -50,10 +57,12 @@ function metrics.serve(ctx)
   if refusal then return refusal end
   if ctx.client.closed then return errors.of_closed() end
   local format = format_for(ctx.headers.accept)
+  local pause = pauser(ctx.client.now)
+  local pieces = pieces_of(ctx.client, format, pause)
+  if not pieces then return errors.of_closed() end
   ngx.header["cache-control"] = "no-store"
   ngx.header.vary = "Accept"
-  local pause = pauser(ctx.client.now)
-  answers.send_pieces(ctx, text.pieces(ctx.client, format, pause), text.types[format], pause)
+  answers.send_pieces(ctx, pieces, text.types[format], pause)
 end
 
 return metrics
