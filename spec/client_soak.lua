@@ -103,7 +103,7 @@ function callers.forgets(client, o)
 end
 
 function callers.is_cancelled(client, o, loop)
-  local task = loop.spawn(function() client:stream(question, o):reply() end)
+  local task = loop.spawn(callers.reads, client, o)
   loop.sleep(math.random() * 0.01)
   scheduler.cancel(task)
   pcall(task.join, task)
