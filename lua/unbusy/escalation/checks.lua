@@ -113,15 +113,6 @@ local function is_json(text)
   return type(text) == "string" and json.decode(text) ~= nil
 end
 
-local of_json = { json_object = true, json_schema = true }
-
--- Does the request ask for JSON? (In the Responses API the format stands under `text`.)
-local function wants_json(request)
-  local text = table_of(request.text)
-  local format = table_of(request.response_format) or text and table_of(text.format)
-  return format ~= nil and of_json[format.type] == true
-end
-
 local function has_bad_arguments(calls)
   for _, call in ipairs(calls) do
     local f = type(call) == "table" and table_of(call["function"])
@@ -135,7 +126,7 @@ function tests.json(o, _, request, reply)
   if not o.json then return false end
   local calls = calls_of(reply)
   if calls then return has_bad_arguments(calls) end
-  return wants_json(request) and not is_json(reply.text)
+  return answers.wants_json(request) and not is_json(reply.text)
 end
 
 function tests.logprob(o, _, _, reply)

@@ -44,6 +44,17 @@ function answers.reasoning_of(message)
   return type(text) == "string" and text ~= "" and text or nil
 end
 
+local of_json = { json_object = true, json_schema = true }
+
+--- Does a request ask for JSON? (In the Responses API the format stands under `text`.)
+---@param request table
+---@return boolean
+function answers.wants_json(request)
+  local text = table_of(request.text)
+  local format = table_of(request.response_format) or text and table_of(text.format)
+  return format ~= nil and of_json[format.type] == true
+end
+
 local none = {}
 
 -- A count of tokens, as Lua writes a whole number; 0 for all that is none.

@@ -8,6 +8,7 @@
 -- Not for failures that the caller caused or asked for (see `fallback` in `unbusy.codes`), and only
 -- where a text can stand for the answer: chat, complete and responses.
 local again = require "unbusy.fallback.again"
+local answers = require "unbusy.providers.answers"
 local codes = require "unbusy.codes"
 local json = require "unbusy.json"
 local language = require "unbusy.fallback.language"
@@ -89,12 +90,19 @@ function rungs.by_language(way, node)
   if chosen then return climb(way, chosen) end
 end
 
+-- Would its reader fail on the text? Who asked for JSON gets JSON, or a status that says failure.
+local function is_unreadable(way, node, text)
+  return node.status < 400 and answers.wants_json(way.call.request) and json.decode(text) == nil
+end
+
 function rungs.text(way, node)
   local facts = facts_of(way)
   facts.message = hide_all(way.call, facts.message)
+  local text = template.render(node.parts, facts)
+  if is_unreadable(way, node, text) then return nil end
   tell(way, "text")
-  local said = { text = template.render(node.parts, facts), reasoning = node.reasoning,
-    finish = node.finish, usage = node.usage }
+  local said = { text = text, reasoning = node.reasoning, finish = node.finish,
+    usage = node.usage }
   return marked(way, reply.of_text(way.call, said, node.status), "text")
 end
 
