@@ -92,6 +92,7 @@
 ---@field target? string
 ---@field phase? string
 ---@field retry_after? number seconds
+---@field request_id? string the `x-request-id` of the server's answer
 ---@field lasting? boolean the same server would only say the same again
 ---@field trace? unbusy.trace
 

@@ -138,7 +138,7 @@ function answers.refuse(ctx, refusal, text)
   for name, value in pairs(refusal.headers or {}) do
     if answers.is_plain(value) then ngx.header[name] = value end
   end
-  ngx.header["x-request-id"] = ctx:id()
+  if not ngx.header["x-request-id"] then ngx.header["x-request-id"] = ctx:id() end
   local record = log.notes(ctx)
   if not record.code then record.code = refusal.code end
   answers.send(ctx, refusal.status, text or errors.text(refusal))

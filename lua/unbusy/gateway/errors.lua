@@ -78,7 +78,7 @@ end
 function errors.of_call(message, code, detail, retries)
   local status = status_of(code, detail)
   local headers = { ["x-unbusy-code"] = code, ["x-unbusy-tries"] = ("%d"):format(detail.tries or 0),
-    ["x-unbusy-target"] = detail.target }
+    ["x-unbusy-target"] = detail.target, ["x-request-id"] = detail.request_id }
   return errors.new(status, message, { headers = add_advice(headers, status, detail, retries),
     code = code == "invalid" and detail.provider_code or code })
 end

@@ -130,6 +130,7 @@ end
 function log.failure(ctx, code, detail)
   local record = log.notes(ctx)
   record.code, record.target, record.tries = code, detail.target or record.target, detail.tries
+  if detail.request_id then record.upstream_id = detail.request_id end
   if detail.trace then record.trace = detail.trace.id end
 end
 

@@ -69,6 +69,8 @@ end
 -- The try has failed, told outside-in: "deepseek: start: nothing but keep-alives for 20 s".
 local function fail(call, try, message, code, detail)
   detail.target, detail.status = try.target, detail.status or try.status
+  local id = try.headers and try.headers["x-request-id"]
+  if type(id) == "string" then detail.request_id = call.place.target.secrets.hide(id) end
   try.code, try.message, try.seconds = code, message, call.loop.now() - try.began
   try.headers = nil -- they have been read, and may repeat what is secret
   local text = detail.phase and ("%s: %s: %s"):format(try.target, detail.phase, message)
