@@ -109,8 +109,35 @@ function errors.word(v)
   if v and #v <= 64 and v:find("^[%w_.-]+$") and not secret(v) then return v end
 end
 
+local MOST_FAULTS = 8 -- of a request, that are told
+
+-- Where in the request a fault is: { "body", "messages", 0 } is "messages.0".
+local function place_of(loc)
+  local parts = {}
+  for i, part in ipairs(type(loc) == "table" and loc or {}) do
+    local word = text_of(part)
+    if word and not (i == 1 and word == "body") then parts[#parts + 1] = word end
+  end
+  return parts[1] and table.concat(parts, ".") .. ": " or ""
+end
+
+-- What FastAPI's servers find wrong with a request, as one text: [{"loc":[…],"msg":…}, …], which
+-- some have in a `detail` of their own. (Its `input` is the request's, and left out.)
+local function faults_of(list)
+  if type(list) ~= "table" then return nil end
+  if type(list.detail) == "table" then list = list.detail end
+  local out = {}
+  for i = 1, math.min(#list, MOST_FAULTS) do
+    local fault = list[i]
+    local words = type(fault) == "table" and text_of(fault.msg)
+    if words then out[#out + 1] = place_of(fault.loc) .. words end
+  end
+  return out[1] and table.concat(out, "; ")
+end
+
 -- The error told by a decoded body: { message =, code =, type = }, or nil. Servers write it as
--- {"error":{…}}, {"error":"…"}, [{"error":{…}}], {"message":…,"code":…} or {"detail":"…"}.
+-- {"error":{…}}, {"error":"…"}, [{"error":{…}}], {"message":…,"code":…}, {"detail":"…"} or
+-- {"detail":[{…}]}.
 local function told(body)
   if type(body) ~= "table" then return nil end
   if type(body[1]) == "table" then body = body[1] end
@@ -119,7 +146,8 @@ local function told(body)
     return { message = inner, code = text_of(body.code), type = text_of(body.error_type) }
   end
   local e = type(inner) == "table" and inner or body
-  return { message = text_of(e.message) or text_of(e.msg) or text_of(e.detail),
+  return { message = text_of(e.message) or text_of(e.msg) or text_of(e.detail)
+      or faults_of(e.detail) or faults_of(e.message),
     code = text_of(e.code), type = text_of(e.type) or text_of(e.status) }
 end
 
@@ -212,16 +240,25 @@ function errors.fail(status, headers, e, hide)
   return nil, message_of(status, shown), classify(status, e), errors.detail(status, headers, shown)
 end
 
+-- Is a body said to be words for people, and no page? Proxies and some servers (axum's) refuse so.
+local function is_plain(headers)
+  local kind = headers and headers["content-type"]
+  return type(kind) == "string" and kind:lower():find "^%s*text/plain%f[^%w/+-]" ~= nil
+end
+
 --- The failure of a response whose status is not 2xx.
 ---@param status integer
 ---@param headers table?
----@param text string its body; when it is not JSON, only its first 512 bytes are asked for "busy"
+---@param text string its body; when it is not JSON, only its first 512 bytes are asked for "busy",
+--- and only plain text is told
 ---@param hide function? see `errors.fail`
 ---@return nil, string message, string code, table detail
 function errors.of_response(status, headers, text, hide)
   local body = json.decode(text)
   if type(body) == "table" then return errors.fail(status, headers, told(body), hide) end
+  local words = is_plain(headers) and hidden({ message = text }, hide) or nil
   local _, message, code, detail = errors.fail(status, headers)
+  if words and status >= 400 then message = message_of(status, words) end
   if status >= 400 and says_busy { message = text:sub(1, 512) } then code = "busy" end
   return nil, message, code, detail
 end
