@@ -28,13 +28,20 @@ local function write(ctx, text)
   return ngx.print(text) ~= nil
 end
 
+-- The number of the next event of a response: readers look at each, the last one's too.
+local function next_number(ctx)
+  local last = (ctx.last_data or ""):match '"sequence_number"%s*:%s*(%d+)'
+  local number = last and tonumber(last) + 1 or 0
+  return number < 2 ^ 53 and number or 0
+end
+
 -- A failure when status 200 is out.
 local function error_event(ctx, refusal)
   local text = errors.text(refusal)
   if ctx.kind ~= "responses" then return "data: " .. text .. "\n\n" end
   return event_text.of { event = "error", data = assert(json.encode { type = "error",
     message = refusal.message, code = refusal.code or json.null, param = json.null,
-    error = json.decode(text).error }) }
+    sequence_number = next_number(ctx), error = json.decode(text).error }) }
 end
 
 -- }========================================================================
@@ -65,6 +72,7 @@ end
 -- The text to write for a piece; nil for none.
 local function text_of(ctx, piece)
   ctx.answered = ctx.answered + lengths.of(piece)
+  if ctx.kind == "responses" and piece.data then ctx.last_data = piece.data end
   return event_text.of_piece(piece, ctx.wants_usage)
 end
 
