@@ -207,15 +207,26 @@ local function chunk_of(kind, body)
   return json.encode(out)
 end
 
---- A whole answer as the one event of a stream that would give it.
+--- A whole answer as the one event of a stream that would give it; of a response, as the last one.
 ---@param kind string chat, complete or responses
 ---@param answer table as `provider.read` gives; `raw`, its bytes, are used where they can be
+---@param number integer? of a response: how many events go before it (0)
 ---@return string? data, string? event its name, where it has one
-function shape.event(kind, answer)
+function shape.event(kind, answer, number)
   if kind ~= "responses" then return chunk_of(kind, answer.body), nil end
-  local response = answer.raw or json.encode(answer.body)
-  return response and '{"type":"response.completed","sequence_number":0,"response":' .. response
-    .. "}", "response.completed"
+  local response, name = answer.raw or json.encode(answer.body), shape_response.last(answer.body)
+  return response and ('{"type":"%s","sequence_number":%d,"response":'):format(name, number or 0)
+    .. response .. "}", name
+end
+
+--- The pieces that go before that event. SDKs read a response's text out of its deltas alone.
+---@param kind string
+---@param answer table as `shape.event`
+---@return table[]
+function shape.before_event(kind, answer)
+  if kind ~= "responses" then return {} end
+  local body = answer.body or answer.raw and json.decode(answer.raw)
+  return type(body) == "table" and shape_response.before_end(body) or {}
 end
 
 -- }========================================================================

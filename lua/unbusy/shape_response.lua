@@ -103,61 +103,140 @@ local function shallow(t, changes)
   return out
 end
 
--- Adds events one by one: each has a number and its type.
+-- Adds events one by one: each has a number and its type. What is no JSON (of a server's: 1e999)
+-- spoils them all.
 local function writer()
   local pieces = {}
   return pieces, function(kind, fields, piece)
     fields.type, fields.sequence_number = kind, #pieces
     piece = piece or {}
-    piece.event, piece.data = kind, assert(json.encode(fields))
+    piece.event, piece.data = kind, json.encode(fields)
+    if not piece.data then pieces.spoilt = true end
     pieces[#pieces + 1] = piece
   end
 end
 
-local function write_message(add, item, index)
-  local part = item.content[1]
-  local at = { item_id = item.id, output_index = index, content_index = 0 }
-  add("response.output_item.added", { output_index = index,
-    item = shallow(item, { status = "in_progress", content = json.array {} }) })
-  add("response.content_part.added", shallow(at, { part = shallow(part, { text = "" }) }))
-  if part.text ~= "" then
-    add("response.output_text.delta", shallow(at, { delta = part.text, logprobs = json.array {} }),
-      { text = part.text, started = true })
+local function tables_of(list)
+  local out = {}
+  for _, v in ipairs(answers.table_of(list) or {}) do
+    if type(v) == "table" then out[#out + 1] = v end
   end
-  add("response.output_text.done", shallow(at, { text = part.text, logprobs = json.array {} }),
+  return out
+end
+
+local function words_of(v)
+  return type(v) == "string" and v or ""
+end
+
+local function write_text(add, part, at)
+  local text, none = words_of(part.text), json.array {}
+  if text ~= "" then
+    add("response.output_text.delta", shallow(at, { delta = text, logprobs = none }),
+      { text = text, started = true })
+  end
+  add("response.output_text.done", shallow(at, { text = text, logprobs = none }),
     { started = true })
-  add("response.content_part.done", shallow(at, { part = part }), { started = true })
-  add("response.output_item.done", { output_index = index, item = item }, { started = true })
 end
 
+local function write_refusal(add, part, at)
+  local refusal = words_of(part.refusal)
+  add("response.refusal.delta", shallow(at, { delta = refusal }), { started = true })
+  add("response.refusal.done", shallow(at, { refusal = refusal }), { started = true })
+end
+
+local function write_message(add, item, index)
+  for i, part in ipairs(tables_of(item.content)) do
+    local at = { item_id = item.id, output_index = index, content_index = i - 1 }
+    local refuses = part.type == "refusal"
+    add("response.content_part.added",
+      shallow(at, { part = shallow(part, { [refuses and "refusal" or "text"] = "" }) }))
+    if refuses then write_refusal(add, part, at)
+    elseif part.type == "output_text" then write_text(add, part, at) end
+    add("response.content_part.done", shallow(at, { part = part }), { started = true })
+  end
+end
+
+local function write_summary(add, item, index)
+  for i, part in ipairs(tables_of(item.summary)) do
+    local at = { item_id = item.id, output_index = index, summary_index = i - 1 }
+    local text = words_of(part.text)
+    add("response.reasoning_summary_part.added",
+      shallow(at, { part = shallow(part, { text = "" }) }))
+    add("response.reasoning_summary_text.delta", shallow(at, { delta = text }),
+      { reasoning = text, started = true })
+    add("response.reasoning_summary_text.done", shallow(at, { text = text }), { started = true })
+    add("response.reasoning_summary_part.done", shallow(at, { part = part }), { started = true })
+  end
+end
+
+-- Thoughts themselves, where a server tells them, or what sums them up.
 local function write_reasoning(add, item, index)
-  local part = item.summary[1]
-  local at = { item_id = item.id, output_index = index, summary_index = 0 }
-  add("response.output_item.added",
-    { output_index = index, item = shallow(item, { summary = json.array {} }) })
-  add("response.reasoning_summary_part.added", shallow(at, { part = shallow(part, { text = "" }) }))
-  add("response.reasoning_summary_text.delta", shallow(at, { delta = part.text }),
-    { reasoning = part.text, started = true })
-  add("response.reasoning_summary_text.done", shallow(at, { text = part.text }), { started = true })
-  add("response.reasoning_summary_part.done", shallow(at, { part = part }), { started = true })
+  local parts = tables_of(item.content)
+  if not parts[1] then return write_summary(add, item, index) end
+  for i, part in ipairs(parts) do
+    local at = { item_id = item.id, output_index = index, content_index = i - 1 }
+    local text = words_of(part.text)
+    add("response.reasoning_text.delta", shallow(at, { delta = text }),
+      { reasoning = text, started = true })
+    add("response.reasoning_text.done", shallow(at, { text = text }), { started = true })
+  end
+end
+
+local function write_call(add, item, index)
+  local at = { item_id = item.id, output_index = index }
+  local arguments = words_of(item.arguments)
+  add("response.function_call_arguments.delta", shallow(at, { delta = arguments }),
+    { started = true })
+  add("response.function_call_arguments.done",
+    shallow(at, { arguments = arguments, name = item.name }), { started = true })
+end
+
+local writers = { message = write_message, reasoning = write_reasoning,
+  function_call = write_call }
+
+-- How an item looks before anything of it has come.
+local empty = { message = { content = json.array {} },
+  reasoning = { summary = json.array {} }, function_call = { arguments = "" } }
+
+local function write_item(add, item, index)
+  local begun = shallow(item, empty[item.type] or {})
+  if item.type == "message" or item.type == "function_call" then begun.status = "in_progress" end
+  if item.type == "reasoning" then begun.content = nil end
+  add("response.output_item.added", { output_index = index, item = begun })
+  local write = writers[item.type]
+  if write then write(add, item, index) end
   add("response.output_item.done", { output_index = index, item = item }, { started = true })
 end
 
-local writers = { message = write_message, reasoning = write_reasoning }
-
---- A response of `body` as the pieces of a stream.
----@param body table
----@return table[] pieces
-function shape_response.pieces(body)
+--- What goes before the last event of a stream that gives a response.
+---@param body table decoded
+---@return table[] pieces none where they would not be JSON
+function shape_response.before_end(body)
   local pieces, add = writer()
   local begun = shallow(body, { status = "in_progress", output = json.array {}, usage = json.null,
     incomplete_details = json.null })
   add("response.created", { response = begun })
   add("response.in_progress", { response = begun })
-  for i, item in ipairs(body.output) do writers[item.type](add, item, i - 1) end
-  local details = answers.table_of(body.incomplete_details)
-  add("response." .. body.status, { response = body }, { started = true,
-    finish = details and details.reason or body.status, usage = answers.usage(body.usage) })
+  for i, item in ipairs(tables_of(body.output)) do write_item(add, item, i - 1) end
+  return pieces.spoilt and {} or pieces
+end
+
+--- The name of that last event.
+---@param body table?
+---@return string
+function shape_response.last(body)
+  return body and body.status == "incomplete" and "response.incomplete" or "response.completed"
+end
+
+--- A response of `body` as the pieces of a stream.
+---@param body table
+---@return table[] pieces
+function shape_response.pieces(body)
+  local pieces = shape_response.before_end(body)
+  local details, kind = answers.table_of(body.incomplete_details), shape_response.last(body)
+  local fields = { type = kind, sequence_number = #pieces, response = body }
+  pieces[#pieces + 1] = { event = kind, data = assert(json.encode(fields)), started = true,
+    finish = details and details.reason or body.status, usage = answers.usage(body.usage) }
   return pieces
 end
 

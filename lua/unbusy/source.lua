@@ -34,14 +34,18 @@ function source.of_list(pieces, answer)
   }, source)
 end
 
---- A whole answer as the only piece there is, in an event of our own.
+--- A whole answer as the only piece there is, in an event of our own; a response as all of its
+--- events, which have its words before the last one.
 ---@param kind string chat, complete or responses
 ---@param answer table
 function source.of_answer(kind, answer)
-  local data, event = shape.event(kind, answer)
-  local piece = { data = data, event = event, text = answer.text, reasoning = answer.reasoning,
-    tool_calls = answer.tool_calls, finish = answer.finish, usage = answer.usage, started = true }
-  return source.of_list({ piece }, answer)
+  local pieces = shape.before_event(kind, answer)
+  local data, event = shape.event(kind, answer, #pieces)
+  local piece = { data = data, event = event, tool_calls = answer.tool_calls,
+    finish = answer.finish, usage = answer.usage, started = true }
+  if not pieces[1] then piece.text, piece.reasoning = answer.text, answer.reasoning end
+  pieces[#pieces + 1] = piece
+  return source.of_list(pieces, answer)
 end
 
 local function push(self, piece)
