@@ -135,7 +135,7 @@ describe("collect", function()
       local watched = { watch = collect.watch(function() ran = ran + 1 end) }
       run_gc()
       assert.equal(0, ran)
-      assert.is_table(watched.watch)
+      assert.is_truthy(watched.watch)
       watched.watch = nil
     end
     run_gc()

@@ -15,30 +15,38 @@ local function run_noted()
   end
 end
 
+-- The watched object was collected; `armed` is where its function stands.
+local function fire(armed)
+  local f = armed.f
+  if not f then return end
+  armed.f = nil
+  if working > 0 then noted[#noted + 1] = f else f() end
+end
+
+local newproxy = newproxy -- luacheck: ignore 113
+local watch = {}
+watch.__index = watch
+watch.__gc = fire
+
+-- LuaJIT collects no tables this way: its watch is a userdata, with a metatable of its own.
+local function fire_proxy(proxy) fire(getmetatable(proxy)) end
+
 --- Something to keep in a field of the watched object: `f()` runs after it was collected, unless
---- `disarm()` came first. `f` must not refer to the object itself.
+--- `watch:disarm()` came first. `f` must not refer to the object itself.
 ---@param f function
----@return table watch
+---@return table|userdata watch
 function collect.watch(f)
-  local armed = true
-  local function act()
-    if armed then
-      armed = false
-      f()
-    end
-  end
-  local function fire()
-    if not armed then return end -- or what `f` refers to would be held until the next pause
-    if working > 0 then noted[#noted + 1] = act else act() end
-  end
-  local guard
-  if newproxy then -- luacheck: ignore
-    guard = newproxy(true) -- luacheck: ignore
-    getmetatable(guard).__gc = fire
-  else
-    guard = setmetatable({}, { __gc = fire })
-  end
-  return { guard = guard, disarm = function() armed = false end }
+  if not newproxy then return setmetatable({ f = f }, watch) end
+  local proxy = newproxy(true)
+  local armed = getmetatable(proxy)
+  armed.f, armed.__index, armed.__gc = f, watch, fire_proxy
+  return proxy
+end
+
+--- The watched object was closed: nothing is left to do.
+function watch:disarm()
+  local armed = newproxy and getmetatable(self) or self
+  armed.f = nil
 end
 
 --- A scheduler begins its work: finalizers only note what is to be done.

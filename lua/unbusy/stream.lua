@@ -15,7 +15,14 @@ local stream = {}
 stream.__index = stream
 stream.__name = "unbusy.stream"
 
-local function nothing() end
+-- When the call is stopped all is given back at once, whether or not somebody reads. (Not by way of
+-- the stream itself: the call is known elsewhere, and would keep it from being collected.)
+local guard = {}
+guard.__index = guard
+
+function guard:abort() self.reply:settle "cancelled" end
+
+function guard:close() end -- luacheck: ignore 212
 
 --- The stream of a reply that has begun.
 ---@package
@@ -39,9 +46,7 @@ function stream.new(call, reply)
     if meter then meter:call_ends(call, answer, how) end
     call:finish()
   end)
-  -- When the call is stopped all is given back at once, whether or not somebody reads. (Not by way
-  -- of the stream itself: the call is known elsewhere, and would keep it from being collected.)
-  self.guard = { abort = function() reply:settle "cancelled" end, close = nothing }
+  self.guard = setmetatable({ reply = reply }, guard)
   call:hold(self.guard)
   self.watch = collect.watch(function() reply:settle "cancelled" end)
   return self
@@ -49,7 +54,7 @@ end
 
 -- The end, good or bad; the first one counts.
 local function finish(self, how)
-  self.watch.disarm()
+  self.watch:disarm()
   self.ended = true
   self.tries, self.resumed = self.answer.tries, self.answer.resumed
   self.answer:settle(how)

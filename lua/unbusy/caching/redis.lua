@@ -424,7 +424,7 @@ end
 function redis:close()
   if self.closed then return end
   self.closed = true
-  self.watch.disarm()
+  self.watch:disarm()
   local lost = self.pending
   self.pending = {}
   wire.ignore(self.ear)

@@ -161,7 +161,7 @@ end
 -- It is over: close nothing.
 local function disown(mark)
   local co = running()
-  if mark then mark.disarm() end
+  if mark then mark:disarm() end
   depths[co] = depths[co] > 1 and depths[co] - 1 or nil
   if not depths[co] then collect.release() end
 end
@@ -263,7 +263,7 @@ local function run(host, task, f, args, count)
   if host.adopt then task.owner = host.adopt(task) end
   local mark = host.drops and collect.watch(function() task:leave() end)
   finish(task, pcall(f, unpack(args, 1, count)))
-  if mark then mark.disarm() end
+  if mark then mark:disarm() end
   if task.ok or task.joined or not task.given then return end
   if task.results[1] == scheduler.cancelled then return end
   error(task.results[1], 0)

@@ -465,9 +465,9 @@ local function approved(call, try, answer)
   return fail(call, try, "a poor answer, says the policy", code, {})
 end
 
-local function count_at_end(meter, call, try, target, streaming, answer)
+local function count_at_end(call, try, target, streaming, answer)
   answer:on_end(function(ended, how)
-    meter:try_ends(call, try, target, streaming, ended, how, true)
+    call.client.meter:try_ends(call, try, target, streaming, ended, how, true)
   end)
 end
 
@@ -476,7 +476,7 @@ end
 local function count(meter, call, try, streaming, answer, code)
   local target = call.place.target
   if answer and answer.pieces then
-    return count_at_end(meter, call, try, target, streaming, answer)
+    return count_at_end(call, try, target, streaming, answer)
   end
   return meter:try_ends(call, try, target, streaming, answer, answer and answer.how or code)
 end
