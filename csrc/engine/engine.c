@@ -315,13 +315,18 @@ void ub_engine_wait (const ub_engine *e, int64_t us) {
 
 /* {== Opening and closing ================================================= */
 
+static void drop_idle (ub_engine_idle *idle) {
+  while (idle->count > 0)
+    curl_easy_cleanup(idle->easy[--idle->count]);
+}
+
 static void drop_multi (ub_engine *e) {
   uint32_t i;
   for (i = 0; i < e->size; i++)
     if (e->places[i].transfer != NULL)
       ub_engine_cancel(e, e->places[i].transfer->id);
-  while (e->idle_count > 0)
-    curl_easy_cleanup(e->idle[--e->idle_count]);
+  drop_idle(&e->idle[0]);
+  drop_idle(&e->idle[1]);
   if (e->multi != NULL)
     curl_multi_cleanup(e->multi);
 }

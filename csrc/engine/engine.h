@@ -38,7 +38,7 @@ typedef struct ub_request {
   const char *ca_file, *ca_path;     /* trusted, and nobody else; both NULL: SSL_CERT_FILE and
                                         SSL_CERT_DIR instead, or else the system's */
   const char *cert_file, *key_file;  /* client certificate and key, PEM */
-  int insecure;                /* do not verify the server */
+  int insecure, streams;       /* do not verify the server; 1: the answer comes bit by bit */
   int http1, once;             /* do not offer HTTP/2; never send it twice (see 'resent') */
 } ub_request;
 

@@ -9,12 +9,18 @@
 #include "engine/engine.h"
 #include "engine/transfer.h"
 
-#define UB_IDLE_EASY 64  /* handles kept for the next request */
+#define UB_IDLE_EASY 64  /* handles of a kind that are kept for the next requests */
 
 typedef struct ub_engine_place {
   ub_transfer *transfer;  /* NULL: free */
   uint32_t next_free;
 } ub_engine_place;
+
+/* Handles of a kind: each keeps its room for reading, which is not of the same size in both. */
+typedef struct ub_engine_idle {
+  CURL *easy[UB_IDLE_EASY];
+  int count;
+} ub_engine_idle;
 
 struct ub_engine {
   CURLM *multi;
@@ -36,8 +42,7 @@ struct ub_engine {
   uint64_t sequence;
   ub_urls urls;        /* of the last requests */
   ub_buf handed;       /* the data that were taken last */
-  CURL *idle[UB_IDLE_EASY];
-  int idle_count;
+  ub_engine_idle idle[2];  /* the second kind is for streams */
 };
 
 /* What is open, over all engines. */

@@ -18,6 +18,8 @@
 #define LENGTH_NAME "content-length:"
 #define MOST_LENGTH (INT64_MAX / 16)
 #define TRUSTED (64 * 1024 * 1024) /* bytes for which room is made when a header announces them */
+#define STREAM_BYTES 2048          /* that are read of a stream at once: ten pieces or more. libcurl
+                                      keeps so much room for each while it is open */
 #define UPLOAD_BYTES 65536         /* libcurl's own default; and so is the next */
 #define IDLE_SECONDS 118           /* a connection may be kept unused */
 #define RCVBUF_BYTES (256 * 1024)  /* bounds what the kernel buffers for a paused one */
@@ -296,6 +298,11 @@ static void unset_request (CURL *easy, CURLcode *err) {
   SET(CURLOPT_PREREQDATA, NULL);
 }
 
+static void set_reading (CURL *easy, int streams, CURLcode *err) {
+  if (streams)
+    SET(CURLOPT_BUFFERSIZE, (long)STREAM_BYTES);
+}
+
 #undef MARK
 #undef SET
 
@@ -307,17 +314,21 @@ static CURL *usable (CURL *easy, CURLcode err) {
   return NULL;
 }
 
-CURL *ub_transfer_easy (void) {
+CURL *ub_transfer_easy (int streams) {
   CURLcode err = CURLE_OK;
   CURL *easy = curl_easy_init();
   if (easy == NULL)
     return NULL;
   set_common(easy, &err);
+  set_reading(easy, streams, &err);
   return usable(easy, err);
 }
 
-static CURL *cleaned (CURL *easy, int marked) {
+/* One for streams is not reset: libcurl would forget how little room it has. */
+static CURL *cleaned (CURL *easy, int marked, int streams) {
   CURLcode err = CURLE_OK;
+  if (marked && streams)
+    return usable(easy, CURLE_FAILED_INIT);
   if (marked) {
     curl_easy_reset(easy);
     set_defaults(easy);
@@ -377,6 +388,7 @@ ub_transfer *ub_transfer_new (const ub_request *r, CURL *easy, int *err) {
   ub_buf_init(&t->head);
   ub_buf_init(&t->data);
   t->easy = easy;
+  t->streams = r->streams;
   t->window_bytes = r->window_bytes;
   t->most_bytes = r->most_bytes;
   t->most_sent = r->once ? 1 : 2;
@@ -389,7 +401,7 @@ ub_transfer *ub_transfer_new (const ub_request *r, CURL *easy, int *err) {
 }
 
 CURL *ub_transfer_free (ub_transfer *t) {
-  CURL *easy = cleaned(t->easy, t->marked);
+  CURL *easy = cleaned(t->easy, t->marked, t->streams);
   ub_buf_fini(&t->head);
   ub_buf_fini(&t->data);
   ub_free(t);

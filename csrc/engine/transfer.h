@@ -18,6 +18,7 @@ typedef struct ub_transfer {
   ub_url *url;       /* taken apart; or NULL */
   int marked;        /* the handle has options that not every request sets: see
                         'ub_transfer_free' */
+  int streams;       /* of the request, and of the kind of its handle */
   int sent;          /* how often libcurl began to send the request */
   int most_sent;     /* and how often it may */
   ub_buf head, data;
@@ -45,13 +46,16 @@ typedef struct ub_transfer {
   struct curl_slist lines[]; /* request headers; behind them their text and the body */
 } ub_transfer;
 
-/* A handle with what is the same for every request; NULL when there is no memory. */
-CURL *ub_transfer_easy (void);
+/*
+** A handle with what is the same for every request; NULL when there is no memory. It
+** keeps its room for reading as long as it lives: so one for streams is for no others.
+*/
+CURL *ub_transfer_easy (int streams);
 
 /*
 ** A transfer ready to be added to a multi handle, over an easy handle as
-** 'ub_transfer_easy' and 'ub_transfer_free' leave it. NULL and '*err' on failure;
-** the handle is then to be thrown away.
+** 'ub_transfer_easy' (of the request's kind) and 'ub_transfer_free' leave it. NULL and
+** '*err' on failure; the handle is then to be thrown away.
 */
 ub_transfer *ub_transfer_new (const ub_request *request, CURL *easy, int *err);
 

@@ -49,13 +49,15 @@ static ub_transfer *find (const ub_engine *e, uint64_t id) {
   return t != NULL && t->id == id ? t : NULL;
 }
 
-static CURL *get_easy (ub_engine *e) {
-  return e->idle_count > 0 ? e->idle[--e->idle_count] : ub_transfer_easy();
+static CURL *get_easy (ub_engine *e, int streams) {
+  ub_engine_idle *idle = &e->idle[streams];
+  return idle->count > 0 ? idle->easy[--idle->count] : ub_transfer_easy(streams);
 }
 
-static void put_easy (ub_engine *e, CURL *easy) {
-  if (easy != NULL && e->idle_count < UB_IDLE_EASY)
-    e->idle[e->idle_count++] = easy;
+static void put_easy (ub_engine *e, CURL *easy, int streams) {
+  ub_engine_idle *idle = &e->idle[streams];
+  if (easy != NULL && idle->count < UB_IDLE_EASY)
+    idle->easy[idle->count++] = easy;
   else
     curl_easy_cleanup(easy);
 }
@@ -64,19 +66,20 @@ static void put_easy (ub_engine *e, CURL *easy) {
 static void drop (ub_engine *e, ub_transfer *t) {
   uint32_t i = (uint32_t)(t->id & (MOST_PLACES - 1));
   ub_url *url = t->url;
+  int streams = t->streams;
   e->places[i].transfer = NULL;
   e->places[i].next_free = e->free_place;
   e->free_place = i;
   e->active--;
   ub_engine_open_now.transfers--;
   ub_engine_unlist(e, t);
-  put_easy(e, ub_transfer_free(t));
+  put_easy(e, ub_transfer_free(t), streams);
   ub_url_give(url);
 }
 
 static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
   int err = grow(e);
-  CURL *easy = err == UB_OK ? get_easy(e) : NULL;
+  CURL *easy = err == UB_OK ? get_easy(e, request->streams) : NULL;
   ub_transfer *t = NULL;
   if (easy != NULL)
     t = ub_transfer_new(request, easy, &err);

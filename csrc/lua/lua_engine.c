@@ -133,6 +133,8 @@ static void read_field (lua_State *L, const char *name, ub_request *r) {
     r->http1 = lua_toboolean(L, -1);
   else if (same(name, "once"))
     r->once = lua_toboolean(L, -1);
+  else if (same(name, "streams"))
+    r->streams = lua_toboolean(L, -1);
 }
 
 static void read_request (lua_State *L, ub_request *r, const char *few[FEW]) {

@@ -147,6 +147,7 @@ function core.engine() end
 ---@field key_file string?
 ---@field insecure boolean? no check of the server's certificate
 ---@field http1 boolean? no HTTP/2
+---@field streams boolean? its answer comes bit by bit, and little of it is read at once
 ---@field once boolean? never sent again by itself, when a kept connection turns out to be dead
 
 ---@param request unbusy.core.request

@@ -144,7 +144,8 @@ local function prepare(call, path, streaming)
     most = target.limits and target.limits.body or not passes and MOST_BYTES or nil,
     once = passes and not passing.idempotent[method], proxy = target.proxy(),
     ca_file = tls.ca, ca_path = tls.ca_path, cert_file = tls.cert, key_file = tls.key,
-    insecure = tls.verify == false, http1 = tls.http2 == false, secrets = target.secrets.known,
+    insecure = tls.verify == false, http1 = tls.http2 == false, streams = streaming or nil,
+    secrets = target.secrets.known,
   }
 end
 

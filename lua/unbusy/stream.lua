@@ -24,6 +24,13 @@ function guard:abort() self.reply:settle "cancelled" end
 
 function guard:close() end -- luacheck: ignore 212
 
+local function give_back(call, answer, how)
+  local meter = call.client.meter
+  answer.left:close()
+  if meter then meter:call_ends(call, answer, how) end
+  call:finish()
+end
+
 --- The stream of a reply that has begun.
 ---@package
 function stream.new(call, reply)
@@ -41,11 +48,7 @@ function stream.new(call, reply)
   end
   local meter = call.client.meter
   if meter then meter:stream_begins(call, reply) end
-  reply:on_end(function(answer, how)
-    answer.left:close()
-    if meter then meter:call_ends(call, answer, how) end
-    call:finish()
-  end)
+  reply:on_end(function(answer, how) give_back(call, answer, how) end)
   self.guard = setmetatable({ reply = reply }, guard)
   call:hold(self.guard)
   self.watch = collect.watch(function() reply:settle "cancelled" end)

@@ -22,7 +22,7 @@ end
 
 -- The place is given back when the stream ends.
 local function finish_at_end(router, reply, place)
-  reply:on_end(function() finish(router, reply, place) end)
+  reply:on_end(function(ended) finish(router, ended, place) end)
 end
 
 -- No place: nobody has waited where the call was to have one at once.
