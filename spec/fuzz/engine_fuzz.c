@@ -1,7 +1,7 @@
 /*
 ** engine_fuzz.c: any bytes as a server's answer, through libcurl, to the engine.
 **
-**   input:  [ how it ends | cuts: count, sizes | window | taking | cancel ] answer …
+**   input:  [ how it ends | cuts: count, sizes | window, kind | taking | cancel ] answer …
 **
 ** Two requests one after the other, the second over the first one's connection
 ** where that was kept. Each must end exactly once, its news in order, or not be
@@ -46,7 +46,7 @@ int LLVMFuzzerInitialize (int *argc, char ***argv) {
   return 0;
 }
 
-static void submit (ub_engine *e, size_t window, call *c) {
+static void submit (ub_engine *e, size_t window, int streams, call *c) {
   static const char *const headers[] = {"Content-Type: application/json", NULL};
   ub_request request = {0};
   char url[64];
@@ -57,6 +57,7 @@ static void submit (ub_engine *e, size_t window, call *c) {
   request.body = BODY;
   request.body_size = strlen(BODY);
   request.window_bytes = window;
+  request.streams = streams;
   request.most_bytes = MOST_BYTES;
   request.proxy = "";
   must(ub_engine_submit(e, &request, &c->id) == UB_OK);
@@ -149,9 +150,10 @@ static void run (fuzz_input *in, ub_engine *e) {
   loopback_end end = (loopback_end)(fuzz_byte(in) % 3);
   uint8_t cuts[MOST_CUTS];
   size_t window;
-  int taking, leave_at, i;
+  int how, taking, leave_at, i;
   read_cuts(in, cuts);
-  window = (size_t)1 << fuzz_byte(in) % 16;
+  how = fuzz_byte(in);
+  window = (size_t)1 << how % 16;
   taking = 1 + fuzz_byte(in) % 4;
   leave_at = fuzz_byte(in) % 16;
   loopback_answer(&server, in->at, fuzz_left(in), end);
@@ -159,7 +161,7 @@ static void run (fuzz_input *in, ub_engine *e) {
     call c = {0};
     c.taking = taking;
     c.leave_at = leave_at;
-    submit(e, window, &c);
+    submit(e, window, how >> 7, &c);
     drive(e, &c);
     must(c.ends == 1 && ub_engine_active(e) == 0);
     must(ub_engine_next(e) == 0);
