@@ -92,8 +92,8 @@ add { type = "timeseries", w = 12, title = "Latency of calls", unit = "s", min =
 add { type = "timeseries", w = 12, title = "Saturation: places of each account in use",
   unit = "percentunit", min = 0, base = "transparent", lines = { { 0.95, "red" } },
   about = "In flight, of what its limit allows at present. More gateways add none.",
-  queries = { { ("sum by (account) (%s) / (sum by (account) (%s) > 0)"):format(
-    gauge "unbusy_in_flight" "", gauge "unbusy_limit" ""), "{{account}}" } } }
+  queries = { { ("sum by (account, model) (%s) / (sum by (account, model) (%s) > 0)"):format(
+    gauge "unbusy_in_flight" "", gauge "unbusy_limit" ""), "{{account}} {{model}}" } } }
 
 -- }========================================================================
 
@@ -190,8 +190,10 @@ add { type = "timeseries", w = 8, title = "Turned away from the line", unit = "r
     { ("sum by (code) (%s)"):format(rate "unbusy_queue_refused_total" ""), "{{code}}" } } }
 add { type = "timeseries", w = 12, title = "Limit of each account, and what is in flight",
   unit = "short", min = 0, queries = {
-    { ("sum by (account) (%s)"):format(gauge "unbusy_limit" ""), "{{account}} limit" },
-    { ("sum by (account) (%s)"):format(gauge "unbusy_in_flight" ""), "{{account}} in flight" } } }
+    { ("sum by (account, model) (%s)"):format(gauge "unbusy_limit" ""),
+      "{{account}} {{model}} limit" },
+    { ("sum by (account, model) (%s)"):format(gauge "unbusy_in_flight" ""),
+      "{{account}} {{model}} in flight" } } }
 add { type = "timeseries", w = 12, title = "Not let in, since the account is full", unit = "reqps",
   min = 0, queries = {
     { ("sum by (account) (%s)"):format(rate "unbusy_limit_refused_total" ""), "{{account}}" } } }
