@@ -17,12 +17,14 @@ end
 ---@param target string? only what is under way at that target; without it at all of them
 ---@return table queries { down =, in_flight =, waiting =, wait = }
 function prometheus.queries(job, target)
-  local what = "unbusy_in_flight"
-  if target then what = ("unbusy_target_in_flight{target=%s}"):format(quoted(target)) end
-  return { down = ("sum(up{job=%s} == bool 0)"):format(quoted(job)),
+  local of = ("job=%s"):format(quoted(job))
+  local what = ("unbusy_in_flight{%s}"):format(of)
+  if target then what = ("unbusy_target_in_flight{%s,target=%s}"):format(of, quoted(target)) end
+  return { down = ("sum(up{%s} == bool 0)"):format(of),
     in_flight = ("sum(avg_over_time(%s[1m]))"):format(what),
-    waiting = "sum(avg_over_time(unbusy_queue_waiting[1m]))",
-    wait = "histogram_quantile(0.95, sum by (le) (rate(unbusy_queue_wait_seconds_bucket[2m])))" }
+    waiting = ("sum(avg_over_time(unbusy_queue_waiting{%s}[1m]))"):format(of),
+    wait = ("histogram_quantile(0.95, sum by (le) (rate(%s{%s}[2m])))"):format(
+      "unbusy_queue_wait_seconds_bucket", of) }
 end
 
 -- The one value of an instant vector or scalar; nil and why it is not known.
