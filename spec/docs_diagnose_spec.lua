@@ -49,8 +49,8 @@ describe("docs/autoscale.md", function()
   it("has the alerts as they are", function()
     local json = require "unbusy.json"
     for _, kind in ipairs { "scaled", "ceiling", "blind", "failed" } do
-      local body = json.decode(notice.body { kind = kind, deployment = "d", namespace = "n",
-        from = 1, to = 2, why = "", at = 0 })
+      local body = json.decode(notice.body({ kind = kind, deployment = "d", namespace = "n",
+        from = 1, to = 2, why = "", at = 0 }, 0))
       local labels = body[1].labels
       assert.is_truthy(text:find(("| `%s` | %s |"):format(labels.alertname, labels.severity), 1,
         true), kind)

@@ -150,11 +150,11 @@ end)
 
 describe("a notice to Alertmanager", function()
   it("is an alert that ends by itself", function()
-    local body = json.decode(notice.body { kind = "scaled", deployment = "d", namespace = "ns",
-      from = 5, to = 8, why = "CPU", at = NOW })
+    local body = json.decode(notice.body({ kind = "scaled", deployment = "d", namespace = "ns",
+      from = 5, to = 8, why = "CPU", at = NOW }, NOW))
     assert.same({ { labels = { alertname = "UnbusyScaled", severity = "info", deployment = "d",
       namespace = "ns", service = "unbusy-scale", direction = "up" },
       annotations = { summary = "d: 5 to 8 replicas", description = "CPU" },
-      startsAt = "2026-01-01T00:00:00Z", endsAt = "2026-01-01T00:05:00Z" } }, body)
+      startsAt = "2026-01-01T00:00:00Z", endsAt = "2026-01-01T00:15:00Z" } }, body)
   end)
 end)

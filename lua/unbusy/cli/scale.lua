@@ -206,7 +206,7 @@ local function teller(values)
   return function(event)
     event.deployment, event.namespace = values[1], values.namespace or "default"
     return servers.ask(client, { method = "POST", path = "/api/v2/alerts",
-      headers = { ["content-type"] = "application/json" }, body = notice.body(event) })
+      headers = { ["content-type"] = "application/json" }, body = notice.body(event, os.time()) })
   end
 end
 

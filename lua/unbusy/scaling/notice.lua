@@ -7,16 +7,17 @@
 -- | `UnbusyScaleBlind` | warning | what the rule goes by is not known |
 -- | `UnbusyScaleFailed` | critical | the change was refused |
 --
--- Each ends by itself after some time: an event, not a state that somebody has to take back.
+-- Each ends by itself some time after it is told: an event, not a state that somebody has to take
+-- back. Alertmanager tells nobody of what has ended before its turn has come (`group_wait`; five
+-- minutes for info in deploy/prometheus), so it must last for longer than that.
 local json = require "unbusy.json"
 
 local notice = {}
 
-local LASTS = 300 -- seconds
-
+-- Its name, its severity, and the seconds that it lasts.
 local kinds = {
-  scaled = { "UnbusyScaled", "info" }, ceiling = { "UnbusyScaleCeiling", "warning" },
-  blind = { "UnbusyScaleBlind", "warning" }, failed = { "UnbusyScaleFailed", "critical" },
+  scaled = { "UnbusyScaled", "info", 900 }, ceiling = { "UnbusyScaleCeiling", "warning", 300 },
+  blind = { "UnbusyScaleBlind", "warning", 300 }, failed = { "UnbusyScaleFailed", "critical", 300 },
 }
 
 local function time_text(unix)
@@ -26,10 +27,11 @@ end
 --- An event as Alertmanager's API has it.
 ---@param event table { kind = see above, deployment =, namespace =, from =, to =, why =, at =
 --- Unix seconds }
+---@param now number Unix seconds: when it is told, which may be long after
 ---@return string body
-function notice.body(event)
-  local name, severity = kinds[event.kind][1], kinds[event.kind][2]
-  local labels = { alertname = name, severity = severity, deployment = event.deployment,
+function notice.body(event, now)
+  local kind = kinds[event.kind]
+  local labels = { alertname = kind[1], severity = kind[2], deployment = event.deployment,
     namespace = event.namespace, service = "unbusy-scale" }
   if event.kind == "scaled" then labels.direction = event.to > event.from and "up" or "down" end
   local summary = event.deployment
@@ -38,7 +40,7 @@ function notice.body(event)
   end
   return assert(json.encode(json.array { { labels = labels,
     annotations = { summary = summary, description = event.why },
-    startsAt = time_text(event.at), endsAt = time_text(event.at + LASTS) } }))
+    startsAt = time_text(event.at), endsAt = time_text(math.max(event.at, now) + kind[3]) } }))
 end
 
 return notice
