@@ -71,6 +71,49 @@ local function code_of(labels)
   return code ~= "" and code or nil
 end
 
+-- {== Fallbacks ===========================================================
+
+-- Adds `n` calls that went wrong, shared out as `weights`, code -> number, are.
+local function share_out(p, n, weights)
+  local all = 0
+  for _, weight in pairs(weights) do all = all + weight end
+  for code, weight in pairs(weights) do period.add_calls(p, n * weight / all, code) end
+end
+
+-- By code: whom the line has turned away, but for those who are told to have failed so.
+local function turned_away(p, families)
+  local out, sum_of = {}, 0
+  for _, series in ipairs(families.unbusy_queue_refused_total or {}) do
+    local code = code_of(series.labels)
+    local rest = code and series.value - (p.codes[code] or 0) or 0
+    if rest > 0 then out[code], sum_of = rest, sum_of + rest end
+  end
+  return out, sum_of
+end
+
+-- By code: the tries that have failed.
+local function failed_tries(p)
+  local out = {}
+  for _, t in pairs(p.targets) do
+    for code, n in pairs(t.codes) do
+      if code ~= "cancelled" then out[code] = (out[code] or 0) + n end
+    end
+  end
+  return out
+end
+
+-- Adds `n` calls that got a fallback: its text is no answer. What stood behind it is not told, but
+-- what the line and the targets have said meanwhile is; of neither a word: nobody was to be asked.
+local function add_fallbacks(p, families, n)
+  local away, count = turned_away(p, families)
+  local of_line = math.min(n, count)
+  local failed = failed_tries(p)
+  if of_line > 0 then share_out(p, of_line, away) end
+  if n > of_line then share_out(p, n - of_line, next(failed) and failed or { open = 1 }) end
+end
+
+-- }========================================================================
+
 -- Seconds to the first of a stream and to all of an answer, without our own line.
 local function took_of(families, queued)
   local whole = mean(families, "unbusy_call_duration_seconds", { source = "upstream" })
@@ -82,13 +125,16 @@ end
 local function period_of(families, span)
   local p = period.new()
   for _, series in ipairs(families.unbusy_calls_total or {}) do
-    period.add_calls(p, series.value, code_of(series.labels))
+    if series.labels.source ~= "fallback" then
+      period.add_calls(p, series.value, code_of(series.labels))
+    end
   end
   for _, series in ipairs(families.unbusy_tries_total or {}) do
     if series.value > 0 then
       period.add_tries(p, series.labels.target or "?", series.value, code_of(series.labels))
     end
   end
+  add_fallbacks(p, families, sum(families, "unbusy_calls_total", { source = "fallback" }) or 0)
   if p.calls <= 0 then return nil end
   local waited = sum(families, "unbusy_queue_wait_seconds_sum") or 0
   p.span, p.queued = span, waited / p.calls
