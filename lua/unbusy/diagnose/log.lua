@@ -65,7 +65,7 @@ local function cut(calls)
     end
     local list = piece.calls
     list[#list + 1] = call
-    if call.code and call.code ~= "cancelled" then piece.bad = piece.bad + 1 end
+    if call.code and not period.callers[call.code] then piece.bad = piece.bad + 1 end
     piece.queued = piece.queued + call.queued
     piece.took[#piece.took + 1] = (took_of(call))
   end

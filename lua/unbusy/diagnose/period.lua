@@ -12,7 +12,8 @@
 --     targets    name -> { tries, answered, codes }
 --     limit, in_flight   of our own limiters, where it is known
 --
--- A call whose caller went away is no bad one: it says nothing of us.
+-- A call whose caller went away is no bad one, and neither is one that was wrong itself: they say
+-- nothing of us. They are `gone`.
 local period = {}
 
 local function add(t, name, n)
@@ -25,16 +26,19 @@ function period.new()
     refused = 0, retried = 0, targets = {} }
 end
 
+--- The codes of calls that say nothing of us.
+period.callers = { cancelled = true, invalid = true }
+
 --- Adds `n` calls that ended with `code`; nil: they were answered.
 ---@param p table
 ---@param n number
 ---@param code string?
 function period.add_calls(p, n, code)
   p.calls = p.calls + n
-  if code == "cancelled" then p.gone = p.gone + n return end
   if not code then return end
-  p.bad = p.bad + n
-  add(p.codes, code, n)
+  local place = period.callers[code] and "gone" or "bad"
+  p[place] = p[place] + n
+  if code ~= "cancelled" then add(p.codes, code, n) end
 end
 
 local is_refusal = { busy = true, limited = true }

@@ -127,7 +127,8 @@ function probe.look(given, o)
   alone.took = middle(probes)
   crowd.took = alone.took
   local facts = { calls = alone.calls + crowd.calls, probes = probes, line = LINE }
-  if alone.bad > 0 or (alone.took or 0) > LINE then
+  local failed = alone.bad + period.count(alone, "invalid") -- it is we who have asked
+  if failed > 0 or (alone.took or 0) > LINE then
     facts.trouble = alone
   elseif crowd.bad > 0 then
     facts.trouble, facts.quiet = crowd, alone

@@ -12,6 +12,14 @@ local function clock(unix)
   return os.date("!%H:%M:%S", math.floor(unix))
 end
 
+-- Requests that were refused for what they are.
+local function of_callers(p)
+  local n = period.count(p, "invalid")
+  if n == 0 then return "" end
+  return ("; %s more %s wrong in %s"):format(judge.amount(n), n == 1 and "was" or "were",
+    n == 1 and "itself" or "themselves")
+end
+
 local function head(f)
   local t = f.trouble
   local line = ("%s of %s calls went wrong"):format(judge.percent(period.share(t)),
@@ -23,7 +31,7 @@ local function head(f)
     line = ("%s; %s of %s in the quiet time"):format(line, judge.percent(period.share(f.quiet)),
       judge.amount(f.quiet.calls - f.quiet.gone))
   end
-  return line
+  return line .. of_callers(t)
 end
 
 -- Those that are worth a word.
@@ -49,8 +57,8 @@ function text.lines(f, causes)
   local known = advice[first and first.cause or "none"]
   if not f.trouble then
     return { known[1]:upper():sub(1, 1) .. known[1]:sub(2),
-      ("  %s of %s calls went wrong"):format(judge.percent(period.share(f.quiet)),
-        judge.amount(f.quiet.calls - f.quiet.gone)) }
+      ("  %s of %s calls went wrong%s"):format(judge.percent(period.share(f.quiet)),
+        judge.amount(f.quiet.calls - f.quiet.gone), of_callers(f.quiet)) }
   elseif not first then
     return { "It is not clear from this", "  " .. head(f) }
   end
