@@ -9,7 +9,8 @@
 --
 -- The log says neither when tries began nor how long they took: they are spread evenly over the
 -- time that the call did not wait for a place. What was refused before it was a call (a wrong
--- request, a quota of the client's key), and what is no call of a model, is left out.
+-- request, a quota of the client's key), and what is no call of a model, is left out; so is what
+-- `unbusy serve` and nginx say besides, where a log has that, too (`>>FILE 2>&1`, `kubectl logs`).
 local json = require "unbusy.json"
 local lines = require "unbusy.simulate.lines"
 local ordered = require "unbusy.simulate.ordered"
@@ -48,6 +49,16 @@ local function amount(value)
   return type(value) == "number" and value >= 0 and value <= trace.MOST_SECONDS and value or nil
 end
 
+local remarks = { "^unbusy: ", "^nginx: %[", "^%d%d%d%d/%d%d/%d%d %d%d:%d%d:%d%d %[%l+%] " }
+
+-- Is it none of the gateway's lines, but of what `unbusy serve` or nginx says besides?
+local function is_remark(text)
+  for _, pattern in ipairs(remarks) do
+    if text:find(pattern) then return true end
+  end
+  return false
+end
+
 -- What is wrong with a line that is JSON; nil where it can be used.
 local function fault(record)
   if type(record.time) ~= "string" or not unix_time(record.time) then
@@ -76,6 +87,7 @@ local ours = { full = true, open = true } -- who ends so without a try has waite
 ---@return table? call { at = Unix seconds when it came, seconds, queued, start, source, code,
 --- target, tries }, string? message
 function access_log.call_of(text)
+  if is_remark(text) then return nil end
   local record, message = json.decode(text)
   if type(record) ~= "table" or json.is_array(record) then
     return nil, message or "a JSON object expected, as the gateway writes"
@@ -128,6 +140,10 @@ local function add_call(rows, record, at)
 end
 
 local function take_line(state, text)
+  if is_remark(text) then
+    state.left_out = state.left_out + 1
+    return nil
+  end
   local record, message = json.decode(text)
   if type(record) ~= "table" or json.is_array(record) then
     return message or "a JSON object expected, as the gateway writes"
