@@ -56,6 +56,9 @@ local function open_common(part, client)
   for _, name in ipairs(turns.names) do
     part:open("level", labels.key(by_name.unbusy_queue_waiting, { name }))
   end
+  for _, guest in ipairs(client.policies.guests) do
+    part:open("counter", labels.key(by_name.unbusy_policy_faults_total, { guest.name }))
+  end
   for _, t in ipairs(client.targets) do
     part:open("level", labels.key(by_name.unbusy_target_in_flight, { t.name }))
     for code, status in pairs { [""] = "200", busy = "503", limited = "429", network = "none" } do
