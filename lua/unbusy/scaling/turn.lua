@@ -16,7 +16,7 @@ local MOST_UNTOLD = 10 -- notices that wait for Alertmanager to come back; the o
 --- or nil · `wall` fun(): Unix seconds · `dry` true: nothing is changed and nobody told
 ---@return table
 function turn.new(o)
-  return setmetatable({ o = o, untold = {}, told = {} }, turn)
+  return setmetatable({ o = o, untold = {}, told = {}, unsure = nil }, turn)
 end
 
 -- {== Telling =============================================================
@@ -56,6 +56,21 @@ end
 
 local kind_of = { ceiling = "ceiling", missing = "blind" }
 
+local function carried_out(self, at, n, decision)
+  self.o.governor:done(at, decision)
+  note(self, at, "scaled", n, decision.replicas, decision.why)
+end
+
+-- Who failed may have been heard all the same, and have had no time to say so: there are as many
+-- now as were asked for.
+local function settle(self, n)
+  local unsure = self.unsure
+  self.unsure = nil
+  if unsure and n == unsure.decision.replicas then
+    carried_out(self, unsure.at, unsure.n, unsure.decision)
+  end
+end
+
 local function act(self, now, n, decision)
   if not changes(decision) then
     local kind = kind_of[decision.action]
@@ -67,10 +82,10 @@ local function act(self, now, n, decision)
   local done, message = self.o.scale(n, decision.replicas)
   if not done then
     note(self, now, "failed", n, decision.replicas, message)
+    self.unsure = { at = now, n = n, decision = decision }
     return "failed", message
   end
-  self.o.governor:done(now, decision)
-  note(self, now, "scaled", n, decision.replicas, decision.why)
+  carried_out(self, now, n, decision)
   return decision.action
 end
 
@@ -85,6 +100,7 @@ function turn:run(now)
   local n, message = o.replicas()
   local vote = { missing = message and "the number of replicas: " .. message }
   if n then
+    settle(self, n)
     local seen = o.look()
     seen.replicas = n
     vote = o.rule(seen, o.rule_options)
