@@ -276,6 +276,14 @@ end
 
 -- }========================================================================
 
+--- A text as one line.
+---@param text string
+---@param columns integer it is cut there
+---@return string
+function drawing.line(text, columns)
+  return cut(plain(text), columns)
+end
+
 --- All of it.
 ---@param told table see `unbusy.gateway.facts`; `questions` have been checked
 ---@param columns integer lines are cut there

@@ -7,7 +7,7 @@ local shell = require "unbusy.cli.shell"
 local terminal = require "unbusy.cli.terminal"
 local watched = require "unbusy.cli.watched"
 
-local USAGE = 2 -- exit status
+local FAULT, USAGE = 1, 2 -- exit statuses
 
 local top = {
   name = "top", usage = "[options]", most = 0, expects = "no words",
@@ -76,16 +76,28 @@ end
 local HOME = "\27[H\27[J" -- to the first line, and all of it empty
 
 -- What does not fit is left away at the bottom: the terminal would scroll, and show the end alone.
-local function draw(told, values)
+-- Where it is not of now, the reason stands above it.
+local function draw(told, values, why)
   local columns, high = size_of_output()
   local lines = lines_of(told, values, columns)
+  if why then table.insert(lines, 1, drawing.line("as it last was: " .. why, columns)) end
   for i = #lines, high, -1 do lines[i] = nil end
   terminal.write(HOME .. table.concat(lines, "\n") .. "\n")
 end
 
+-- A look; where nobody answers what the last one gave, and why. The first one has to succeed.
+local function look_again(look, last)
+  local ok, told = pcall(look)
+  if ok then return told end
+  if not last or type(told) ~= "table" or told.status ~= FAULT then error(told, 0) end
+  return last, told.message
+end
+
 local function watch(look, values)
+  local told, why
   while true do
-    draw(look(), values)
+    told, why = look_again(look, told)
+    draw(told, values, why)
     if not shell.succeeds(("sleep %.3g"):format(values.every or 2)) then fail(130) end
   end
 end

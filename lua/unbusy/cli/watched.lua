@@ -95,7 +95,7 @@ end
 ---@return fun(): table look, fun() close
 function watched.of_gateway(values)
   local token = os.getenv "UNBUSY_TOKEN"
-  local ok, client = pcall(require("unbusy").new, { retry = false,
+  local ok, client = pcall(require("unbusy").new, { retry = false, breaker = false,
     targets = { { name = "gateway", url = base_of(values.url), keys = { token ~= "" and token
       or nil } } } })
   if not ok then fail(USAGE, (tostring(client):gsub("^unbusy: targets%[1%]%.url", "--url"))) end
