@@ -30,16 +30,39 @@ local function plain(s)
   return type(s) == "string" and (terminal.clean(s):gsub("%s+", " ")) or ""
 end
 
-local function width_of(s)
-  return select(2, s:gsub("[^\128-\191]", ""))
+local CHARACTER = "[%z\1-\127\192-\255][\128-\191]*"
+
+-- From and to: characters that take two columns of a terminal, as far as they are in use (Unicode's
+-- East Asian Width "W" and "F": kana, Hangul, Han, full-width forms, pictures).
+local wide = { { 0x1100, 0x115F }, { 0x2E80, 0xA4CF }, { 0xAC00, 0xD7A3 }, { 0xF900, 0xFAFF },
+  { 0xFE30, 0xFE6F }, { 0xFF00, 0xFF60 }, { 0xFFE0, 0xFFE6 }, { 0x1F300, 0x1FAFF },
+  { 0x20000, 0x3FFFD } }
+
+local function columns_of(character)
+  local a, b, c, d = character:byte(1, 4)
+  if not c then return 1 end
+  local code = a % 16 * 4096 + b % 64 * 64 + c % 64
+  if d then code = code % 4096 * 64 + a % 8 * 262144 + d % 64 end
+  for _, range in ipairs(wide) do
+    if code >= range[1] and code <= range[2] then return 2 end
+  end
+  return 1
 end
 
--- The beginning of a text, of so many characters.
+local function width_of(s)
+  if not s:find "[\224-\255]" then return select(2, s:gsub("[^\128-\191]", "")) end
+  local sum = 0
+  for character in s:gmatch(CHARACTER) do sum = sum + columns_of(character) end
+  return sum
+end
+
+-- The beginning of a text, of so many columns.
 local function cut(s, most)
   if width_of(s) <= most then return s end
-  local kept = {}
-  for character in s:gmatch "[%z\1-\127\192-\255][\128-\191]*" do
-    if #kept >= most - 1 then break end
+  local kept, columns = {}, 0
+  for character in s:gmatch(CHARACTER) do
+    columns = columns + columns_of(character)
+    if columns > most - 1 then break end
     kept[#kept + 1] = character
   end
   return table.concat(kept) .. "~"
