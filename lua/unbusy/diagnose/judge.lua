@@ -152,7 +152,8 @@ function causes.refusals(f)
   if more and more >= MORE then return "burst", weight, list end
   if longer and longer >= LONGER then return "slow", weight, list end
   if more then return "capacity", weight, list end
-  list[#list + 1] = "there is no quiet time to compare with: a burst, or less room than usual"
+  list[#list + 1] = (f.quiet and "how many calls came a second is not known"
+    or "there is no quiet time to compare with") .. ": a burst, or less room than usual"
   return "burst", weight / 2, list
 end
 
