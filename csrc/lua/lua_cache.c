@@ -154,7 +154,7 @@ static int cache_set (lua_State *L) {
   ub_cache *c = checkcache(L);
   ub_cache_given g;
   ub_checkgiven(L, c, KEY_META, &g);
-  if (ub_cache_set(c, &g.key, &g.value, g.ttl_us, g.now_us) == UB_OK) {
+  if (ub_cache_set(c, &g.key, &g.value, g.ttl_us, g.age_us, g.now_us) == UB_OK) {
     lua_pushboolean(L, 1);
     return 1;
   }

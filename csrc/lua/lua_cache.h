@@ -15,7 +15,7 @@
 typedef struct ub_cache_given {
   ub_cache_key key;
   ub_cache_value value;
-  int64_t ttl_us, now_us;
+  int64_t ttl_us, age_us, now_us;
   char tags[UB_TAGS_BYTES];
 } ub_cache_given;
 

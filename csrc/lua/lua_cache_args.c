@@ -65,7 +65,7 @@ void ub_checkgiven (lua_State *L, const ub_cache *c, int meta, ub_cache_given *g
   g->value.tags = g->tags;
   g->value.tags_length = opttags(L, 5, g->tags);
   g->now_us = ub_cachenow(L, 6, c);
-  g->now_us -= optseconds(L, 7, 0);
+  g->age_us = optseconds(L, 7, 0);
 }
 
 /* }============================================================================ */

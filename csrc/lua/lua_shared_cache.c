@@ -96,7 +96,7 @@ static int cache_set (lua_State *L) {
   ub_checkgiven(L, c, KEY_META, &g);
   if ((c = ub_enter(&self)) == NULL)
     return pushlost(L);
-  err = ub_cache_set(c, &g.key, &g.value, g.ttl_us, g.now_us);
+  err = ub_cache_set(c, &g.key, &g.value, g.ttl_us, g.age_us, g.now_us);
   ub_leave(&self);
   if (err != UB_OK)
     return ub_pushtoolarge(L, ub_cache_bytes(c));

@@ -322,7 +322,8 @@ static void replace (ub_cache *c, uint32_t old, const ub_cache_key *key,
 static void keep (ub_cache *c, const ub_cache_key *key, const ub_cache_value *v,
                   uint64_t hash, int64_t stale_us, int64_t now_us) {
   uint64_t need = key->length + v->length + v->tags_length;
-  uint32_t old = lookup(c, key, hash, now_us), i, queue, *link = &c->bucket[hash & c->mask];
+  uint32_t old = lookup(c, key, hash, now_us), i, queue = QUEUE_S;
+  uint32_t *link = &c->bucket[hash & c->mask];
   entry *e;
   if (old != NONE) {
     ub_queue_remove(c, old);  /* so that it is not put out for itself */
@@ -347,16 +348,26 @@ static void keep (ub_cache *c, const ub_cache_key *key, const ub_cache_value *v,
   publish(c, i, link, *link, queue);
 }
 
+/* Was it kept later (though not in the future), and is it as good? */
+static int is_better (const entry *e, int64_t stored_us, int64_t stale_us, int64_t now_us) {
+  return e->stored_us > stored_us && e->stored_us <= now_us
+      && (now_us < e->stale_us || now_us >= stale_us);
+}
+
 int ub_cache_set (ub_cache *c, const ub_cache_key *key, const ub_cache_value *v,
-                  int64_t ttl_us, int64_t now_us) {
-  uint64_t most = c->config.bytes;
-  int64_t stale_us = now_us + (ttl_us < 0 ? c->config.ttl_us : ttl_us);
+                  int64_t ttl_us, int64_t age_us, int64_t now_us) {
+  uint64_t most = c->config.bytes, hash = ub_cache_hash(c, key);
+  int64_t stored_us = now_us - age_us;
+  int64_t stale_us = stored_us + (ttl_us < 0 ? c->config.ttl_us : ttl_us);
+  uint32_t old;
   if (key->length > most || v->length > most - key->length
       || v->tags_length > most - key->length - v->length) {
     c->stats.refused++;
     return UB_EFULL;
   }
-  keep(c, key, v, ub_cache_hash(c, key), stale_us, now_us);
+  old = age_us > 0 ? lookup(c, key, hash, now_us) : NONE;
+  if (old == NONE || !is_better(entry_at(c, old), stored_us, stale_us, now_us))
+    keep(c, key, v, hash, stale_us, stored_us);
   return UB_OK;
 }
 

@@ -85,8 +85,7 @@ void ub_cache_init (ub_cache *c, const ub_cache_config *config);
 ub_cache_state ub_cache_find (ub_cache *c, const ub_cache_key *key, int64_t now_us,
                               ub_cache_found *found);
 
-/* The value, when it lies in one piece (else NULL), until entries come or go;
-   'ub_cache_use' tells whether they did. */
+/* The value, when it lies in one piece (else NULL), while 'ub_cache_use' is still 1. */
 const char *ub_cache_whole (ub_cache *c, const ub_cache_found *found);
 
 /* Copy the value ('found->length' bytes). 1, or 0 when entries came or went. */
@@ -96,12 +95,13 @@ int ub_cache_copy (ub_cache *c, const ub_cache_found *found, char *out);
 int ub_cache_use (ub_cache *c, const ub_cache_found *found);
 
 /*
-** Keep a value, in place of what was under that key. Room is made at the cost
-** of others. 'ttl_us' below 0: the configured one. UB_OK, or UB_EFULL when it is
-** more than 'bytes' alone; then nothing changes, and what was there stays.
+** Keep a value of that age (0: a new one) in place of what was under that key, but
+** of what is younger and no staler. Room is made at the cost of others. 'ttl_us'
+** below 0: the configured one. UB_OK, or UB_EFULL when it is more than 'bytes'
+** alone; then nothing changes, and what was there stays.
 */
 int ub_cache_set (ub_cache *c, const ub_cache_key *key, const ub_cache_value *value,
-                  int64_t ttl_us, int64_t now_us);
+                  int64_t ttl_us, int64_t age_us, int64_t now_us);
 
 /* 1, or 0 when there was nothing to be had under that key. */
 int ub_cache_delete (ub_cache *c, const ub_cache_key *key, int64_t now_us);

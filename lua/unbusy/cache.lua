@@ -77,7 +77,8 @@ end
 -- `c:set(key, value, ttl, tags) -> true`, or nil, message, "full" when it is longer than `bytes`;
 -- then nothing changes. What was under the key is replaced. `ttl` is in seconds; 0 makes it stale
 -- at once. `tags` is a list of up to 16 strings of 1 to 255 bytes. A sixth argument says for how
--- many seconds the value has been somewhere else: so old it is (the fifth is the time, for specs).
+-- many seconds the value has been somewhere else: so old it is, and what was kept later stays, but
+-- for a stale one in place of which it is fresh (the fifth is the time, for specs).
 --
 -- `c:delete(key) -> boolean`: was there anything to be had?
 --

@@ -32,7 +32,7 @@ function cache:get(key, now) end
 ---@param ttl number? seconds that it is fresh
 ---@param tags string[]? up to 16 of 1 to 255 bytes
 ---@param now number? seconds
----@param age number? seconds that it is old already
+---@param age number? seconds that it is old already: what was kept later stays
 ---@return true? stored, string? message, "full"? code
 function cache:set(key, value, ttl, tags, now, age) end
 

@@ -75,7 +75,7 @@ static void keep_all (ub_shared *s) {
     ub_cache_key key = key_of(i, room);
     ub_cache_value value = {.bytes = bytes, .length = value_of(i, bytes), .tags = "\1t",
                             .tags_length = i % 2 ? 2 : 0};
-    must(ub_cache_set(c, &key, &value, -1, NOW) == UB_OK);
+    must(ub_cache_set(c, &key, &value, -1, 0, NOW) == UB_OK);
   }
   ub_shared_leave(s);
 }
@@ -210,7 +210,7 @@ static void change_all (ub_cache *c) {
     if (i % 5 == 0)
       ub_cache_delete(c, &key, NOW);
     else
-      must(ub_cache_set(c, &key, &value, -1, NOW) == UB_OK);
+      must(ub_cache_set(c, &key, &value, -1, 0, NOW) == UB_OK);
   }
   while (cursor != UB_CACHE_END)
     ub_cache_purge(c, "t", 1, &cursor, NOW);

@@ -74,7 +74,8 @@ end
 
 -- {== With a far level ====================================================
 
--- Of what the far level gives, the near one gets a copy, which is as old, and no fresher.
+-- Of what the far level gives, the near one gets a copy, which is as old, and no fresher. What was
+-- kept near meanwhile is younger, and stays.
 local function keep_near(self, key, value, state, age, ttl, tags)
   if state == "stale" then ttl = math.min(ttl, age) end
   pcall(self.near.set, self.near, key, value, ttl, tags, nil, age)
