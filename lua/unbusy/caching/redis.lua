@@ -302,11 +302,8 @@ end
 
 -- {== Keeping =============================================================
 
--- Whoever hears of writes: they have no one who waits for them.
-local writer = {}
-
-function writer:arrived(level, id) -- luacheck: ignore 212
-  if level.closed or not level.link:owned() then return end
+-- What has come of a write: nil where it was done, else why it was not.
+local function hear(level, id)
   local ok, kind, why = level.link:take(id)
   local counts = level.counts
   if ok then
@@ -314,11 +311,36 @@ function writer:arrived(level, id) -- luacheck: ignore 212
     counts[name] = counts[name] + 1
     if kind == "OK" and level.writes:good() then report(level, "well") end
     well(level)
+    return nil
   elseif kind == "error" then
     refused(level, why)
   else
     counts.lost = counts.lost + 1
   end
+  return why or kind
+end
+
+-- Whoever hears of writes: they have no one who waits for them.
+local writer = {}
+
+function writer:arrived(level, id) -- luacheck: ignore 212
+  if not level.closed and level.link:owned() then hear(level, id) end
+end
+
+-- An entry was to be taken out, and is perhaps still there: `settle` says so.
+local function not_removed(self, why)
+  local code = no_writes[why] and "full" or not_let_in[why] or sentences[why] and why or "upstream"
+  self.job_fault = self.job_fault or { code = code,
+    message = "redis: removing an entry: " .. (sentences[why] or why) }
+end
+
+-- Whoever hears of removals.
+local remover = {}
+
+function remover:arrived(level, id) -- luacheck: ignore 212
+  if level.closed or not level.link:owned() then return end
+  local why = hear(level, id)
+  if why then not_removed(level, why) end
 end
 
 --- Keeps bytes under the key, some time soon and if it can be done. Nobody waits for it.
@@ -349,11 +371,14 @@ end
 
 --- Takes the entry out, some time soon and if it can be done.
 function redis:delete(key)
-  if not may_send(self) then
+  if self.closed then return end
+  local id, code = nil, self.fault and self.fault.code or "network"
+  if may_send(self) then
+    id, code = sent(self, remover, self.link:delete(key))
+  else
     self.counts.dropped = self.counts.dropped + 1
-    return
   end
-  sent(self, writer, self.link:delete(key))
+  if not id then return not_removed(self, code) end
   self:dispatch()
 end
 
