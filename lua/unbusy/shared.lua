@@ -5,6 +5,7 @@
 -- gives a place back wakes the process whose caller's turn it is, by priority and share
 -- (`unbusy.turns`) and then by how long it has waited, and leaves it to that one for a moment
 -- (`GRACE`) before it serves its own line.
+local collect = require "unbusy.collect"
 local counters = require "unbusy.counters"
 local core = require "unbusy.core"
 local region = require "unbusy.region"
@@ -40,6 +41,35 @@ local function region_of(given)
   return r, message, code
 end
 
+-- {== What is heard =======================================================
+
+-- What the wire knows of it: what clients share is collected with the last of them, closed or not.
+local ear = {}
+ear.__index = ear
+
+--- Of a listener (`unbusy.loops.wire`): where other processes wake this one.
+function ear:descriptor()
+  return core.is_region(self.region) and self.region:wake_fd() or nil
+end
+
+--- Of a listener: another process may have woken us.
+function ear:heard()
+  if not core.is_region(self.region) or not self.region:drain() then return end
+  local common = self.of.common
+  for client in pairs(common and common.clients or {}) do client:look_again() end
+end
+
+-- Nobody hears of it any more; but whoever has opened the same region since then does.
+local function closer(own_ear)
+  return function()
+    wire.ignore(own_ear)
+    local other = of_region[own_ear.region]
+    if other and other.open > 0 then wire.listen(other.ear) end
+  end
+end
+
+-- }========================================================================
+
 --- What the clients of a region share; nil and a failure when there is no room.
 ---@param given table|userdata options of `unbusy.region`, or a region
 ---@return table? self, string? message, string? code
@@ -51,6 +81,9 @@ function shared.open(given)
   if not marks then return nil, why, how end
   local self = setmetatable({ region = r, marks = marks, open = 0,
     clients = setmetatable({}, { __mode = "k" }) }, shared)
+  self.ear = setmetatable({ region = r, of = setmetatable({ common = self }, { __mode = "v" }) },
+    ear)
+  self.watch = collect.watch(closer(self.ear))
   of_region[r] = self
   return self
 end
@@ -205,24 +238,11 @@ function shared:wake()
   if r then r:wake() end
 end
 
---- Of a listener (`unbusy.loops.wire`): where other processes wake this one.
-function shared:descriptor()
-  local r = region_in(self)
-  return r and r:wake_fd() or nil
-end
-
---- Of a listener: another process may have woken us.
-function shared:heard()
-  local r = region_in(self)
-  if not r or not r:drain() then return end
-  for client in pairs(self.clients) do client:look_again() end
-end
-
 -- }========================================================================
 
 --- A client that takes part. Its `look_again()` is called when a place may be free.
 function shared:attach(client)
-  if self.open == 0 then wire.listen(self) end
+  if self.open == 0 then wire.listen(self.ear) end
   self.open = self.open + 1
   self.clients[client] = true
 end
@@ -232,7 +252,7 @@ function shared:detach(client)
   if not self.clients[client] then return end
   self.clients[client] = nil
   self.open = self.open - 1
-  if self.open == 0 then wire.ignore(self) end
+  if self.open == 0 then wire.ignore(self.ear) end
 end
 
 return shared
