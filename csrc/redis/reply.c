@@ -39,6 +39,12 @@ static int has_room (const redisReadTask *task, size_t bytes) {
   return !gate->exceeded;
 }
 
+/* It is not taken, and that is no want of memory. */
+static void *refuse (const redisReadTask *task) {
+  ((ub_reply_gate *)task->privdata)->exceeded = 1;
+  return NULL;
+}
+
 /* A new object in its place, with room for a string, and 'more' bytes that it will have besides;
    NULL when there is no memory, it would be too much, or nobody has asked. */
 static object *make (const redisReadTask *task, int type, size_t length, size_t more) {
@@ -70,7 +76,7 @@ static void *make_array (const redisReadTask *task, count items) {
   size_t size = (size_t)items * sizeof(redisReply *);
   object *o;
   if ((size_t)items > UB_REPLY_ITEMS)
-    return NULL;
+    return refuse(task);
   o = make(task, REDIS_REPLY_ARRAY, 0, size);
   if (o == NULL || items == 0)
     return o;
@@ -101,13 +107,13 @@ static void *make_nil (const redisReadTask *task) {
 
 /* Of a later protocol, which was not asked for. */
 static void *make_double (const redisReadTask *task, double n, char *bytes, size_t length) {
-  (void)task; (void)n; (void)bytes; (void)length;
-  return NULL;
+  (void)n; (void)bytes; (void)length;
+  return refuse(task);
 }
 
 static void *make_bool (const redisReadTask *task, int truth) {
-  (void)task; (void)truth;
-  return NULL;
+  (void)truth;
+  return refuse(task);
 }
 
 #endif

@@ -22,7 +22,7 @@ typedef struct ub_reply_gate {
   void *self;
   size_t most_bytes;  /* that one reply may take here, with all that is in it */
   size_t bytes;       /* of the one that is being read */
-  int exceeded;       /* one was refused since it takes more */
+  int exceeded;       /* one was refused, since it takes more or is none that we know */
 } ub_reply_gate;
 
 /* The functions; 'privdata' of the reader is an 'ub_reply_gate'. */
