@@ -57,11 +57,13 @@ end
 
 local none = {}
 
+local MOST = 2 ^ 53 -- tokens: from here on sums are not exact, and sometime infinite
+
 -- A count of tokens, as Lua writes a whole number; 0 for all that is none.
 local function count(n)
-  if n == nil or type(n) ~= "number" or n - n ~= 0 then return 0 end
+  if n == nil or type(n) ~= "number" or not (n > 0 and n < MOST) then return 0 end
   local whole = floor(n)
-  return whole == n and whole > 0 and whole or 0
+  return whole == n and whole or 0
 end
 
 -- A `usage` of the Responses API under the names of the others.
