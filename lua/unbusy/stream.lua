@@ -188,7 +188,8 @@ function stream:is_ready()
 end
 
 --- For `for`: gives each piece; raises the failure's message when the stream is cut. Leaving the
---- loop early closes the stream (Lua 5.4; elsewhere call `close`, or leave it to the collector).
+--- loop early closes the stream (Lua 5.4); elsewhere call `close`: until it is collected the call
+--- keeps its place, for which others may wait in vain.
 ---@return fun(): unbusy.piece? step
 function stream:pieces()
   local function step()
