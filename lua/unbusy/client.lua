@@ -387,9 +387,11 @@ function client:kept_in(t)
   tell(self, "kept", { target = t.name })
 end
 
---- A policy of ours has failed, in a call perhaps, or has a new version: the watcher is told.
+--- A policy of ours has failed, in a call perhaps, or has a new version: the watcher is told, and
+--- `policy_log` before it, where a host keeps a log of its own.
 ---@package
 function client:report_policy(event, c)
+  if self.policy_log then self.policy_log(event) end
   if c then return c:emit("policy", event) end
   tell(self, "policy", event)
 end

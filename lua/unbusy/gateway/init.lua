@@ -64,6 +64,16 @@ local function token_keys(given, name)
   return type(given) == "table" and keys.new { { key = given.token, name = name } } or nil
 end
 
+-- A policy has failed or has a new version, or a file of it is broken: nginx's log has it, where
+-- whoever has changed the file looks.
+local function log_policy(event)
+  local what = event.what == "reload" and "it runs from now on" or event.message
+  if event.what == "broken" then what = "the version before it goes on: " .. what end
+  if event.decision then what = ("%s: %s"):format(event.decision, what) end
+  local told = ("unbusy: policy %s, version %d: %s"):format(event.policy, event.version, what)
+  ngx.log(ngx.WARN, (told:gsub("%c", " ")))
+end
+
 --- Makes a gateway, in `init_by_lua`; raises, and so keeps nginx from starting, when something in
 --- the configuration is wrong.
 ---@param given table|string the client's options and `gateway`, or the path of a Lua file
@@ -83,6 +93,7 @@ function gateway.new(given)
     retries = made.retry.attempts > 1, status_keys = token_keys(o.status, "status"),
     metrics_keys = token_keys(o.metrics, "metrics") }, gateway)
   for _, target in ipairs(made.targets) do self.targets[target.name] = true end
+  made.policy_log = log_policy
   if o.status then recent.attach(made) end
   return self
 end
