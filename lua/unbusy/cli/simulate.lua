@@ -13,8 +13,9 @@ local simulate = {
   about = [[Lets a client meet the calls and the outage of a trace, in simulated time: every stage
     and every part is the real one, only the servers are a model, which the trace describes. Beside
     it stand the same calls without unbusy (asked once; and in a loop that tries again), and other
-    policies. POLICY is a shipped policy's name, a file, or none for the built-in decisions.
-    docs/simulator.md says what a trace is and what the figures mean.]],
+    policies. POLICY is a shipped policy's name, a file, or none for the built-in decisions; where
+    none is given it is the configuration's own. docs/simulator.md says what a trace is and what the
+    figures mean.]],
 }
 
 simulate.options = {
@@ -56,6 +57,7 @@ local NONE = "none"
 
 -- A policy's name as a column's head: of a path, the file's name.
 local function short(word)
+  if type(word) ~= "string" then return "configured" end -- a table of functions
   local base = word:match "([^/]+)%.lua$" or word:match "([^/]+)$" or word
   return terminal.clean(base:gsub("[\n\t]", " "))
 end
@@ -71,12 +73,12 @@ local function free_name(word, taken)
   return name
 end
 
--- The policies of the command line, in order.
-local function policies_of(values)
+-- The policies of the command line, in order; where there are none, the configuration's own.
+local function policies_of(values, config)
   local words, list, taken = {}, {}, {}
   for i, word in ipairs(values) do words[i] = word end
   for _, word in ipairs(values.compare or {}) do words[#words + 1] = word end
-  if #words == 0 then words[1] = NONE end
+  if #words == 0 then words[1] = config and config.policy or NONE end
   for _, name in ipairs(require("unbusy.simulate").baselines) do taken[name] = true end
   for i, word in ipairs(words) do
     list[i] = { name = free_name(word, taken), policy = word ~= NONE and word or nil }
@@ -104,9 +106,10 @@ local function write_file(path, text)
 end
 
 local function compare(simulation, trace, values)
-  local given = { config = config_of(values), seed = values.seed, observed = values.observed,
+  local config = config_of(values)
+  local given = { config = config, seed = values.seed, observed = values.observed,
     deadline = values.deadline, stream = values.stream, seeds = values.seeds }
-  local report, message = simulation.compare(trace, policies_of(values), given)
+  local report, message = simulation.compare(trace, policies_of(values, config), given)
   if not report then error({ status = USAGE, message = message }, 0) end
   return report
 end
