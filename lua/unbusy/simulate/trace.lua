@@ -87,6 +87,9 @@ end
 local function take_part(self, given)
   for _, what in ipairs { "calls", "trace" } do
     if given[what] ~= nil then
+      if next(given, next(given)) ~= nil then
+        return what .. ": nothing else expected in its line"
+      end
       local value, message = schema.part(what, given[what])
       if not value then return message end
       if what == "calls" then self.calls = value
@@ -263,6 +266,9 @@ function trace.fault(self)
     end
   end
   if #self.targets == 0 then return "no target, in the header or in a row" end
+  if self.calls.kind == "embed" and self.calls.stream > 0 then
+    return "calls.stream: there are no streams of embeddings"
+  end
 end
 
 local function read_all(self, reader)
