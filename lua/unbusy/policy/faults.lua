@@ -28,18 +28,24 @@ local function is_of_lua(words)
   end
 end
 
--- "file:12: " and the rest; "" where that is no place in `file`, and Lua does not say so.
-local function parted(message, file)
+-- Is it a place in the script? Of functions of the program any may be.
+local function is_there(place, script)
+  return not script.source or place:sub(1, #script.file + 1) == script.file .. ":"
+end
+
+-- "file:12: " and the rest; "" where that is no place in the script's file, as where a library has
+-- failed that it calls, or no place at all.
+local function parted(message, script)
   local place, words = message:match "^([^\n]-:%d+: )(.*)$"
-  if place and (place:sub(1, #file + 1) == file .. ":" or is_of_lua(words)) then
-    return place, words
-  end
+  if not place then return "", message end
+  if place:sub(1, #script.file + 1) == script.file .. ":" then return place, words end
+  if is_of_lua(words) then return is_there(place, script) and place or "", words end
   return "", message
 end
 
 -- What may be told of a text that was thrown.
 local function of_text(message, script)
-  local place, words = parted(message:match "^[^\n]*", script.file)
+  local place, words = parted(message:match "^[^\n]*", script)
   local said = script.raised and stands_in(words, script.source)
   if not said and (script.raised or not script.source and not is_of_lua(words)) then
     words = "it raised an error"
@@ -56,7 +62,7 @@ end
 function faults.describe(thrown, why, script)
   if why == "long" then
     local place = type(thrown) == "string" and thrown:match("^([^\n]-:%d+: )" .. LONG .. "$")
-    return (place or script.place) .. LONG
+    return (place and is_there(place, script) and place or script.place) .. LONG
   elseif why == "memory" then
     return script.place .. "it took too much memory"
   elseif type(thrown) ~= "string" then
