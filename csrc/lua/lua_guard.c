@@ -9,7 +9,9 @@
 ** limit either. What is taken also counts as work, since a text is copied with
 ** each of its changes; and behind both stands a clock, for calls of C that take
 ** long without memory. A single such call is the one thing that nothing stops.
-** The function runs behind a C call, so nothing in it can yield.
+** The function runs behind a C call, so nothing in it can yield. An error out of a
+** hook that the host has set meanwhile (Ctrl-C) is no fault of the function's: it is
+** raised again.
 */
 #include <stddef.h>
 #include <stdint.h>
@@ -138,9 +140,16 @@ static void begin (lua_State *L, guard *g) {
   lua_setallocf(L, measured, g);
 }
 
-static void end (lua_State *L, const guard *g) {
+/*
+** False where the hook is not ours any more: the host has set one of its own, as
+** Lua's interpreter does for Ctrl-C, and that one is left alone.
+*/
+static int end (lua_State *L, const guard *g) {
+  int is_ours = lua_gethook(L) == tick;
   lua_setallocf(L, g->alloc, g->ud);
-  lua_sethook(L, g->hook, g->mask, g->count);
+  if (is_ours)
+    lua_sethook(L, g->hook, g->mask, g->count);
+  return is_ours;
 }
 
 /* Did it end for want of memory? Where it is refused some, Lua 5.4 collects and asks again: the
@@ -169,7 +178,8 @@ static int guarded (lua_State *L) {
   luaL_checkany(L, 3);
   begin(L, &g);
   status = lua_pcall(L, lua_gettop(L) - 3, 2, 0);
-  end(L, &g);
+  if (!end(L, &g) && status != 0)
+    return lua_error(L);
   good = status == 0 && !g.stopped;
   lua_pushboolean(L, good);
   lua_replace(L, 2);
