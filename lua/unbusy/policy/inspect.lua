@@ -143,7 +143,7 @@ function inspect.text(text, name, known)
     problem(self, message)
     return finish(self)
   end
-  local problems, notes, fields = outside.of(text, env)
+  local problems, notes, fields = outside.of(sandbox.bare(text), env)
   for _, p in ipairs(problems) do add(self, self.problems, p.line, p.message) end
   for _, n in ipairs(notes) do add(self, self.notes, n.line, n.message) end
   local t = load_table(self, text)

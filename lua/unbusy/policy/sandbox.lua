@@ -96,6 +96,15 @@ function sandbox.interpret(f)
   if jit then pcall(jit.off, f, true) end -- which a function of C has no use for
 end
 
+--- A script's text without what editors put before it, a byte order mark, and without a first line
+--- that is for the shell (`#!`): no Lua but LuaJIT knows of these in a text.
+---@param text string
+---@return string
+function sandbox.bare(text)
+  text = text:gsub("^\239\187\191", "")
+  return (text:gsub("^#[^\r\n]*", ""))
+end
+
 --- A text as a function that will run in `env`; never bytecode.
 ---@param text string
 ---@param name string what its errors call it
@@ -103,7 +112,7 @@ end
 ---@return function? chunk, string? message
 function sandbox.compile(text, name, env)
   if text:sub(1, 1) == "\27" then return nil, name .. ": a text expected, got bytecode" end
-  local chunk, message = load(text:gsub("^\239\187\191", ""), "@" .. name, "t", env)
+  local chunk, message = load(sandbox.bare(text), "@" .. name, "t", env)
   if not chunk then return nil, message end
   sandbox.interpret(chunk)
   return chunk
