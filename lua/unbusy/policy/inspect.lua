@@ -119,11 +119,14 @@ end
 
 local function try_functions(self, functions, text, known)
   self.guest:install(functions, text)
-  trial.run(self.guest, known, function(decision, message, about, made_up)
+  trial.run(self.guest, known, function(decision, message, about, how)
     local line, words = placed(self, message)
+    if how == "note" then line = line_of(functions[decision]) end
     if is_told(self, line) then return end
-    local list = made_up and self.notes or self.problems
-    if made_up then words = words .. ", on a made-up answer: try it on one of your server's" end
+    local list = how and self.notes or self.problems
+    if how == "made_up" then
+      words = words .. ", on a made-up answer: try it on one of your server's"
+    end
     add(self, list, line, named(decision, words), { decision = decision, sample = about })
   end)
 end

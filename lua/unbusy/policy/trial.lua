@@ -44,7 +44,7 @@ local function ask(self, name, about, ...)
   local stop = is_stop(message)
   if not self.told[message] then
     self.told[message], self.count = true, self.count + 1
-    self.tell(name, message, about, name == "split" and not stop)
+    self.tell(name, message, about, name == "split" and not stop and "made_up" or nil)
   end
   return not stop and self.count < MOST
 end
@@ -79,14 +79,21 @@ local function try_batch(self, one)
   return ask(self, "split", one.about, samples.batch_body(#requests), requests)
 end
 
+-- Of two that are missing another layer's may be meant; of one, see `inspect`.
+local LONELY = "calls that go together, and neither merge nor split: each is made alone, "
+  .. "unless another policy has them"
+
 local function ask_batches(self)
   self.told, self.count, self.call.loop.time = {}, 0, samples.times[1]
   local functions = self.guest.functions
-  if not (functions.batch and functions.merge and functions.split) then return end
+  if not functions.batch then return end
+  local merge, split = functions.merge, functions.split
+  local whole, lonely = merge and split, not (merge or split)
   for _, one in ipairs(samples.of.batch) do
     local decided, value = self.guest:decide(self.call, "batch", copies(one))
     local own = decided and type(value) == "table" and not value.rule
-    if own and not try_batch(self, one) then return end
+    if own and lonely then return self.tell("batch", LONELY, one.about, "note") end
+    if own and whole and not try_batch(self, one) then return end
   end
 end
 
@@ -95,8 +102,8 @@ end
 --- Asks all functions of a guest.
 ---@param guest table see `unbusy.policy.guest`
 ---@param known table { targets =, pools = } that may be named; without `targets` any may
----@param tell function(decision, message, about, made_up) hears of each fault, and on what; with
---- `made_up` that is an answer which no server has given
+---@param tell function(decision, message, about, how) hears of each fault, and on what; with
+--- `how` it is none for sure: "made_up", on an answer which no server has given; or "note"
 function trial.run(guest, known, tell)
   local self = { guest = guest, call = caller(known), tell = tell }
   local unknown = not known.targets
