@@ -53,6 +53,16 @@ local function of_text(message, script)
   return place ~= "" and place or script.place, without_quoted(words, script.source)
 end
 
+--- So many bytes of a text at most, and no part of a character at its end.
+---@param text string
+---@param most integer
+---@return string
+function faults.whole(text, most)
+  if #text <= most then return text end
+  local cut = text:sub(1, most)
+  return text:find("^[\128-\191]", most + 1) and cut:gsub("[\192-\255]?[\128-\191]*$", "") or cut
+end
+
 --- The sentence for an error.
 ---@param thrown any
 ---@param why "long"|"memory"|nil the limit that was reached
@@ -69,7 +79,7 @@ function faults.describe(thrown, why, script)
     return ("%sit raised a %s"):format(script.place, type(thrown))
   end
   local place, words = of_text(thrown:sub(1, 2000), script)
-  return (place .. words):sub(1, MOST)
+  return faults.whole(place .. words, MOST)
 end
 
 return faults

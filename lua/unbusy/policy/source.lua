@@ -44,7 +44,7 @@ local function load_fault(name, error_value, why)
   if why or type(error_value) ~= "string" then
     return faults.describe(error_value, why, { file = name, place = name .. ": " })
   end
-  return error_value:sub(1, WORDS)
+  return faults.whole(error_value, WORDS)
 end
 
 --- The table that a script returns.

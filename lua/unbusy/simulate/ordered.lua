@@ -21,6 +21,13 @@ local function members_of(value, rank)
   return names
 end
 
+-- A text as JSON. A file's name, or what a script says, may be no UTF-8; a slash need not be
+-- escaped.
+local function text_of(text)
+  if not json.is_utf8(text) then text = text:gsub("[\128-\255]", "?") end
+  return (assert(json.encode(text)):gsub("\\/", "/"))
+end
+
 local write
 
 local function write_list(out, value, rank)
@@ -36,17 +43,17 @@ local function write_object(out, value, rank)
   out[#out + 1] = "{"
   for i, name in ipairs(members_of(value, rank)) do
     if i > 1 then out[#out + 1] = "," end
-    out[#out + 1] = json.encode(name) .. ":"
+    out[#out + 1] = text_of(tostring(name)) .. ":"
     write(out, value[name], rank)
   end
   out[#out + 1] = "}"
 end
 
 function write(out, value, rank)
-  if type(value) ~= "table" then
-    local text = assert(json.encode(value))
-    -- A slash need not be escaped; a number is shown to six digits behind the point at most.
-    out[#out + 1] = type(value) == "string" and text:gsub("\\/", "/") or text
+  if type(value) == "string" then
+    out[#out + 1] = text_of(value)
+  elseif type(value) ~= "table" then
+    out[#out + 1] = assert(json.encode(value))
   elseif json.is_array(value) or value[1] ~= nil then
     write_list(out, value, rank)
   else
