@@ -40,6 +40,7 @@ describe("a call in a child that has lost its room in the region", function()
     end)
     w.client:close()
     r:close()
+    world.end_all() -- it holds this one, too
     return child
   end
 

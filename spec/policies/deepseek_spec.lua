@@ -61,7 +61,7 @@ describe("the policy deepseek", function()
   it("sees busy and quota wherever a relay puts them", function()
     local page = ("<html>%s服务器繁忙"):format((" "):rep(600))
     local list = { { world.status(502, nil, page), "busy", "upstream" },
-      { world.status(400, nil, '{"detail":[{"msg":"服务器繁忙"}]}'), "busy", "invalid" },
+      { world.status(400, nil, '{"detail":[{"msg":"服务器繁忙"}]}'), "busy", "busy" },
       { world.status(400, nil, '{"error":{"message":"Insufficient Balance"}}'), "quota",
         "invalid" },
       { world.status(402, nil, ""), "quota", "quota" }, { world.status(503), "busy", "busy" },

@@ -14,8 +14,7 @@ local virtual = require "unbusy.loops.virtual"
 local world = {}
 world.__index = world
 
-local weak = { __mode = "v" }
-local made = setmetatable({}, weak) -- those of which `end_all` is asked
+local made = setmetatable({}, { __mode = "v" }) -- those of which `end_all` is asked
 
 --- A complete chat answer.
 function world.good(text, after)
@@ -144,10 +143,10 @@ end
 --- Lets the servers of all worlds come to the end of their answers, so that no task of theirs is
 --- left.
 function world.end_all()
-  for _, w in pairs(made) do
+  for _, w in ipairs(made) do
     if scheduler.live() > 0 then w.loop.run(function() end) end
   end
-  made = setmetatable({}, weak)
+  made = {}
 end
 
 function world:now()

@@ -1,9 +1,11 @@
 -- The cache keeps itself warm: the list on start, the hottest before their time is over, by one of
 -- all processes.
+local files = require "spec.support.files"
 local guard = require "spec.support.leak_guard"
 local json = require "unbusy.json"
 local process = require "spec.support.fork"
 local region = require "unbusy.region"
+local regions = require "spec.support.regions"
 local unbusy = require "unbusy"
 local world = require "spec.support.world"
 
@@ -249,6 +251,10 @@ describe("a cache that keeps itself warm", function()
     local w = warmed({ questions = { "one", "two" }, every = 1000 },
       { region = r, cache = { ttl = 1000, bytes = 100000, entries = 100 } })
     local path, children = os.tmpname(), {}
+    local function have_looked()
+      local _, lines = files.text(path):gsub("\n", "")
+      return lines == 4
+    end
     for i = 1, 4 do
       children[i] = process.fork()
       if children[i] == 0 then
@@ -256,6 +262,7 @@ describe("a cache that keeps itself warm", function()
         local file = io.open(path, "ab")
         file:write(w.client:status().warm.warmer.rounds, "\n")
         file:close()
+        regions.wait_for(have_looked, "the others") -- the lease ends with its holder
         process.leave()
       end
     end
