@@ -1,6 +1,5 @@
 -- A forked child that comes late may find the room of its parts taken by others. Its calls went on
 -- without them, but the status and the metrics raised, and so did a wait in line for a limit.
-local counters = require "unbusy.counters"
 local region = require "unbusy.region"
 local regions = require "spec.support.regions"
 local unbusy = require "unbusy"
@@ -9,14 +8,7 @@ describe("a child that has lost its room in the region", function()
   -- Runs f while there is no room in the region of that name.
   local function filled(name, f)
     local r = assert(region.new { name = name })
-    local parts, i, size = {}, 0, 4096
-    while size >= 1 do
-      i = i + 1
-      parts[i] = counters.new { region = r, name = "fill" .. i, counters = size }
-      if not parts[i] then
-        i, size = i - 1, math.floor(size / 2)
-      end
-    end
+    local parts = regions.filled(r)
     f()
     assert(#parts > 0)
     r:close()

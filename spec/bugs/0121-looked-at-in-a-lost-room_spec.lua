@@ -2,7 +2,6 @@
 -- taken raised in each call, when it looked for what was not to be used; and where a policy was
 -- asked for the route, when it looked at a limiter.
 local codes = require "unbusy.codes"
-local counters = require "unbusy.counters"
 local guard = require "spec.support.leak_guard"
 local region = require "unbusy.region"
 local regions = require "spec.support.regions"
@@ -12,19 +11,6 @@ describe("a call in a child that has lost its room in the region", function()
   after_each(world.end_all)
   after_each(regions.collect)
   guard.watch(before_each, after_each)
-
-  -- Takes all the room that there is, as long as what it gives is held.
-  local function filled(r)
-    local parts, i, size = {}, 0, 4096
-    while size >= 1 do
-      i = i + 1
-      parts[i] = counters.new { region = r, name = "fill" .. i, counters = size }
-      if not parts[i] then
-        i, size = i - 1, math.floor(size / 2)
-      end
-    end
-    return parts
-  end
 
   -- A child that will run f(w) with a world of this process's, which has nothing of it any more.
   local function child_with(name, given, f)
@@ -50,7 +36,7 @@ describe("a call in a child that has lost its room in the region", function()
     local r = assert(region.new { name = name, bytes = 8 * 1024 * 1024 }) -- it is there throughout
     local child = child_with(name, { script = script }, f)
     regions.collect()
-    local parts = filled(r)
+    local parts = regions.filled(r)
     child:tell "go"
     child:wait()
     assert.is_true(#parts > 0)

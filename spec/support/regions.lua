@@ -1,4 +1,5 @@
 --- Regions for specs: names and files that are nobody else's, and other processes.
+local counters = require "unbusy.counters"
 local files = require "spec.support.files"
 local process = require "spec.support.fork"
 
@@ -30,6 +31,19 @@ end
 function regions.write(path, bytes)
   files.write(path, bytes)
   os.execute(("chmod 600 '%s'"):format(path))
+end
+
+--- Takes all the room that there is in a region, as long as what it gives is held.
+function regions.filled(r)
+  local parts, i, size = {}, 0, 4096
+  while size >= 1 do
+    i = i + 1
+    parts[i] = counters.new { region = r, name = "fill" .. i, counters = size }
+    if not parts[i] then
+      i, size = i - 1, math.floor(size / 2)
+    end
+  end
+  return parts
 end
 
 --- Is there a segment of this name?
