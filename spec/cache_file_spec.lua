@@ -125,7 +125,7 @@ describe("a cache in a file", function()
     local later = assert(open { clock = function() return os.time() + 10 end })
     local _, state, age = later:get "now"
     assert.equal("fresh", state)
-    assert.is_true(age >= 9 and age < 1000)
+    assert.is_true(age >= 8.9 and age < 1000) -- (os.time may be a few milliseconds late)
     later:close()
   end)
 
