@@ -58,7 +58,7 @@ end
 local function open_by_hand(e, base, n)
   local ids, waiting = {}, n
   local request = { url = base .. "/chat/completions", method = "POST", headers = headers,
-    body = json.encode(streaming), connect = 5 }
+    body = json.encode(streaming), streams = true, connect = 5 }
   for i = 1, n do ids[i] = assert(e:submit(request)) end
   while waiting > 0 do
     for id in e.next, e do

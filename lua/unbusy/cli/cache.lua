@@ -46,8 +46,8 @@ function cache.sections()
       { "get QUESTION", "print the answer that is kept" },
       { "delete QUESTION", "take it out" },
       { "export [FILE]", "all entries, as lines of JSON; to standard output by default" },
-      { "import [FILE]", "such lines; from standard input by default. What is older than it may be "
-        .. "is left out" },
+      { "import [FILE]", "such lines; from standard input by default. What is older than it may "
+        .. "be, or than what is there, is left out" },
       { "clear", "take everything out" },
       { "purge TAG...", "take out what has one of these tags; or --model, --target" },
     } },
