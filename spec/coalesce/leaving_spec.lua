@@ -137,29 +137,45 @@ describe("a member of a flight", function()
     idle(w)
   end)
 
-  it("has the flight try again where its time is longer than the first one's", function()
+  -- What there is of an answer when the first one's time is up, after 3 s.
+  local body = good("hello").body
+  local whole, piece = { ["content-type"] = "application/json" }, world.chunk { content = "hello" }
+  local last = { 0, world.chunk({}, "stop") .. world.DONE }
+  local slow = {
+    ["nothing"] = good("hello", 5),
+    ["its head"] = { status = 200, headers = whole, steps = { { 5, body } } },
+    ["blank bytes"] = { status = 200, headers = whole,
+      steps = { { 1, " " }, { 1, " " }, { 1.5, " " }, { 1.4, body } } },
+    ["a part"] = { status = 200, headers = whole,
+      steps = { { 0.4, body:sub(1, 20) }, { 2, body:sub(21, 40) }, { 2.6, body:sub(41) } } },
+    ["keep-alives of a stream"] = world.streamed { { 1, world.KEEP_ALIVE }, { 4, piece }, last },
+    ["a part of a stream"] = world.streamed { { 0.4, piece }, { 4.5, world.chunk { content = "" } },
+      last },
+  }
+  for there, answer in pairs(slow) do
+    it("leaves its try to those who have more time, of which there is so far: " .. there, function()
+      local w = coalesced.world({ answer }, { upstream_stream = answer.headers ~= whole })
+      -- The try's clock is set before the second one comes.
+      local out = ask(w, { { given = { deadline = 3 } }, { given = { deadline = 20 }, after = 1 },
+        { given = { deadline = 21 }, after = 2 } })
+      assert.equal("timeout", out[1].code)
+      assert.near(3, out[1].at, 0.11)
+      assert.equal("coalesced: 1, timeout: 1, upstream: 1", told(out))
+      assert.near(5, out[3].at, 0.2)
+      assert.same({ 1, 1, 0 }, { #w.log, out[3].reply.tries, w.client:status().coalesce.again })
+      assert.equal("closed", w.client:status().targets[1].breaker.state)
+      idle(w)
+    end)
+  end
+
+  it("has more time, but a try of the flight's not", function()
     local w = coalesced.world({ { status = 200, hang = 100 }, good("hello", 1) },
-      { retry = { attempts = 3 } })
-    -- The first try's clock is set before the second one comes.
+      { retry = { attempts = 3 }, clocks = { try = 4 } })
     local out = ask(w, { { given = { deadline = 3 } }, { given = { deadline = 20 }, after = 1 },
       { given = { deadline = 21 }, after = 2 } })
     assert.equal("timeout", out[1].code)
-    assert.near(3, out[1].at, 0.11)
     assert.equal("coalesced: 1, timeout: 1, upstream: 1", told(out))
-    assert.equal(2, #w.log)
-    assert.equal(2, out[3].reply.tries)
-    assert.equal(0, w.client:status().coalesce.again)
-    idle(w)
-  end)
-
-  it("whose time is longer than the flight's begins anew with the others of its kind", function()
-    local w = coalesced.world { { status = 200, hang = 100 }, good("hello", 1) }
-    local out = ask(w, { { given = { deadline = 3 } }, { given = { deadline = 20 }, after = 1 },
-      { given = { deadline = 21 }, after = 2 } })
-    assert.equal("coalesced: 1, timeout: 1, upstream: 1", told(out))
-    assert.equal(2, #w.log)
-    assert.equal(1, out[3].reply.tries)
-    assert.equal(2, w.client:status().coalesce.again)
+    assert.same({ 2, 2, 0 }, { #w.log, out[3].reply.tries, w.client:status().coalesce.again })
     idle(w)
   end)
 

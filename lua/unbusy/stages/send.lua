@@ -120,28 +120,37 @@ end
 
 -- {== Reading =============================================================
 
+-- When a try's own clock runs out.
+local function try_end_of(call, try)
+  local seconds = (call.options.clocks or call.client.clocks).try
+  return seconds and try.began + seconds or huge
+end
+
 -- Until when a try may last: to the end of its own clock or the call's, and which of them it is.
 local function end_of(call, try)
-  local seconds, deadline = (call.options.clocks or call.client.clocks).try, call.deadline
-  local at = seconds and try.began + seconds or huge
+  local at, deadline = try_end_of(call, try), call.deadline
   if at < deadline then return at, "try" end
   return deadline, "total"
 end
 
--- The nearer of that and another clock's end.
+-- The nearer of that and the clock's end that runs while something is waited for: "headers" or
+-- "start". A "whole" answer has one, for its start, only where the call was given that.
 local function limit_of(call, try, clock)
+  local last, name = end_of(call, try)
+  if clock == "whole" then
+    local given = call.options.given_clocks
+    if not (given and given.start) then return last, name end
+    clock = "start"
+  end
   local seconds = call:clock(clock)
   local at = seconds and try.began + seconds or huge
-  local last, name = end_of(call, try)
   if at < last then return at, clock end
   return last, name
 end
 
--- The same for a whole answer, which has such a clock only where the call was given one.
-local function whole_limit_of(call, try)
-  local given = call.options.given_clocks
-  if given and given.start then return limit_of(call, try, "start") end
-  return end_of(call, try)
+-- It was the call's time that was up at `limit`, and one who has more of it has joined since.
+local function has_more_time(call, clock, limit)
+  return clock == "total" and call.deadline > limit
 end
 
 -- libcurl has sent the request a second time, since a kept connection was dead: the server may have
@@ -165,7 +174,8 @@ local function await(call, try, x, limit)
 end
 
 -- Notes the answer's status and headers in the try; or a failure.
-local function await_head(call, try, x, limit, clock)
+local function await_head(call, try, x, waits_for)
+  local limit, clock = limit_of(call, try, waits_for)
   local kind, a, b, c, echoes = await(call, try, x, limit)
   if kind == "head" then
     if c then note_resent(call, try) end
@@ -174,7 +184,10 @@ local function await_head(call, try, x, limit, clock)
     if echoes ~= false then try.echoes = true end -- some loops do not know
     return true
   end
-  if kind == "late" then return too_late(call, try, clock) end
+  if kind == "late" then
+    if has_more_time(call, clock, limit) then return await_head(call, try, x, waits_for) end
+    return too_late(call, try, clock)
+  end
   if c.resent then note_resent(call, try) end
   return failed(call, try, b or "no answer", a or "upstream", of_end(c))
 end
@@ -210,11 +223,15 @@ end
 
 -- Reads up to the first bytes that are not blank: the bytes, or "" where none came. Blank bytes
 -- before them are keep-alives.
-local function read_first(call, try, x, limit, name)
+local function read_first(call, try, x, waits_for)
+  local limit, clock = limit_of(call, try, waits_for)
   local kind, a, b, c = await(call, try, x, limit)
   local now = call.loop.now()
-  if kind == "late" or now >= limit then return too_late(call, try, name) end
-  if kind == "end" then
+  if (kind == "late" or now >= limit) and not has_more_time(call, clock, limit) then
+    return too_late(call, try, clock)
+  elseif kind == "late" then
+    return read_first(call, try, x, waits_for)
+  elseif kind == "end" then
     if a then return failed(call, try, b, a, of_end(c)) end
     return ""
   elseif byte(a) > 32 or a:find "%S" then
@@ -224,7 +241,7 @@ local function read_first(call, try, x, limit, name)
     return a
   end
   note_keep_alive(call, try, (try.keep_alives or 0) + 1)
-  return read_first(call, try, x, limit, name)
+  return read_first(call, try, x, waits_for)
 end
 
 local LARGE = 262144 -- bytes of a body after which the rest is waited for in one piece
@@ -239,16 +256,21 @@ local function read_more(call, try, x, parts)
       if x:gather(table.concat(parts)) then parts = {} end
     end
     local kind, a, b, c = news.await(call.loop, x, limit)
-    if kind == "late" then return too_late(call, try, name) end
-    if kind == "end" and a then return failed(call, try, b, a, of_end(c)) end
-    parts[#parts + 1], size = a, size + (a and #a or 0)
+    if kind == "late" then
+      if not has_more_time(call, name, limit) then return too_late(call, try, name) end
+      limit, name = end_of(call, try)
+    elseif kind == "end" and a then
+      return failed(call, try, b, a, of_end(c))
+    else
+      parts[#parts + 1], size = a, size + (a and #a or 0)
+    end
   until kind == "end"
   return parts[2] and table.concat(parts) or parts[1]
 end
 
 -- Reads the body to its end.
-local function read_body(call, try, x, limit, clock)
-  local first, message, code, detail = read_first(call, try, x, limit, clock)
+local function read_body(call, try, x, waits_for)
+  local first, message, code, detail = read_first(call, try, x, waits_for)
   if not first or first == "" then return first, message, code, detail end
   local kind, a, b, c = x:take()
   if kind == "end" then -- most bodies come in one, with their end right behind
@@ -268,13 +290,13 @@ end
 
 -- The whole answer whose head has come, or what is wrong with it. It is perhaps not decoded, where
 -- the call allows that.
-local function judge(call, try, x, limit, clock, undecoded)
+local function judge(call, try, x, waits_for, undecoded)
   local target, answer = call.place.target
   local text, message, code, detail
   if try.status >= 300 then
     text = read_refusal(call, try, x)
   else
-    text, message, code, detail = read_body(call, try, x, limit, clock)
+    text, message, code, detail = read_body(call, try, x, waits_for)
     if not text then return nil, message, code, detail end
     answer = undecoded and glance(call, try, text)
     if answer then return answer end
@@ -316,9 +338,13 @@ local function await_start(call, try, pieces)
   pieces.on_keep_alive = function(count) return note_keep_alive(call, try, count) end
   repeat
     local piece, message, code, detail = read_piece(try, pieces, limit)
-    if code then return failed_piece(call, try, message, code, detail, clock) end
+    if code == "late" and has_more_time(call, clock, limit) then
+      limit, clock = limit_of(call, try, "start")
+    elseif code then
+      return failed_piece(call, try, message, code, detail, clock)
+    end
     seen[#seen + 1] = piece
-  until not piece or piece.started
+  until not code and (not piece or piece.started)
   pieces.on_keep_alive = nil
   pieces:unread(seen)
   note_start(call, try)
@@ -328,7 +354,7 @@ end
 -- The rest of an answer that is wanted whole. Where a stream that is held back breaks off, it is
 -- not gone on with: the next one may be given as it comes, and the caller has no beginning yet.
 local function read_rest(call, try, pieces)
-  local clock = tokens.new(call, end_of(call, try))
+  local clock = tokens.new(call, try_end_of(call, try))
   while true do
     local piece, message, code, detail = clock:read(pieces)
     if code then
@@ -341,8 +367,7 @@ end
 
 -- A stream was asked for and a whole answer came: one piece.
 local function whole_as_stream(call, try, x)
-  local limit, clock = limit_of(call, try, "start")
-  local answer, message, code, detail = judge(call, try, x, limit, clock)
+  local answer, message, code, detail = judge(call, try, x, "start")
   if not answer then return nil, message, code, detail end
   note_start(call, try)
   return source.of_answer(call.kind, answer)
@@ -368,8 +393,7 @@ local function spliced_answer(call, try, rest)
 end
 
 local function receive_stream(call, try, x)
-  local limit, clock = limit_of(call, try, "headers")
-  local ok, message, code, detail = await_head(call, try, x, limit, clock)
+  local ok, message, code, detail = await_head(call, try, x, "headers")
   if not ok then return nil, message, code, detail end
   local pieces
   pieces, message, code, detail = open_pieces(call, try, x)
@@ -387,12 +411,10 @@ end
 -- }========================================================================
 
 local function receive_whole(call, try, x)
-  local limit, clock = whole_limit_of(call, try)
-  local ok, message, code, detail = await_head(call, try, x, limit, clock)
+  local ok, message, code, detail = await_head(call, try, x, "whole")
   if not ok then return nil, message, code, detail end
-  if call.merged then limit, clock = whole_limit_of(call, try) end -- one may have joined it
   local answer
-  answer, message, code, detail = judge(call, try, x, limit, clock, call.options.undecoded)
+  answer, message, code, detail = judge(call, try, x, "whole", call.options.undecoded)
   if not answer then return nil, message, code, detail end
   return reply.of_answer(call, try, answer)
 end
@@ -432,8 +454,7 @@ local function pass_error(call, try, x)
 end
 
 local function passed_on(call, try, x)
-  local limit, clock = whole_limit_of(call, try)
-  local ok, message, code, detail = await_head(call, try, x, limit, clock)
+  local ok, message, code, detail = await_head(call, try, x, "whole")
   if not ok then return nil, message, code, detail end
   if try.status >= 400 then return pass_error(call, try, x) end
   note_start(call, try)
