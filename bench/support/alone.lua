@@ -20,12 +20,14 @@ end
 --- Runs the script once more, in a network of its own, and ends this process with its status.
 --- Comes back where this is that run (true), or where the kernel does not allow it (false).
 ---@param script string
+---@param before string? a command that needs the network, run before it is gone; it may fail
 ---@return boolean
-function alone.run(script)
+function alone.run(script, before)
   if os.getenv(MARK) then return true end
   local enter = unshare() .. " sh -c 'ip link set lo up && exec \"$@\"' sh "
   if not succeeds(enter .. "true 2>/dev/null") then return false end
   local host = assert(arg[-1], "which Lua is this?")
+  if before then succeeds(before) end
   os.exit(succeeds(("%s env %s=yes %s %s"):format(enter, MARK, host, script)) and 0 or 1)
 end
 

@@ -2,6 +2,7 @@
 # portkey.sh: the Portkey gateway from npm, which other gateways are measured against. The versions
 # stand in portkey/package-lock.json.
 #   install     puts it into build/portkey, if it is not there yet
+#   find        fails where it is not there
 #   start       runs it until its input ends: prints "pid …", and "url http://127.0.0.1:…" once it
 #               answers
 # It listens on all interfaces: only start it where there is none but loopback (unshare -n).
@@ -20,8 +21,12 @@ install() {
   sh "$root/bench/support/npm.sh" "$pins" "$into" @portkey-ai/gateway/build/start-server.js
 }
 
-start() {
+find() {
   [ -e "$server" ] || fail "not installed"
+}
+
+start() {
+  find
   ! ip -o link show up | grep -qv ' lo:' || fail "there are interfaces besides loopback"
   port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 10000))
   setpriv --pdeathsig KILL node "$server" --headless --port=$port </dev/null >"$into/log" 2>&1 &
@@ -38,6 +43,6 @@ start() {
 }
 
 case "${1:-}" in
-  install|start) "$1" ;;
-  *) fail "install or start?" ;;
+  install|find|start) "$1" ;;
+  *) fail "install, find or start?" ;;
 esac
