@@ -4,9 +4,10 @@
 **   host_nomem SCRIPT [STEP]     each STEP-th allocation only (1)
 **
 ** The script gives a list of { name, prepare }. For each allocation of each
-** scenario there is a new Lua state, in which 'prepare()' gives a function that
-** is run while allocations fail, and then, if 'prepare' gave true as well, once
-** more while none does. The kinds of failing:
+** scenario there is a new process, forked from one in whose Lua state all modules
+** are loaded. There 'prepare()' gives a function that is run while allocations
+** fail, and then, if 'prepare' gave true as well, once more while none does. The
+** kinds of failing:
 **
 **   once     one, after which Lua 5.4 collects its garbage and tries again
 **   twice    one and the next: "not enough memory" on 5.4, too
@@ -15,7 +16,8 @@
 ** A run that is to be run again succeeds, gives nil, message, "nomem", or raises
 ** "not enough memory"; of others, which are made of tasks that may lack memory
 ** each on its own, any failure is taken. Whatever came: when the state is closed
-** its memory and everything of the core's is given back. A server on loopback answers each request; its port is the global PORT.
+** its memory and everything of the core's is given back. A server on loopback
+** answers each request; its port is the global PORT.
 ** The last line counts as busted's does.
 */
 #include <dirent.h>
@@ -28,6 +30,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "loopback.h"
@@ -161,10 +164,8 @@ static int load (lua_State *L) {
   return luaL_loadfile(L, script) == 0 && lua_pcall(L, 0, 1, 0) == 0;
 }
 
-/* Scenario i's run on the stack; is it to be run again afterwards? */
+/* Scenario i's run on the stack, on whose top the list is; is it to be run again afterwards? */
 static int prepare (lua_State *L, int i, int *again) {
-  if (!load(L))
-    return 0;
   lua_rawgeti(L, -1, i);
   lua_getfield(L, -1, "prepare");
   if (lua_pcall(L, 0, 2, 0) != 0)
@@ -233,30 +234,81 @@ static int check_left (const memory *m, const sight *before) {
   return 1;
 }
 
-/* One state: 1 when all is right. */
-static int attempt (int i, long from, long failures, int *failed) {
-  memory m = {0};
-  sight before = look();
-  lua_State *L = lua_newstate(allocate, &m);
-  int right = 0, again = 0;
-  *failed = 0;
-  if (L == NULL)
-    return fault("no state", NULL);
-  if (!prepare(L, i, &again))
-    fault("prepare", lua_tostring(L, -1));
-  else
-    right = run_failing(L, &m, from, failures, again, failed) && (!again || run_again(L));
+/* The state that each attempt has a copy of. */
+static memory loaded_memory;
+static lua_State *loaded;
+
+/* What a scenario needs is loaded by its 'prepare', in a state that is then gone. */
+static int load_needs (int i) {
+  int again, right;
+  lua_State *L = luaL_newstate();
+  right = L != NULL && load(L) && prepare(L, i, &again);
+  if (!right)
+    return fault("prepare", L != NULL ? lua_tostring(L, -1) : "no state");
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "loaded");
+  lua_pushnil(L);
+  while (right && lua_next(L, -2)) {
+    lua_pop(L, 1);
+    lua_getglobal(loaded, "require");
+    lua_pushstring(loaded, lua_tostring(L, -1));
+    right = lua_pcall(loaded, 1, 0, 0) == 0 ||
+            fault("require", lua_tostring(loaded, -1));
+  }
   lua_close(L);
-  return check_left(&m, &before) && right;
+  return right;
+}
+
+enum { WRONG, RIGHT, RIGHT_UNTOUCHED };  /* the last one: no allocation has failed */
+
+/* In a process of its own. */
+static int attempt (int i, long from, long failures) {
+  sight before = look();
+  int right = 0, again = 0, failed = 0;
+  if (!prepare(loaded, i, &again))
+    fault("prepare", lua_tostring(loaded, -1));
+  else
+    right = run_failing(loaded, &loaded_memory, from, failures, again, &failed) &&
+            (!again || run_again(loaded));
+  lua_close(loaded);
+  if (!check_left(&loaded_memory, &before) || !right)
+    return WRONG;
+  return failed ? RIGHT : RIGHT_UNTOUCHED;
+}
+
+/*
+** LuaJIT's own unwinding crashes now and then when its allocator fails within an
+** error: there an attempt that crashed may be made again.
+*/
+#define TRIES  (LUA_VERSION_NUM < 504 ? 3 : 1)
+
+static int attempt_beside (int i, long from, long failures) {
+  int try, status = 0;
+  for (try = 0; try < TRIES; try++) {
+    pid_t child;
+    fflush(stdout);
+    child = fork();
+    if (child == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      status = attempt(i, from, failures);
+      fflush(stdout);
+      _exit(status);
+    }
+    if (child < 0 || waitpid(child, &status, 0) != child)
+      return fault("no process", NULL);
+    if (WIFEXITED(status))
+      return WEXITSTATUS(status) <= RIGHT_UNTOUCHED ? WEXITSTATUS(status) : WRONG;
+  }
+  return fault("it crashes", strsignal(WTERMSIG(status)));
 }
 
 /* }======================================================================== */
 
 static int scenario (int i, const char *name, const char *kind, long failures, long step) {
   long from, faults = 0;
-  int failed = 1;
-  for (from = 1; failed && faults < 3; from += step)
-    if (!attempt(i, from, failures, &failed)) {
+  int came = RIGHT;
+  for (from = 1; came != RIGHT_UNTOUCHED && faults < 3; from += step)
+    if ((came = attempt_beside(i, from, failures)) == WRONG) {
       printf("  (%s, %s, allocation %ld)\n", name, kind, from);
       faults++;
     }
@@ -272,6 +324,15 @@ static int open_watcher (void) {
     return 0;
   luaL_openlibs(watcher);
   return luaL_dostring(watcher, "look = require('unbusy.core').stats") == 0;
+}
+
+static int open_loaded (int count) {
+  int i, right;
+  loaded = lua_newstate(allocate, &loaded_memory);
+  right = loaded != NULL && load(loaded);
+  for (i = 1; right && i <= count; i++)
+    right = load_needs(i);
+  return right || fault("the state", loaded != NULL ? lua_tostring(loaded, -1) : NULL);
 }
 
 static void run_all (long step, int *passed, int *failed) {
@@ -290,6 +351,10 @@ static void run_all (long step, int *passed, int *failed) {
     lua_pop(watcher, 1);
   }
   lua_pop(watcher, 1);
+  if (!open_loaded(count)) {
+    ++*failed;
+    return;
+  }
   for (i = 1; i <= count; i++) {
     const char *name;
     lua_rawgeti(watcher, -1, i);
