@@ -178,14 +178,15 @@ typedef struct copies {
   char *notes;             /* 'note_bytes' for each; NULL: no more is wanted */
 } copies;
 
-/* Room for the copies of n entries, in a userdata left on the stack. */
-static copies make_room (lua_State *L, uint32_t n, const ub_topk_config *config, int notes) {
-  size_t each = sizeof(ub_topk_entry) + sizeof(uint32_t) + config->key_bytes;
+/* Room for the copies of n entries, in a userdata left on the stack. (Its configuration is a copy:
+   a finalizer may close the list meanwhile.) */
+static copies make_room (lua_State *L, uint32_t n, ub_topk_config config, int notes) {
+  size_t each = sizeof(ub_topk_entry) + sizeof(uint32_t) + config.key_bytes;
   copies room;
-  room.entries = ub_newuserdata(L, n * (each + (notes ? config->note_bytes : 0)));
+  room.entries = ub_newuserdata(L, n * (each + (notes ? config.note_bytes : 0)));
   room.order = (uint32_t *)(room.entries + n);
   room.keys = (char *)(room.order + n);
-  room.notes = notes ? room.keys + (size_t)n * config->key_bytes : NULL;
+  room.notes = notes ? room.keys + (size_t)n * config.key_bytes : NULL;
   return room;
 }
 
@@ -225,7 +226,7 @@ static int topk_top (lua_State *L) {
   if (t == NULL)
     return pushlost(L);
   n = wanted < t->used ? (uint32_t)wanted : t->used;
-  room = make_room(L, n, &t->config, more);
+  room = make_room(L, n, t->config, more);
   self = check(L);  /* a finalizer may have closed it meanwhile */
   if ((list = ub_enter(&self)) == NULL)
     return pushlost(L);
