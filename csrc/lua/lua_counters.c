@@ -59,11 +59,11 @@ static double checkfinite (lua_State *L, int index) {
   return n;
 }
 
-/* Seconds above 0. */
+/* Seconds above 0: a microsecond at least. */
 static int64_t checkspan (lua_State *L, int index) {
   int64_t us = ub_checkus(L, index);
-  luaL_argcheck(L, us > 0, index, "seconds above 0 expected");
-  return us;
+  luaL_argcheck(L, lua_tonumber(L, index) > 0, index, "seconds above 0 expected");
+  return us > 0 ? us : 1;
 }
 
 static int pushresult (lua_State *L, const ub_self *self, double value) {
