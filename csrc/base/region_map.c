@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -173,10 +174,18 @@ static int take_space (int fd, uint64_t size) {
   return system;
 }
 
+/* May this process make a file so large? (The system ends whoever tries: SIGXFSZ.) */
+static int is_allowed (uint64_t size) {
+  struct rlimit most;
+  return getrlimit(RLIMIT_FSIZE, &most) != 0 || size <= most.rlim_cur;
+}
+
 /* Make the file that large; gives an errno, or 0. */
 static int fill_file (int fd, uint64_t size) {
   static const uint64_t half = HALF_MADE;
   int system;
+  if (!is_allowed(size))
+    return EFBIG;
   if (ftruncate(fd, 0) != 0 || pwrite(fd, &half, sizeof half, 0) != (ssize_t)sizeof half)
     return errno != 0 ? errno : ENOSPC;
   system = take_space(fd, size);
