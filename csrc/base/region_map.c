@@ -218,6 +218,13 @@ static int is_alone (const ub_map *m, ub_fault *f) {
       || fault(f, UB_EINVALID, "another process uses it, in another size or version");
 }
 
+/* What was made of the file is of no use: its space is given back, and a name with it. */
+static void give_up_file (const ub_map *m) {
+  if (m->fd >= 0)
+    (void)!ftruncate(m->fd, 0);
+  remove_name(m->name);
+}
+
 /* Begin anew, which only the one user may. */
 static int make_fresh (ub_map *m, const ub_place *place, const ub_stamp *want, ub_fault *f) {
   uint64_t size = place->bytes != 0 ? place->bytes : UB_REGION_DEFAULT;
@@ -231,8 +238,10 @@ static int make_fresh (ub_map *m, const ub_place *place, const ub_stamp *want, u
       return system_fault(f, "making the file", system);
     }
   }
-  if (!map_file(m, size, f))
+  if (!map_file(m, size, f)) {
+    give_up_file(m);
     return 0;
+  }
   m->fresh = 1;
   *(ub_stamp *)m->memory = (ub_stamp){
     .magic = HALF_MADE, .version = want->version, .header_bytes = want->header_bytes,
