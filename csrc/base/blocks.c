@@ -201,13 +201,13 @@ static int make (ub_region *r, ub_shared *s, ub_block **made) {
   return fill(b, s, image_at, machine_at);
 }
 
-static int revive (ub_block *b) {
+static int revive (ub_block *b, int same_boot) {
   const ub_part_type *type = type_of(b);
   return type != NULL && type->revive != NULL && b->machine_at < b->bytes
-      && type->revive((char *)b + b->machine_at, b->bytes - b->machine_at);
+      && type->revive((char *)b + b->machine_at, b->bytes - b->machine_at, same_boot);
 }
 
-int ub_blocks_revive (ub_region *r) {
+int ub_blocks_revive (ub_region *r, int same_boot) {
   ub_block *b;
   for (b = next(r, NULL); b != NULL; b = next(r, b)) {
     if (b->taken == 0)
@@ -216,7 +216,7 @@ int ub_blocks_revive (ub_region *r) {
     b->sequence = 0;
     if (!ub_lock_init(&b->lock))
       return 0;
-    if (!revive(b))
+    if (!revive(b, same_boot))
       __atomic_store_n(&b->taken, 0, __ATOMIC_SEQ_CST);
   }
   return 1;

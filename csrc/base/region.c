@@ -64,8 +64,23 @@ static int begin_anew (ub_region *r) {
 }
 
 /*
-** Bring back what is of an earlier boot, of which nobody lives any more; whatever
-** cannot be is given up. May be done again, from any point.
+** Is there a process that has it open, though it has lost the file's lock, as a daemon has that
+** closes all descriptors? (What is damaged names none that there is.)
+*/
+static int is_used (const ub_region *r) {
+  uint32_t i;
+  for (i = 1; i < UB_PROCESSES; i++) {
+    const ub_process_slot *p = &r->header->process[i];
+    ub_process process = {.pid = p->pid, .start = p->start};
+    if (p->pid != 0 && p->pid <= INT32_MAX && p->start != 0 && ub_process_lives(&process))
+      return 1;
+  }
+  return 0;
+}
+
+/*
+** Bring back what nobody uses: it is of an earlier boot, or was closed, and may have been damaged
+** since. Whatever cannot be is given up. May be done again, from any point.
 */
 static int bring_back (ub_region *r, const ub_process_world *world) {
   ub_region_header *h = r->header;
@@ -75,7 +90,7 @@ static int bring_back (ub_region *r, const ub_process_world *world) {
     return 0;
   if (!ub_blocks_sound(r))
     ub_blocks_init(r);
-  if (!ub_blocks_revive(r))
+  if (!ub_blocks_revive(r, !r->map.earlier))
     return 0;
   __atomic_thread_fence(__ATOMIC_SEQ_CST);
   h->stamp.world = *world;
@@ -92,6 +107,10 @@ static int take_over (ub_region *r) {
   return sound;
 }
 
+static int is_to_revive (const ub_region *r) {
+  return r->map.earlier || (r->map.alone && !is_used(r));
+}
+
 static int map_it (ub_region *r, const ub_place *place, ub_fault *f) {
   ub_stamp want = {.magic = UB_REGION_MAGIC, .version = UB_REGION_VERSION,
                    .header_bytes = sizeof(ub_region_header)};
@@ -100,7 +119,7 @@ static int map_it (ub_region *r, const ub_place *place, ub_fault *f) {
     return 0;
   r->header = r->map.memory;
   if (r->map.fresh ? begin_anew(r)
-      : r->map.earlier ? bring_back(r, &want.world) : take_over(r)) {
+      : is_to_revive(r) ? bring_back(r, &want.world) : take_over(r)) {
     ub_map_ready(&r->map);
     return 1;
   }

@@ -43,9 +43,10 @@ typedef struct ub_part_type {
   void (*begin)(void *machine, uint32_t process);
   /* The head is back as before the operation: bring the rest there. Or NULL. */
   void (*repair)(void *machine);
-  /* It lies in a file of an earlier boot, in so many bytes of which any may be older
-     than others: make it whole, again from any point. 0: it cannot be. Or NULL. */
-  int (*revive)(void *machine, size_t bytes);
+  /* It lies in a file that nobody uses, in so many bytes: of an earlier boot, where any may
+     be older than others, or ('same_boot') of this one, where some may be damaged. Make it
+     whole, again from any point. 0: it cannot be. Or NULL. */
+  int (*revive)(void *machine, size_t bytes, int same_boot);
   /* Give back one thing that a process held, at the machine's own time: was there
      one? Each is an operation of its own. Or NULL. */
   int (*release)(void *machine, uint32_t process);

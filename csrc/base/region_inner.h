@@ -85,7 +85,7 @@ void ub_directory_unlock (ub_region *r);
 /* The whole room as one free block; is what stands there sound? */
 void ub_blocks_init (ub_region *r);
 int ub_blocks_sound (ub_region *r);
-int ub_blocks_revive (ub_region *r);  /* what is of an earlier boot; 0: no locks */
+int ub_blocks_revive (ub_region *r, int same_boot);  /* what nobody uses; 0: no locks */
 void ub_blocks_read (ub_region *r, ub_region_stats *stats);
 
 /* Give back, in every part, what slot 'process' holds (0: who has none). 0: one was busy. */

@@ -259,6 +259,8 @@ int ub_map_memory (ub_map *m, const ub_place *place, const ub_stamp *want, ub_fa
   else if (what != FOUND_FAULT)
     done = (what == FOUND_USABLE || is_alone(m, f)) && map_file(m, size, f);
   m->earlier = what == FOUND_EARLIER;
+  m->alone = done && what == FOUND_USABLE && place->lasting
+             && lock_byte(m->fd, F_WRLCK, USERS, 0);
   if (!done)
     ub_map_drop(m);
   return done;

@@ -10,7 +10,7 @@
 ** byte 0 is held while somebody opens, byte 1 is shared by all users. Whoever
 ** gets byte 1 alone may begin anew what is of another boot, version or size. (What is
 ** to last is taken over from an earlier boot: the caller writes the new 'world' into
-** the stamp once that is done.)
+** the stamp once that is done. And whoever gets it alone looks through all of it.)
 **
 ** A file is ours only with the right first word, owner and mode; any other is
 ** refused and left as it is. All of its space is taken at once, so that a disk
@@ -58,6 +58,7 @@ typedef struct ub_map {
   size_t size;
   int fresh;        /* all zeros but for the stamp, which has no magic yet */
   int earlier;      /* of an earlier boot (or container), and only we have it */
+  int alone;        /* it is to last and of this boot, and only we have it */
   int fd;           /* -1: anonymous */
   dev_t device;     /* of the file */
   ino_t inode;

@@ -7,8 +7,8 @@
 ** are forgotten. The order in the queues comes back by the stamps, sorted by
 ** merging lists of 1, 2, 4, … entries.
 **
-** What a reboot left may be of different times, page by page: then each entry
-** has to have its sum, too.
+** What a reboot left may be of different times, page by page, and what lay in a file
+** that nobody had open may be damaged: then each entry has to have its sum, too.
 */
 #include <stddef.h>
 
@@ -201,14 +201,18 @@ static int is_config (const ub_cache_config *config, uint64_t check, size_t room
       && ub_cache_size(config) <= room;
 }
 
-static int part_revive (void *memory, size_t room) {
+static int part_revive (void *memory, size_t room, int same_boot) {
   ub_cache *c = memory;
+  ub_cache_stats before;
   if (room < sizeof *c || !is_config(&c->config, c->config_check, room))
     return 0;
   ub_cache_lay_out(c);
   if (c->high > c->config.entries + SPARE)
     c->high = c->config.entries + SPARE;
+  before = c->stats;
   mend(c, 1);
+  if (same_boot && before.entries == c->stats.entries && before.bytes == c->stats.bytes)
+    c->stats.rebuilt = before.rebuilt;  /* it was in order */
   return 1;
 }
 

@@ -11,7 +11,7 @@ typedef struct ub_cache_stats {
   uint64_t stored, refused;      /* sets: done, too large */
   uint64_t evicted, expired;     /* entries put out for room, out of time */
   uint64_t purged;               /* by their tags */
-  uint64_t rebuilt;              /* how often, after a death or a reboot */
+  uint64_t rebuilt;              /* how often, after a death, a reboot, damage */
   uint64_t bytes;                /* of keys, values and tags now */
   uint32_t entries;              /* now */
 } ub_cache_stats;

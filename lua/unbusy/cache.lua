@@ -96,7 +96,7 @@ end
 -- expired =, purged =, rebuilt = }`: what is in it (entries that are gone and that nobody has come
 -- across since, too); gets that found a fresh value, a stale one, none; sets that were done and
 -- that were too large; entries put out for room, found past their time, taken out by their tags;
--- and how often it was put in order again after a death or a reboot.
+-- and how often it was put in order again after a death, a reboot or damage to its file.
 --
 -- `c:close()`: gives its memory back now, not at some collection. It may be called twice; the other
 -- methods raise then.
