@@ -85,7 +85,7 @@ ub_turns *ub_region_turns (ub_region *r) {
   return &r->header->turns;
 }
 
-/* As 'ub_wake_send', to slot 'i'. The count comes first: it is reset by who reads. */
+/* As 'ub_wake_send', to slot 'i'. The count comes first: it is reset by who has read. */
 static int wake (ub_region *r, uint32_t i) {
   ub_process_slot *p = slot_of(r, i);
   int heard;
@@ -140,12 +140,16 @@ int ub_region_wake_fd (ub_region *r, int *err) {
   return r->wake_fd;
 }
 
+/* The count is reset last: reset before, it would stay for what comes in between, and is read. Of
+   what comes behind the reading the byte stays, and tells us. */
 int ub_region_drain (ub_region *r) {
   uint32_t own = ub_region_process(r);  /* closes what was the parent's */
+  int heard;
   if (r->wake_fd < 0)
     return 0;
+  heard = ub_wake_drain(r->wake_fd);
   __atomic_store_n(&slot_of(r, own)->woken, 0, __ATOMIC_SEQ_CST);
-  return ub_wake_drain(r->wake_fd);
+  return heard;
 }
 
 void ub_region_waiting (ub_region *r, uint32_t priority, uint32_t count, int64_t since_us) {

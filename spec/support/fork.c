@@ -4,9 +4,9 @@
 **     pid = () -> pid, fork = () -> pid, leave = (),
 **     wait = (pid) -> nil or the signal it died of,
 **     kill = (pid, signal), nap = (microseconds), readable = (descriptor, seconds) -> boolean,
-**     step = (n, f) -> first, last, or nil where this cannot be done: f() is run one machine
-**       instruction after the other, and this process killed at the n-th (0: not); the
-**       numbers of the first and the last instruction that is the core's own
+**     step = (n, f, signal) -> first, last, or nil where this cannot be done: f() is run one
+**       machine instruction after the other, and this process killed at the n-th (0: not), or
+**       sent that signal; the numbers of the first and the last instruction that is the core's own
 **   }
 */
 #include <lauxlib.h>
@@ -64,7 +64,7 @@ static int do_leave (lua_State *L) {
 
 #define TRAP_FLAG 0x100  /* the processor stops after each instruction */
 
-static volatile sig_atomic_t stepping;
+static volatile sig_atomic_t stepping, last_signal;
 static volatile long steps, last_step, first_inside, last_inside;
 static unsigned long code_from, code_to;  /* the core's */
 
@@ -91,7 +91,7 @@ static void trapped (int sig, siginfo_t *info, void *context) {
   (void)sig;
   (void)info;
   if (++steps == last_step)
-    kill(getpid(), SIGKILL);
+    kill(getpid(), last_signal);
   if (at >= code_from && at < code_to) {
     first_inside = first_inside > 0 ? first_inside : steps;
     last_inside = steps;
@@ -107,6 +107,8 @@ static int do_step (lua_State *L) {
   a.sa_flags = SA_SIGINFO;
   sigaction(SIGTRAP, &a, &old);
   last_step = (long)luaL_checkinteger(L, 1);
+  last_signal = (sig_atomic_t)luaL_optinteger(L, 3, SIGKILL);
+  lua_settop(L, 2);
   steps = first_inside = last_inside = 0;
   find_code();
   stepping = 1;
