@@ -180,6 +180,74 @@ int ub_engine_heard (ub_engine *e) {
 
 /* }======================================================================== */
 
+/* {== The line for a connection =========================================== */
+
+/*
+** Where a connection is being made that may turn out to be of HTTP/2, libcurl has the others for
+** that server wait for it (CURLOPT_PIPEWAIT), and does not look at their clocks meanwhile. When
+** it fails, the next one begins to connect: the hundredth would wait a hundred times as long as
+** it may. So each waits there for half of its limit, and has the other half to connect by itself.
+*/
+#define LINE_SHARE 2
+
+static int64_t line_end (const ub_transfer *t) {
+  return t->started_us + (int64_t)t->connect_ms * 1000 / LINE_SHARE;
+}
+
+static void look_at_line (ub_engine *e, const ub_transfer *t) {
+  if (line_end(t) < e->line_us)
+    e->line_us = line_end(t);
+}
+
+void ub_engine_line_up (ub_engine *e, ub_transfer *t) {
+  t->in_line = 1;
+  t->later = e->line;
+  if (t->later != NULL)
+    t->later->earlier = t;
+  e->line = t;
+  look_at_line(e, t);
+}
+
+void ub_engine_leave_line (ub_transfer *t) {
+  ub_engine *e = t->engine;
+  if (!t->in_line)
+    return;
+  t->in_line = 0;
+  if (t->later != NULL)
+    t->later->earlier = t->earlier;
+  if (t->earlier != NULL)
+    t->earlier->later = t->later;
+  else
+    e->line = t->later;
+  if (e->line == NULL)
+    e->line_us = NEVER;
+}
+
+/* It has waited for long enough: from now on libcurl looks at its clock. */
+static void let_connect (ub_engine *e, ub_transfer *t) {
+  long rest = t->connect_ms - t->connect_ms / LINE_SHARE;
+  ub_engine_leave_line(t);
+  curl_multi_remove_handle(e->multi, t->easy);
+  if (!ub_transfer_alone(t, rest) || curl_multi_add_handle(e->multi, t->easy) != CURLM_OK)
+    ub_transfer_end(t, CURLE_OUT_OF_MEMORY);
+}
+
+static void serve_line (ub_engine *e) {
+  ub_transfer *t = e->line, *later;
+  int64_t now;
+  if (e->line_us == NEVER || (now = ub_clock_us()) < e->line_us)
+    return;
+  for (e->line_us = NEVER; t != NULL; t = later) {
+    later = t->later;
+    if (line_end(t) <= now)
+      let_connect(e, t);
+    else
+      look_at_line(e, t);
+  }
+}
+
+/* }======================================================================== */
+
 /* {== Doing what is due =================================================== */
 
 static void collect_ended (ub_engine *e) {
@@ -201,7 +269,7 @@ static void collect_ended (ub_engine *e) {
 ** deadlines are put off again and again, and so the timer is left alone. */
 static void arm (ub_engine *e) {
   struct itimerspec at = {0};
-  int64_t us = e->due_us;
+  int64_t us = e->due_us < e->line_us ? e->due_us : e->line_us;
   if (us >= e->armed_us)
     return;
   at.it_value.tv_sec = us / UB_SECOND_US;
@@ -260,6 +328,7 @@ static int is_due (const ub_engine *e) {
 void ub_engine_settle (ub_engine *e) {
   int round;
   collect_ended(e);
+  serve_line(e);
   for (round = 0; round < ROUNDS && is_due(e); round++) {
     time_out(e);
     collect_ended(e);
@@ -406,7 +475,7 @@ ub_engine *ub_engine_open (int *err) {
   memset(e, 0, sizeof *e);
   e->epoll_fd = e->timer_fd = -1;
   e->process = ub_process_mark();
-  e->due_us = e->armed_us = NEVER;
+  e->due_us = e->armed_us = e->line_us = NEVER;
   e->free_place = UINT32_MAX;
   e->again_us = AGAIN_LEAST;
   ub_buf_init(&e->handed);

@@ -34,6 +34,8 @@ struct ub_engine {
   int64_t armed_us;    /* what the timer is set to; NEVER */
   int64_t again_us;    /* the next wait when libcurl was called too early */
   int due_changed;     /* libcurl named a deadline since this was cleared */
+  ub_transfer *line;   /* of those without a connection, the last one first */
+  int64_t line_us;     /* when one of them may have stood there for long enough; NEVER */
   int lost;            /* a socket may have been lost: see 'find_lost' */
   int guard_pipe;      /* TLS was used: OpenSSL may raise SIGPIPE */
   ub_transfer *ready, *last_ready;
@@ -50,6 +52,9 @@ extern ub_engine_totals ub_engine_open_now;
 
 /* libcurl was called: do what it left due, and set the timer. */
 void ub_engine_settle (ub_engine *e);
+
+/* The transfer is about to be added, and has no connection yet: see 'serve_line'. */
+void ub_engine_line_up (ub_engine *e, ub_transfer *t);
 
 /* Take a transfer off the ready list. */
 void ub_engine_unlist (ub_engine *e, ub_transfer *t);

@@ -152,6 +152,7 @@ static size_t on_body (char *bytes, size_t one, size_t length, void *self) {
 static int on_sending (void *self, char *to, char *from, int to_port, int from_port) {
   ub_transfer *t = self;
   (void)to; (void)from; (void)to_port; (void)from_port;
+  ub_engine_leave_line(t);
   if (++t->sent <= t->most_sent)
     return CURL_PREREQFUNC_OK;
   refuse(t, UB_ENETWORK, t->most_sent > 1 ? "the connection was lost twice before an answer"
@@ -159,9 +160,16 @@ static int on_sending (void *self, char *to, char *from, int to_port, int from_p
   return CURL_PREREQFUNC_ABORT;
 }
 
+/* libcurl begins to connect: it looks for the server's name first, or makes a socket at once. */
+static int on_resolving (void *resolver, void *reserved, void *self) {
+  (void)resolver; (void)reserved;
+  ub_engine_leave_line(self);
+  return 0;
+}
+
 static int on_socket (void *self, curl_socket_t fd, curlsocktype purpose) {
   int bytes = RCVBUF_BYTES;
-  (void)self;
+  ub_engine_leave_line(self);
   if (purpose == CURLSOCKTYPE_IPCXN)
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
   return CURL_SOCKOPT_OK;
@@ -187,6 +195,7 @@ static void set_common (CURL *easy, CURLcode *err) {
   SET(CURLOPT_WRITEFUNCTION, on_body);
   SET(CURLOPT_PREREQFUNCTION, on_sending);
   SET(CURLOPT_SOCKOPTFUNCTION, on_socket);
+  SET(CURLOPT_RESOLVER_START_FUNCTION, on_resolving);
   SET(CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
   SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
 #if LIBCURL_VERSION_NUM >= 0x075700
@@ -275,13 +284,15 @@ static void set_request (ub_transfer *t, const ub_request *r, const char *body, 
   if (strcmp(r->method, "HEAD") == 0)
     SET(CURLOPT_NOBODY, 1L);
   SET(CURLOPT_HTTPHEADER, &t->lines[0]);
-  SET(CURLOPT_CONNECTTIMEOUT_MS, connect_ms(r));
+  SET(CURLOPT_CONNECTTIMEOUT_MS, t->connect_ms);
   SET(CURLOPT_PIPEWAIT, is_https(r->url) ? 1L : 0L);
   SET(CURLOPT_PRIVATE, t);
   SET(CURLOPT_ERRORBUFFER, t->error);
   SET(CURLOPT_HEADERDATA, t);
   SET(CURLOPT_WRITEDATA, t);
   SET(CURLOPT_PREREQDATA, t);
+  SET(CURLOPT_SOCKOPTDATA, t);
+  SET(CURLOPT_RESOLVER_START_DATA, t);
 }
 
 /* Nothing of the transfer may be reached from the handle, nor its secrets. */
@@ -296,6 +307,8 @@ static void unset_request (CURL *easy, CURLcode *err) {
   SET(CURLOPT_HEADERDATA, NULL);
   SET(CURLOPT_WRITEDATA, NULL);
   SET(CURLOPT_PREREQDATA, NULL);
+  SET(CURLOPT_SOCKOPTDATA, NULL);
+  SET(CURLOPT_RESOLVER_START_DATA, NULL);
 }
 
 static void set_reading (CURL *easy, int streams, CURLcode *err) {
@@ -393,11 +406,17 @@ ub_transfer *ub_transfer_new (const ub_request *r, CURL *easy, int *err) {
   t->most_bytes = r->most_bytes;
   t->most_sent = r->once ? 1 : 2;
   t->started_us = ub_clock_us();
+  t->connect_ms = connect_ms(r);
   *err = set_up(t, r, text);
   if (*err == UB_OK)
     return t;
   ub_free(t);
   return NULL;
+}
+
+int ub_transfer_alone (ub_transfer *t, long ms) {
+  return curl_easy_setopt(t->easy, CURLOPT_PIPEWAIT, 0L) == CURLE_OK &&
+    curl_easy_setopt(t->easy, CURLOPT_CONNECTTIMEOUT_MS, ms) == CURLE_OK;
 }
 
 CURL *ub_transfer_free (ub_transfer *t) {
@@ -477,6 +496,7 @@ static const char *words_of (const ub_transfer *t, CURLcode result) {
 }
 
 void ub_transfer_end (ub_transfer *t, CURLcode result) {
+  ub_engine_leave_line(t);
   t->ended = 1;
   t->ended_us = ub_clock_us();
   t->phase = phase_of(t);

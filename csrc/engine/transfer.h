@@ -38,6 +38,9 @@ typedef struct ub_transfer {
   int err;           /* of the end; set early when a callback refuses */
   int lasting;       /* it would come again: see engine.h */
   int64_t started_us, first_us, ended_us;
+  long connect_ms;   /* until the connection stands; see 'ub_engine_line_up' */
+  int in_line;       /* it has begun no connection, nor was given one */
+  struct ub_transfer *earlier, *later;  /* in that line */
   int listed;        /* on the engine's ready list */
   struct ub_transfer *next;
   const char *phase;
@@ -68,7 +71,14 @@ CURL *ub_transfer_free (ub_transfer *t);
 /* libcurl is done with it: note how it ended. */
 void ub_transfer_end (ub_transfer *t, CURLcode result);
 
+/* Let it wait no more for the connection of another one, but make one within 'ms'. It is in
+** no multi handle now. 0 where libcurl will not. */
+int ub_transfer_alone (ub_transfer *t, long ms);
+
 /* In engine.c: this transfer has news. */
 void ub_engine_list (ub_transfer *t);
+
+/* In engine.c: it has a connection, or makes one, or ends. May be called twice. */
+void ub_engine_leave_line (ub_transfer *t);
 
 #endif

@@ -73,6 +73,7 @@ static void drop (ub_engine *e, ub_transfer *t) {
   e->active--;
   ub_engine_open_now.transfers--;
   ub_engine_unlist(e, t);
+  ub_engine_leave_line(t);
   put_easy(e, ub_transfer_free(t), streams);
   ub_url_give(url);
 }
@@ -91,6 +92,7 @@ static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
   if (t->url != NULL)
     curl_easy_setopt(easy, CURLOPT_CURLU, t->url->parts);
   settle_in(e, t);
+  ub_engine_line_up(e, t);
   if (curl_multi_add_handle(e->multi, easy) != CURLM_OK) {
     drop(e, t);
     return UB_ENOMEM;
