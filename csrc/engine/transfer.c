@@ -153,7 +153,9 @@ static int on_sending (void *self, char *to, char *from, int to_port, int from_p
   ub_transfer *t = self;
   (void)to; (void)from; (void)to_port; (void)from_port;
   ub_engine_leave_line(t);
-  if (++t->sent <= t->most_sent)
+  if (++t->sent > 1)
+    t->marked = 1;  /* libcurl counts it in the handle, and after five it does it no more */
+  if (t->sent <= t->most_sent)
     return CURL_PREREQFUNC_OK;
   refuse(t, UB_ENETWORK, t->most_sent > 1 ? "the connection was lost twice before an answer"
                                           : "the connection was lost before an answer");
@@ -497,6 +499,8 @@ static const char *words_of (const ub_transfer *t, CURLcode result) {
 
 void ub_transfer_end (ub_transfer *t, CURLcode result) {
   ub_engine_leave_line(t);
+  if (result != CURLE_OK)
+    t->marked = 1;  /* perhaps it was to be sent again, and found no connection */
   t->ended = 1;
   t->ended_us = ub_clock_us();
   t->phase = phase_of(t);

@@ -16,8 +16,7 @@ typedef struct ub_transfer {
   ub_engine *engine;
   CURL *easy;
   ub_url *url;       /* taken apart; or NULL */
-  int marked;        /* the handle has options that not every request sets: see
-                        'ub_transfer_free' */
+  int marked;        /* the handle has what not every request sets: see 'ub_transfer_free' */
   int streams;       /* of the request, and of the kind of its handle */
   int sent;          /* how often libcurl began to send the request */
   int most_sent;     /* and how often it may */
