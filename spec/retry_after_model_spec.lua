@@ -195,10 +195,23 @@ local function body(text)
   return body_words(text)
 end
 
+-- What may have been several values by itself: a text, and each part of it between ", ", alone and
+-- with the part before it.
+local function members(text)
+  local out, before = { text }, nil
+  for part in (text .. ", "):gmatch "(.-), " do
+    out[#out + 1] = before and before .. ", " .. part
+    out[#out + 1], before = part, part
+  end
+  return out
+end
+
 local function first(list, f, ...)
   for _, text in ipairs(type(list) == "table" and list or { list }) do
-    local found = f(text, ...)
-    if found then return found end
+    for _, member in ipairs(members(text)) do
+      local found = f(member, ...)
+      if found then return found end
+    end
   end
 end
 
@@ -330,7 +343,10 @@ describe("retry_after and a plain reading of everything", function()
       local name = r:pick(order)
       h[name] = worn(r, makers[name](r, now))
       if name == "ratelimit-reset" then h["ratelimit-remaining"] = "0" end
-      if r:chance(0.2) then h[name] = { h[name], worn(r, makers[name](r, now)) } end
+      if r:chance(0.3) then
+        local both = { h[name], worn(r, makers[name](r, now)) }
+        h[name] = r:chance(0.5) and both or table.concat(both, ", ")
+      end
     end
     return h
   end

@@ -45,16 +45,35 @@ local names = {
   "x-ratelimit-reset-tokens", "x-ratelimit-remaining-tokens",
 }
 
+local MOST_PARTS = 32 -- of one text
+
+-- A header that was sent twice, by a server and a proxy before it, is one text by now: "20, 20"
+-- (RFC 9110, 5.2). Its parts follow the whole, each with the one before, too: a date has a comma.
+local function add_parts(out, text)
+  out[#out + 1] = text
+  local before, from = nil, 1
+  local comma = text:find(", ", 1, true)
+  for _ = 1, comma and MOST_PARTS or 0 do
+    local part = text:sub(from, comma and comma - 1)
+    if before then out[#out + 1] = before .. ", " .. part end
+    out[#out + 1], before = part, part
+    if not comma then break end
+    from = comma + 2
+    comma = text:find(", ", from, true)
+  end
+end
+
 -- The headers that matter, each as a list; or nil and what is wrong.
 local function lists(headers)
   local out = {}
   for _, name in ipairs(names) do
     local value = headers[name]
-    local list = type(value) == "table" and value or { value }
-    for _, text in ipairs(list) do
+    local list = {}
+    for _, text in ipairs(type(value) == "table" and value or { value }) do
       if type(text) ~= "string" then
         return nil, ("header '%s': a string expected, got a %s"):format(name, type(text))
       end
+      add_parts(list, text)
     end
     out[name] = list
   end
@@ -90,12 +109,12 @@ local function longer_reset(given)
   return tokens, tokens and "x-ratelimit-reset-tokens"
 end
 
-local function from_headers(given, now)
+local function from_headers(given, limits, now)
   local seconds = first(given["retry-after-ms"], read.ms)
   if seconds then return seconds, "retry-after-ms" end
   seconds = first(given["retry-after"], read.seconds) or until_date(given, now)
   if seconds then return seconds, "retry-after" end
-  seconds = read.rate_limit(table.concat(given.ratelimit, ","))
+  seconds = limits and read.rate_limit(limits)
   if seconds then return seconds, "ratelimit" end
   if first(given["ratelimit-remaining"], read.seconds) == 0 then
     seconds = first(given["ratelimit-reset"], read.seconds)
@@ -105,7 +124,8 @@ local function from_headers(given, now)
 end
 
 --- Reads how long to wait: the true wait, however long, and where it was said. Nil when nothing
---- usable is there. Of a header sent more than once the first usable value counts.
+--- usable is there. Of a header sent more than once (a list, or joined by ", " as replies have it)
+--- the first usable value counts.
 ---@param headers table<string, string|string[]> names in lower case
 ---@param given table? see `retry_after.schema`
 ---@return number? seconds, string? where_from
@@ -116,7 +136,9 @@ function retry_after.parse(headers, given)
   local o = options.check(retry_after.schema, given, "retry_after")
   local values, message = lists(headers)
   if not values then error("retry_after: " .. message, 2) end
-  local seconds, from = from_headers(values, o.now or core.wall())
+  local limits = headers.ratelimit
+  if type(limits) == "table" then limits = table.concat(limits, ",") end
+  local seconds, from = from_headers(values, limits, o.now or core.wall())
   if seconds then return seconds, from end
   seconds = o.body and read.body(o.body)
   return seconds or nil, seconds and "body" or nil
