@@ -304,7 +304,7 @@ local function replace_exactly(text)
     if byte(text, at) == 34 then
       next_at = behind_string(text, at)
     else
-      local close = text:match("^%[%s*%]()", at)
+      local close = text:match("^%[[ \t\r\n]*%]()", at)
       if close then
         out[#out + 1] = text:sub(from, at - 1) .. '"' .. exact_mark .. '"'
         from, next_at = close, close
@@ -329,11 +329,22 @@ local function show_arrays(t, mark)
   return count
 end
 
-local function decode_arrays(text)
+-- Where the first empty array with blanks in it is, or what looks like one in a string. Mostly no
+-- bracket has a blank behind it, and that is quickly seen.
+local function blank_array(text)
+  local at
+  for _, opening in ipairs { "[ ", "[\n", "[\r", "[\t" } do
+    local found = text:find(opening, 1, true)
+    if found and (not at or found < at) then at = found end
+  end
+  return at and text:find("%[[ \t\r\n]+%]", at)
+end
+
+local function decode_arrays(text, has_blank)
   local swapped, count = replace_all(text)
   local ok, value = pcall(coder.decode, swapped)
   if ok and value == quick_value then return true, json.array() end
-  if ok and type(value) == "table" and not text:find("[ ]", 1, true)
+  if ok and type(value) == "table" and not has_blank
     and show_arrays(value, quick_value) == count then
     return true, value
   end
@@ -361,9 +372,10 @@ function json.decode(text)
   if byte(text) == 0xEF then text = text:gsub("^\239\187\191", "") end
   local nul = text:find("\0", 1, true) -- where lua-cjson would stop reading and be content
   if nul then return nil, "not JSON at byte " .. nul end
-  local arrays = text:find("[]", 1, true) or text:find("[ ]", 1, true)
+  local has_blank = blank_array(text)
   local ok, value
-  if arrays then ok, value = decode_arrays(text) else ok, value = pcall(coder.decode, text) end
+  if has_blank or text:find("[]", 1, true) then ok, value = decode_arrays(text, has_blank)
+  else ok, value = pcall(coder.decode, text) end
   if not ok then return nil, failure(value) end
   return value
 end
