@@ -85,8 +85,9 @@ local function owner_of(call)
   local sort, name = per, call.request.user
   if type(per) == "table" then
     sort, name = "header " .. per.header, tenant or header_of(call, per.header)
-  elseif not some(name) then
-    name = call.request.safety_identifier
+  else
+    if not some(name) then name = call.request.safety_identifier end
+    if tenant then sort = { per, tenant } end -- two tenants may call their users the same
   end
   if type(name) == "string" and name ~= "" then return sort, name end
 end
