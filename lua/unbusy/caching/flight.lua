@@ -154,6 +154,11 @@ local function takes_form(self, call)
   return same_pieces(self.call.request, call.request)
 end
 
+-- Is a target at it just now? Between two tries it stands in line, or sleeps, as urgent as it is.
+local function has_place(self)
+  return (self.tape or self.call.place) ~= false
+end
+
 --- Would this call ask the same in the same way, and be served no later?
 ---@param call table
 ---@param key userdata its question's
@@ -169,7 +174,7 @@ function flight:takes(call, key)
     end
     if not same_clocks(mine.given_clocks, theirs.given_clocks) then return false end
   end
-  return #self.call.tries > 0 or number_of(mine.priority) <= number_of(theirs.priority)
+  return has_place(self) or number_of(mine.priority) <= number_of(theirs.priority)
 end
 
 --- One more.
