@@ -262,10 +262,22 @@ local function options_of(call, priority)
   return o
 end
 
+--- A request of its own, for a call that goes on whatever its owner does with it.
+---@param request table
+---@return table
+function flight.copied(request)
+  return plain.lenient(request) or request
+end
+
+-- What is asked for all is what was asked when its key was made: the caller's own bytes, or a copy.
+local function request_of(call)
+  return call.options.raw and call.request or flight.copied(call.request)
+end
+
 -- The call that is made in place of this one. Its order is that one's, so that its events are, and
 -- its turn in the line.
 local function new_call(call, options)
-  local c = calls.new(call.client, call.kind, call.request, options,
+  local c = calls.new(call.client, call.kind, request_of(call), options,
     call.streaming and { streaming = true } or nil)
   c.policy, c.order, c.merged = call.policy, call.order, true
   c.past, c.moved, c.moving = call.past, call.moved, call.moving
@@ -483,13 +495,6 @@ function flight.new(flights, call, key, way, priority)
     count = 0, since = call.started, deadline = priority and 0 or call.deadline,
     tape = false, claim = false, paid = false, limit = call.deadline, background = priority ~= nil,
     on_end = false, begun = false, done = false, list = false, ended = call.loop.event() }, flight)
-end
-
---- A request of its own, for a call that goes on when whoever asked has left.
----@param request table
----@return table
-function flight.copied(request)
-  return plain.lenient(request) or request
 end
 
 --- Begins it, beside whoever calls; false where the host has no room for it.

@@ -231,7 +231,8 @@ function flights:refresh(call, key, next)
     if not list[1] then list.place[id] = nil end
     return false
   end
-  f.call.request, f.on_end = flight.copied(call.request), on_end(self, f, id)
+  if f.call.request == call.request then f.call.request = flight.copied(call.request) end
+  f.on_end = on_end(self, f, id)
   self.behind = self.behind + 1
   add_to(list, f)
   return f:begin()
