@@ -190,11 +190,33 @@ local function is_whole_choice(kind, choice, tools)
   return finish == "stop" and is_text(answers.text_of(message.content))
 end
 
+-- How many embeddings are wanted, at least: one for each text; a list of numbers is one text.
+local function texts_in(input)
+  return type(input) == "table" and type(input[1]) ~= "number" and #input or 1
+end
+
+local function is_embedding(item)
+  if type(item) ~= "table" or some(item.error) ~= nil then return false end
+  local vector = some(item.embedding)
+  if vector == nil then vector = some(item.embeddings) end -- one for each token
+  return is_text(vector) and (type(vector) ~= "table" or next(vector) ~= nil)
+end
+
+-- Is there one for each of the texts?
+local function are_whole_embeddings(call, body)
+  local data = body.data
+  if type(data) ~= "table" or #data < texts_in(call.request.input) then return false end
+  for i = 1, #data do
+    if not is_embedding(data[i]) then return false end
+  end
+  return true
+end
+
 -- Is it all that was asked for? `says` is what the policy says of it.
 local function is_whole(call, reply, says)
   local body = reply.body
   if type(body) ~= "table" then return false end
-  if call.kind == "embed" then return true end
+  if call.kind == "embed" then return are_whole_embeddings(call, body) end
   local n = call.request.n
   local wanted = says and type(n) == "number" and n or 1
   if #body.choices ~= wanted then return false end
