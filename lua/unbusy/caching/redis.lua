@@ -110,12 +110,15 @@ local function trouble(self, code, message, keep)
   if news then report(self, "fault", code, message) end
 end
 
+local not_let_in = { NOAUTH = "auth", WRONGPASS = "auth", NOPERM = "auth",
+  ["ERR max number of clients"] = "busy" }
+
 -- Writes are not taken, but reads are answered.
 local function write_trouble(self, kind)
   self.counts.refused = self.counts.refused + 1
-  local message = ("redis: %s: it takes no writes"):format(kind)
-  self.fault = { code = "full", message = message }
-  if self.writes:bad(now()) then report(self, "fault", "full", message) end
+  local code, message = not_let_in[kind] or "full", ("redis: %s: it takes no writes"):format(kind)
+  self.fault = { code = code, message = message }
+  if self.writes:bad(now()) then report(self, "fault", code, message) end
 end
 
 local function well(self)
@@ -123,8 +126,6 @@ local function well(self)
 end
 
 local no_writes = { OOM = true, READONLY = true, MISCONF = true, NOREPLICAS = true }
-local not_let_in = { NOAUTH = "auth", WRONGPASS = "auth", NOPERM = "auth",
-  ["ERR max number of clients"] = "busy" }
 
 -- The server has said that it does not do it.
 local function refused(self, kind)
@@ -312,6 +313,8 @@ local function hear(level, id)
     if kind == "OK" and level.writes:good() then report(level, "well") end
     well(level)
     return nil
+  elseif why == "NOPERM" then -- who we are there may not write: perhaps it may read
+    write_trouble(level, why)
   elseif kind == "error" then
     refused(level, why)
   else
