@@ -56,15 +56,23 @@ local function names_of(kind, request)
   return left_out[kind][mask]
 end
 
+-- The names of a pool's targets: a cache may outlive the configuration that says which these are.
+local function members_of(call, pool)
+  local names = {}
+  for i, t in ipairs(call.client.pools.by_name[pool]) do names[i] = t.name end
+  return names
+end
+
 -- Where the call wants to be answered: the target's name, a table for a pool, or false. Where
 -- another model is asked in place of the first one, its answer is that model's, though a policy may
 -- find that the question is the same.
 local function asked_of(call, request)
   local target, pool = call.options.target, call.options.pool
+  local members = pool and not target and members_of(call, pool) or nil
   if call.again and request and request.model ~= call.model then
-    return { target = target, pool = pool, model = call.model }
+    return { target = target, pool = pool, members = members, model = call.model }
   end
-  return target or pool and { pool = pool } or false
+  return target or pool and { pool = pool, members = members } or false
 end
 
 local function header_of(call, name)
