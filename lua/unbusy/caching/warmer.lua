@@ -43,7 +43,7 @@ function warmer.new(client, o)
   local list, message = read_list(o)
   if not list then return nil, message, "invalid" end
   local self = setmetatable({ client = client, options = o, all = list, left = list, due = 0,
-    rounds = 0, running = false, began = 0, asked_at = {}, failures = {}, job = false,
+    rounds = 0, running = false, began = 0, heard_at = 0, asked_at = {}, failures = {}, job = false,
     rests = {} }, warmer)
   if client.common then
     self.name = client.common.tag("warmer", client.sources)
@@ -139,8 +139,11 @@ local function ask(self, loop)
   local job
   job = warm.job(self.client, list, { at_once = o.at_once, deadline = o.deadline, patience = 0,
     attempts = 1, priority = "batch", before = o.before, off_peak = o.off_peak,
-    on_progress = function() if not leads(self) then job:stop() end end }, true)
-  self.job = job
+    on_progress = function()
+      self.heard_at = loop.now()
+      if not leads(self) then job:stop() end
+    end }, true)
+  self.job, self.heard_at = job, loop.now()
   function job.ended() -- also where its host has dropped it without a word
     self.running, self.job = false, false
   end
@@ -165,13 +168,20 @@ local function begin(self, loop, now)
   if not ok or not begun then self.running = false end -- the host has no room for it: later
 end
 
+-- An answer may take longer than the lease lasts; but not for ever: then its host has dropped it.
+local function go_on(self, now)
+  local most = self.options.deadline or self.client.clocks.total
+  if now < self.heard_at + most + BEGIN and not leads(self) then self.job:stop() end
+end
+
 --- Begins a round, when one is due and it is ours to do.
 ---@param loop table in which it runs
 ---@param now number
 function warmer:look(loop, now)
   if now < self.due or self.client.closed then return end
   self.due = now + self.options.every
-  if self.running and (self.job or now < self.began + BEGIN) then return end
+  if self.job then return go_on(self, now) end
+  if self.running and now < self.began + BEGIN then return end
   if leads(self) then begin(self, loop, now) end
 end
 
