@@ -213,8 +213,6 @@ local function internal(message)
   return errors.new(500, "the gateway has failed; its log says why")
 end
 
-local stands_in = { fallback = true, stale = true } -- answers that tell of a failure
-
 -- Failures of calls that were sent nowhere: no target's.
 local nowhere = { open = true, full = true, budget = true, policy = true }
 
@@ -222,7 +220,7 @@ local nowhere = { open = true, full = true, budget = true, policy = true }
 local function note_call(ctx)
   local r = log.notes(ctx)
   if r.kind == "batch" then return end
-  if not r.code or stands_in[r.source] then
+  if not r.code or r.given then
     if r.source then ctx:ended(r.source) end
   elseif r.tries and r.code ~= "cancelled" then -- what made no call has no tries, not even none
     ctx:ended "failed"

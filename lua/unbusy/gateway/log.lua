@@ -12,14 +12,15 @@ local fields = { "time", "id", "key", "method", "path", "kind", "requests", "fai
   "code", "queued", "queued_upstream", "start", "seconds", "prompt_tokens", "completion_tokens",
   "cost", "hedge_cost", "trace", "upstream_id" }
 
---- The fields of a line; false is nothing. (All fields at once: a table in its full size.)
+--- The fields of a line; false is nothing. (All fields at once: a table in its full size.) `given`
+--- stands in no line: there was an answer, and its `code` is that of what failed before.
 function log.record()
   return { time = false, id = false, key = false, method = false, path = false, kind = false,
     requests = false, failed = false, model = false, target = false, source = false,
     fallback = false, weak = false, escalated = false, tries = false, hedged = false,
     resumed = false, status = false, code = false, queued = false, queued_upstream = false,
     start = false, seconds = false, prompt_tokens = false, completion_tokens = false, cost = false,
-    hedge_cost = false, trace = false, upstream_id = false }
+    hedge_cost = false, trace = false, upstream_id = false, given = false }
 end
 
 local SHOWN = 256 -- bytes of a text that a client or a server has chosen
@@ -74,6 +75,14 @@ function log.line(record)
   return table.concat(out)
 end
 
+-- What an answer says of the failure that went before it. A text of our own has no target: then who
+-- has failed last is told.
+local function note_failure(record, failure)
+  record.code, record.given = failure.code, true
+  local detail = failure.detail
+  if not record.target and detail then record.target = detail.target end
+end
+
 -- What a reply or stream says of its call.
 local function note_answer(record, answer)
   local usage, times = answer.usage, answer.times
@@ -94,7 +103,7 @@ local function note_answer(record, answer)
   end
   if (answer.resumed or 0) > 0 then record.resumed = answer.resumed end
   if answer.trace then record.trace = answer.trace.id end
-  if answer.failure then record.code = answer.failure.code end
+  if answer.failure then note_failure(record, answer.failure) end
   if answer.fallback then record.fallback = answer.fallback.kind end
   if answer.weak then record.weak = answer.weak end
   if answer.escalated then record.escalated = answer.escalated.reason end
@@ -129,6 +138,7 @@ end
 ---@param detail table
 function log.failure(ctx, code, detail)
   local record = log.notes(ctx)
+  record.given = false
   record.code, record.target, record.tries = code, detail.target or record.target, detail.tries
   if detail.request_id then record.upstream_id = detail.request_id end
   if detail.trace then record.trace = detail.trace.id end
