@@ -103,10 +103,10 @@ local function sum(pieces, width, is_trouble)
         queued = queued + call.queued
         local first, all = took_of(call)
         took[#took + 1], whole[#whole + 1] = first, all
-        local tries = call.tries or 0
-        if call.target and tries > 0 then
-          period.add_tries(p, call.target, 1, call.code)
-          p.tries, p.retried = p.tries + tries - 1, p.retried + tries - 1
+        if call.target and call.turns > 0 then
+          local before = call.turns - 1
+          period.add_tries(p, call.target, 1, call.ended)
+          p.tries, p.retried = p.tries + before, p.retried + before
         end
       end
     end

@@ -81,11 +81,33 @@ end
 
 local ours = { full = true, open = true } -- who ends so without a try has waited all the time
 
+local elsewhere = { model = true, pool = true } -- who was asked in another's place
+
+-- How the last try ended: its code; nil where the target has answered. An answer in another's
+-- place, or a weak one that was given all the same, has the code of what had failed.
+local function end_of(record)
+  local code = type(record.code) == "string" and record.code or nil
+  local is_other = elsewhere[record.fallback] or record.weak ~= nil
+  if record.source == "upstream" and is_other and code ~= "cut" then return nil end
+  return code
+end
+
+-- The tries that came one behind the other, since the one before had failed. One that was made
+-- beside another is none, nor is one behind a weak answer; those of a call that others have joined
+-- stand in its own line.
+local function turns_of(record)
+  local tries = record.tries or 0
+  if record.source == "coalesced" then return 0 end
+  local apart = (record.hedged and 1 or 0) + (record.escalated and 1 or 0)
+  return math.max(tries - apart, math.min(tries, 1))
+end
+
 --- The call of a line, for whoever reads the log: nil for a line that is no call, nil and a message
 --- for one that makes no sense.
 ---@param text string
 ---@return table? call { at = Unix seconds when it came, seconds, queued, start, source, code,
---- target, tries }, string? message
+--- target, tries, turns = of these one behind the other, ended = code of the last one or nil }
+---@return string? message
 function access_log.call_of(text)
   if is_remark(text) then return nil end
   local record, message = json.decode(text)
@@ -99,14 +121,16 @@ function access_log.call_of(text)
   if not queued and ours[code] and (record.tries or 0) == 0 then queued = record.seconds end
   return { at = unix_time(record.time) - record.seconds, seconds = record.seconds, code = code,
     queued = math.min(queued or 0, record.seconds), start = amount(record.start),
-    target = record.target, source = record.source, tries = record.tries }
+    target = record.target, source = record.source, tries = record.tries,
+    turns = turns_of(record), ended = end_of(record) }
 end
 
 -- The status of the last try; false where nothing is known of it.
 local function last_status(record)
-  if (record.tries or 0) == 0 or not record.target then return false end
-  if record.source == "upstream" then return record.code and status_of[record.code] or 200 end
-  return status_of[record.code] or false
+  if turns_of(record) == 0 or not record.target then return false end
+  local code = end_of(record)
+  if record.source == "upstream" then return code and status_of[code] or 200 end
+  return code and status_of[code] or false
 end
 
 -- }========================================================================
@@ -120,15 +144,14 @@ end
 
 -- The rows of a call that began at `at`.
 local function add_call(rows, record, at)
-  local seconds, tries = record.seconds, record.tries or 0
+  local seconds, tries = record.seconds, turns_of(record)
   local queued = math.min(amount(record.queued) or 0, seconds)
   local status = last_status(record)
-  if tries == 1 and queued == 0 and status then
+  if record.tries == 1 and queued == 0 and status then
     return add(rows, at, record.target, 1, status, seconds)
   end
   add(rows, at, record.target, 1, false, 0)
   if not record.target or tries == 0 then return end
-  if record.hedged then tries = math.max(tries - 1, 1) end -- it was made beside the last one
   local each = (seconds - queued) / tries
   local last = math.max(each, math.min(amount(record.start) or 0, seconds - queued))
   local before = (seconds - queued - last) / math.max(tries - 1, 1)
