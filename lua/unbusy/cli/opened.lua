@@ -46,7 +46,11 @@ local function read(values, any)
   if not path then fail(USAGE, "a configuration expected: --config FILE") end
   local given, message = settings.read(path)
   if not given then fail(USAGE, message) end
-  if not given.cache and not any then
+  local cache = given.cache
+  if cache and cache ~= true and type(cache) ~= "table" then
+    fail(USAGE, path .. ": cache: table or boolean expected")
+  end
+  if not cache and not any then
     fail(USAGE, path .. ": there is no cache in this configuration")
   end
   return given, path

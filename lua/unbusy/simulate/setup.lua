@@ -24,7 +24,8 @@ local function simulated(given, index)
   for name, value in pairs(given) do out[name] = value end
   out.keys, out.tls, out.proxy, out.headers = nil, nil, nil, nil
   out.url, out.key = ("http://target-%d.invalid/v1"):format(index), "simulated"
-  local provider = providers.of(given)
+  local known, provider = pcall(providers.of, given)
+  if not known then return out end -- `unbusy.new` says what is wrong with it
   out.provider = given.provider or provider.name
   if out.prefix == nil and provider.prefix then out.prefix = provider.prefix(given.url) end
   return out
