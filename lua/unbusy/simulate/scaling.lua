@@ -18,6 +18,7 @@ local scaling = {}
 local LOOK = 5        -- seconds between two looks at the fleet
 local WINDOW = 60     -- seconds over which CPU and calls under way are averaged
 local MINUTE = 60
+local MOST_LIMIT = 65534 -- that a limiter can have
 
 -- {== What is seen ========================================================
 
@@ -183,7 +184,7 @@ function scaling.meet(t, what, o)
     answered_before = 0, governor = what.governor and governor.new(what.governor) }
   local options, message = setup.options(t)
   if not options then return nil, message end
-  options.limiter = { max = math.max(1000, o.places * 100) }
+  options.limiter = { max = math.min(math.max(1000, math.ceil(o.places * 100)), MOST_LIMIT) }
   local record
   record, message = run.meet(t, o.client or { name = "unbusy" }, options, { seed = o.seed,
     calls = o.calls, beside = function(state) watch(self, state) end })
