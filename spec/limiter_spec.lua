@@ -75,7 +75,7 @@ describe("limiter", function()
         t.forward(1)
       end
       assert.same({ limit = 20, in_flight = 0, resting = 0, round_trip = 0.1, drops = 0,
-        refused = 100, frozen = false, credit = 100 }, t.l:stats())
+        refused = 100, frozen = false, answered = false, credit = 100 }, t.l:stats())
     end)
   end)
 

@@ -191,13 +191,14 @@ static int limiter_retry_after (lua_State *L) {
 typedef struct stats {
   double limit, round_trip, base, credit;
   int64_t in_flight, resting, drops, refused;
-  int frozen;
+  int frozen, answered;
 } stats;
 
 static stats read_stats (ub_limiter *l, int64_t now) {
   return (stats){
     .limit = ub_limiter_limit(l, now), .in_flight = ub_limiter_in_flight(l),
     .resting = ub_limiter_resting(l, now), .frozen = (int)l->frozen,
+    .answered = ub_limiter_answered(l),
     .round_trip = (double)ub_limiter_trip(l) / UB_SECOND_US,
     .drops = (int64_t)l->drops, .refused = (int64_t)l->refused,
     .base = ub_gradient_base(&l->gradient) / UB_SECOND_US, .credit = l->throttle.credit
@@ -226,6 +227,8 @@ static int limiter_stats (lua_State *L) {
   ub_setwhole(L, "refused", s.refused);
   lua_pushboolean(L, s.frozen);
   lua_setfield(L, -2, "frozen");
+  lua_pushboolean(L, s.answered);
+  lua_setfield(L, -2, "answered");
   return 1;
 }
 

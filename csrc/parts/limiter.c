@@ -84,6 +84,10 @@ int64_t ub_limiter_trip (const ub_limiter *l) {
   return l->trip_us < MOST_TRIP_US ? (int64_t)l->trip_us : MOST_TRIP_US;
 }
 
+int ub_limiter_answered (const ub_limiter *l) {
+  return l->trip_us >= 0;
+}
+
 /* Which step of the ramp is it? The last one is the whole limit. */
 static int ramp_step (const ub_limiter *l, int64_t now) {
   int64_t step = (now - l->ramp_at) / RAMP_STEP_US;

@@ -103,13 +103,13 @@ int ub_limiter_freeze (ub_limiter *l, int64_t window_us, int64_t now_us);
 */
 int ub_limiter_restore (ub_limiter *l, int64_t now_us);
 
-/* The limit in force, the ramp included. */
+/* The limit in force, the ramp included; calls in flight; slots that rest. */
 double ub_limiter_limit (const ub_limiter *l, int64_t now_us);
-
-/* Calls in flight; slots that rest; the round trip in use. */
 uint32_t ub_limiter_in_flight (const ub_limiter *l);
 uint32_t ub_limiter_resting (ub_limiter *l, int64_t now_us);
+/* The round trip in use; has a call gone well? */
 int64_t ub_limiter_trip (const ub_limiter *l);
+int ub_limiter_answered (const ub_limiter *l);
 
 /* Microseconds until time alone makes room (0: now); -1: only a report can. */
 int64_t ub_limiter_retry_after (ub_limiter *l, int64_t now_us);

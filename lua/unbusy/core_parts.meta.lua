@@ -313,6 +313,7 @@ function limiter:restore(now) end
 ---@field drops integer
 ---@field refused integer
 ---@field frozen boolean
+---@field answered boolean has a call gone well?
 ---@field credit number drops that may still come before calls are held back
 ---@field base number? seconds to a first token when little is going on
 

@@ -101,9 +101,9 @@ end
 -- then 100 % are in force for 2 s each, never less than `min`. False when it was not frozen.
 --
 -- `l:stats() -> { limit =, in_flight =, resting =, round_trip =, drops =, refused =, frozen =,
--- credit =, base = }`: the round trip in seconds, and how many calls were dropped and how many
--- refused; what is left of the 100 drops that `throttle` leaves to be paid for; of `gradient`, the
--- seconds to a first token when little is going on, once known.
+-- answered =, credit =, base = }`: the round trip in seconds, how many calls were dropped and how
+-- many refused, and whether one has gone well; what is left of the 100 drops that `throttle` leaves
+-- to be paid for; of `gradient`, the seconds to a first token when little is going on, once known.
 --
 -- With `region` and `name` the limit is one for all processes that open it with the same options;
 -- what a process that died had in flight comes back as `neutral`.

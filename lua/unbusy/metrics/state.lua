@@ -31,12 +31,13 @@ end
 
 -- {== Limits ==============================================================
 
--- What the limiters of an account say, together for models that have one label.
+-- What the limiters of an account say, together for models that have one label. Whether a model was
+-- answered they know in all processes alike: one series does not come and go as another one.
 local function add_account(found, account, models)
   for model, scope in pairs(account.scopes) do
     local stats = scope.limiter and scope.limiter:stats()
     if stats then
-      local label = models:label(model, false)
+      local label = models:label(model, stats.answered)
       local sum = found[label] or { limit = 0, in_flight = 0, refused = 0 }
       for name, value in pairs(sum) do sum[name] = value + stats[name] end
       found[label] = sum
