@@ -46,7 +46,7 @@ scale.options = {
     doc = "between two looks" },
   { name = "once", doc = "look once and end; needs --state, or --dry-run" },
   { name = "state", value = "FILE", type = "string",
-    doc = "where the times of changes and the last wishes are kept, for the next start" },
+    doc = "where changes, wishes and what is still to be told are kept, for the next start" },
   { name = "dry-run", doc = "change nothing and tell nobody, only say what would be done" },
   { name = "trace", value = "FILE", type = "string",
     doc = "no cluster: let the rules meet this trace in the simulator (see unbusy trace)" },
@@ -173,7 +173,7 @@ end
 
 local function keep(path, state)
   state.at = os.time()
-  state.wishes = json.array(state.wishes)
+  state.wishes, state.untold = json.array(state.wishes), json.array(state.untold)
   local new = path .. ".new"
   local file, message = io.open(new, "wb")
   local ok = file
@@ -251,11 +251,23 @@ local function new_turn(values)
     fresh = math.max(120, 3 * (values.every or 30)) }
   local look, tell, g = looker(values, c), teller(values), governor.new(o)
   check_rival(c)
-  local state, gap = kept(values.state)
-  if state then g:remember(monotonic(), state, gap, o.calm) end
-  return turn.new { rule = rules[rule], rule_options = rule_options, dry = values.dry_run,
+  local t = turn.new { rule = rules[rule], rule_options = rule_options, dry = values.dry_run,
     governor = g, wall = os.time, replicas = function() return c:replicas() end, look = look,
-    scale = function(from, to) return c:scale(from, to) end, tell = tell }, g
+    scale = function(from, to) return c:scale(from, to) end, tell = tell }
+  local state, gap = kept(values.state)
+  if state then
+    g:remember(monotonic(), state, gap, o.calm)
+    t:remember(monotonic(), state, gap)
+  end
+  return t, g
+end
+
+-- What both remember, in one table.
+local function memory_of(t, g)
+  local now = monotonic()
+  local state = g:memory(now)
+  for name, value in pairs(t:memory(now)) do state[name] = value end
+  return state
 end
 
 local function turns(values)
@@ -263,7 +275,7 @@ local function turns(values)
   while true do
     local result = t:run(monotonic())
     show(values, result)
-    if values.state and not values.dry_run then keep(values.state, g:memory(monotonic())) end
+    if values.state and not values.dry_run then keep(values.state, memory_of(t, g)) end
     if values.once then
       return (result.action == "missing" or result.action == "failed") and FAULT or 0
     end

@@ -14,8 +14,8 @@ local json = require "unbusy.json"
 
 local notice = {}
 
--- Its name, its severity, and the seconds that it lasts.
-local kinds = {
+--- Each kind of event: its alert's name, its severity, and the seconds that it lasts.
+notice.kinds = {
   scaled = { "UnbusyScaled", "info", 900 }, ceiling = { "UnbusyScaleCeiling", "warning", 300 },
   blind = { "UnbusyScaleBlind", "warning", 300 }, failed = { "UnbusyScaleFailed", "critical", 300 },
 }
@@ -30,7 +30,7 @@ end
 ---@param now number Unix seconds: when it is told, which may be long after
 ---@return string body
 function notice.body(event, now)
-  local kind = kinds[event.kind]
+  local kind = notice.kinds[event.kind]
   local labels = { alertname = kind[1], severity = kind[2], deployment = event.deployment,
     namespace = event.namespace, service = "unbusy-scale" }
   if event.kind == "scaled" then labels.direction = event.to > event.from and "up" or "down" end

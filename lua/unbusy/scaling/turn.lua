@@ -4,6 +4,8 @@
 --     local line = t:run(now)
 --
 -- All that reaches outside is handed in, so that a test, or the simulator, can be the outside.
+local notice = require "unbusy.scaling.notice"
+
 local turn = {}
 turn.__index = turn
 
@@ -110,5 +112,53 @@ function turn:run(now)
   return { replicas = n, wished = n and decision.replicas, action = action, why = decision.why,
     fault = fault, untold = o.tell and not o.dry and tell_all(self) or nil }
 end
+
+-- {== Remembering across a restart ========================================
+
+--- What it remembers: a change that may have been made though it failed, and what is still to be
+--- told.
+---@param now number
+---@return table memory { unsure = { age =, from =, to =, action =, why = } or nil, untold = list of
+--- { kind =, from =, to =, why =, at = } }
+function turn:memory(now)
+  local u, untold = self.unsure, {}
+  for i, e in ipairs(self.untold) do
+    untold[i] = { kind = e.kind, from = e.from, to = e.to, why = e.why, at = e.at }
+  end
+  return { untold = untold, unsure = u and { age = now - u.at, from = u.n,
+    to = u.decision.replicas, action = u.decision.action, why = u.decision.why } }
+end
+
+local function is_number(n, least, most)
+  return type(n) == "number" and n >= least and n <= most
+end
+
+local function is_count(n)
+  return is_number(n, -1, 2 ^ 31) and n == math.floor(n)
+end
+
+-- From how many to how many, and why.
+local function is_change(t)
+  return type(t) == "table" and is_count(t.from) and is_count(t.to) and type(t.why) == "string"
+end
+
+--- Remembers what another has. What makes no sense is forgotten.
+---@param now number
+---@param memory table as of `memory`; not trusted
+---@param gap number seconds since it was written
+function turn:remember(now, memory, gap)
+  local u = memory.unsure
+  if is_change(u) and changes(u) and is_number(u.age, 0, math.huge) then
+    self.unsure = { at = now - u.age - gap, n = u.from,
+      decision = { replicas = u.to, action = u.action, why = u.why } }
+  end
+  for _, e in ipairs(type(memory.untold) == "table" and memory.untold or {}) do
+    if is_change(e) and notice.kinds[e.kind] and is_number(e.at, 0, 2 ^ 40) then
+      queue(self, { kind = e.kind, from = e.from, to = e.to, why = e.why, at = e.at })
+    end
+  end
+end
+
+-- }========================================================================
 
 return turn
