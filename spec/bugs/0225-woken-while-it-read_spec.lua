@@ -49,7 +49,7 @@ describe("a process that is woken while it reads its wake-ups", function()
       return files.text(child.path):match "waits (%d+)\n"
     end))
     for n = 0, length, STRIDE do
-      assert.is_true(r:wake())
+      r:wake() -- where the last one did not come too late for it to be read
       regions.wait_for(is_stopped)
       r:wake() -- where it is not woken already
       process.kill(child.pid, GO_ON)
