@@ -2,6 +2,7 @@
 local chart = require "unbusy.simulate.chart"
 local json = require "unbusy.json"
 local scaling = require "unbusy.scaling.options"
+local shown = require "unbusy.simulate.shown"
 local terminal = require "unbusy.cli.terminal"
 
 local USAGE = 2 -- exit status
@@ -28,8 +29,9 @@ local function rows_of(list)
   local rows = { { "", "replicas", "changes", "hours", "cost", "short", "failed", "p99" } }
   for i, f in ipairs(list) do
     rows[i + 1] = { f.name, ("%d to %d"):format(f.least, f.most), ("%d"):format(f.changes),
-      ("%.1f"):format(f.hours), saved(f, list[1]), ("%d min"):format(f.short),
-      ("%.2f %%"):format(100 * f.failed / f.calls), f.p99 and ("%.1f s"):format(f.p99) or "-" }
+      shown.fixed(f.hours, 1), saved(f, list[1]), ("%d min"):format(f.short),
+      shown.fixed(100 * f.failed / f.calls, 2) .. " %",
+      f.p99 and shown.fixed(f.p99, 1) .. " s" or "-" }
   end
   return rows
 end

@@ -1,4 +1,6 @@
 --- Rows of small bars for a terminal of 80 columns, and tables.
+local shown = require "unbusy.simulate.shown"
+
 local chart = {}
 
 chart.LABEL, chart.WIDTH = 16, 60 -- columns before a row, and of a row
@@ -106,7 +108,7 @@ end
 
 -- How long, to the digit that one sees.
 local function seconds(value)
-  return ("%.4g s"):format(value)
+  return shown.short(value, 4) .. " s"
 end
 
 --- The lines below rows: the trouble marked, and the times at both its ends and at the end.

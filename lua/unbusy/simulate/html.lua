@@ -3,6 +3,7 @@ local figures = require "unbusy.simulate.figures"
 local json = require "unbusy.json"
 local ordered = require "unbusy.simulate.ordered"
 local plot = require "unbusy.simulate.plot"
+local shown = require "unbusy.simulate.shown"
 local style = require "unbusy.simulate.page_style"
 
 local html = {}
@@ -17,16 +18,16 @@ end
 
 local function seconds(value)
   if not value then return "–" end
-  return value < 0.9995 and ("%.2f s"):format(value) or ("%.1f s"):format(value)
+  return shown.fixed(value, value < 0.9995 and 2 or 1) .. " s"
 end
 
 local function recovered(report, c)
   if not report.trouble then return "–" end
-  return c.recovery and ("%.0f s"):format(c.recovery) or "not in time"
+  return c.recovery and shown.fixed(c.recovery, 0) .. " s" or "not in time"
 end
 
 local function amount(value)
-  return value and ("%.4g"):format(value) or "–"
+  return value and shown.short(value, 4) or "–"
 end
 
 -- "timeout 860, busy 9": the most frequent first.
@@ -51,11 +52,12 @@ local HEAD = "<tr><th>client</th><th>answered</th><th>half within</th><th>99 % w
   .. "<th>recovered<br>after</th></tr>"
 
 local function row(report, i, c)
-  return ('<tr><th><bdi>%s</bdi></th><td class="bar"><span class="meter"><i style="width:%.1f%%;'
-    .. 'background:var(--s%d)"></i></span>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%.2f</td>'
-    .. "<td>%d</td><td>%s</td><td>%s</td></tr>"):format(escape(c.name), c.availability * 100,
-    (i - 1) % 8, percent(c.availability), seconds(c.total.p50), seconds(c.total.p99),
-    seconds(c.first.p50), c.calls_each, c.refused, amount(c.cost_per_1000), recovered(report, c))
+  return ('<tr><th><bdi>%s</bdi></th><td class="bar"><span class="meter"><i style="width:%s%%;'
+    .. 'background:var(--s%d)"></i></span>%s</td><td>%s</td><td>%s</td><td>%s</td><td>%s</td>'
+    .. "<td>%d</td><td>%s</td><td>%s</td></tr>"):format(escape(c.name),
+    shown.fixed(c.availability * 100, 1), (i - 1) % 8, percent(c.availability),
+    seconds(c.total.p50), seconds(c.total.p99), seconds(c.first.p50), shown.fixed(c.calls_each, 2),
+    c.refused, amount(c.cost_per_1000), recovered(report, c))
 end
 
 -- Of several seeds: least, middle and most of what was answered.
@@ -65,8 +67,8 @@ local function spread(report)
   for i, c in ipairs(report.clients) do
     local a, n = c.spread.availability, c.spread.calls_each
     rows[i] = ("<tr><th><bdi>%s</bdi></th><td>%s</td><td>%s</td><td>%s</td>"
-      .. "<td>%.2f to %.2f</td></tr>"):format(escape(c.name), percent(a.least), percent(a.middle),
-      percent(a.most), n.least, n.most)
+      .. "<td>%s to %s</td></tr>"):format(escape(c.name), percent(a.least), percent(a.middle),
+      percent(a.most), shown.fixed(n.least, 2), shown.fixed(n.most, 2))
   end
   return ('<h2>With %d seeds</h2><p class="soft">The same calls, other chance in the servers and '
     .. 'the clients.</p><div class="card scroll"><table><thead><tr><th>client</th>'
@@ -273,11 +275,11 @@ less than twice the usual time. A fallback text counts as a source, and not as a
 
 local function intro(report)
   local t, trouble = report.trace, report.trouble
-  local text = ("%d calls in %.4g s; callers wait %.4g s; seed %d. "):format(report.calls.n,
-    report.span, t.calls.deadline, report.seed)
+  local text = ("%d calls in %s s; callers wait %s s; seed %d. "):format(report.calls.n,
+    shown.short(report.span, 4), shown.short(t.calls.deadline, 4), report.seed)
   if not trouble then return text .. "No trouble." end
-  return text .. ("Trouble from %.4g s to %.4g s%s."):format(trouble.from, trouble.to,
-    trouble.open and ", where the trace ends" or "")
+  return text .. ("Trouble from %s s to %s s%s."):format(shown.short(trouble.from, 4),
+    shown.short(trouble.to, 4), trouble.open and ", where the trace ends" or "")
 end
 
 -- The numbers for the script. What JSON leaves as it is could end the element: it is written

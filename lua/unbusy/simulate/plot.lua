@@ -1,5 +1,7 @@
 --- Plots for the page: pictures in SVG that stretch to whatever width there is, with their words
 --- beside them in HTML, so that a phone shows them as large as any text.
+local shown = require "unbusy.simulate.shown"
+
 local plot = {}
 
 local WIDE, HIGH = 1000, 100 -- units of a picture
@@ -15,7 +17,7 @@ local escape = plot.escape
 
 -- A number for a picture: to the tenth, without a zero behind the point.
 local function n(value)
-  return (("%.1f"):format(value):gsub("%.0$", ""))
+  return (shown.fixed(value, 1):gsub("%.0$", ""))
 end
 
 -- {== Scales ==============================================================
@@ -40,9 +42,9 @@ local function time_step(span)
 end
 
 local function time_text(seconds, step)
-  if step >= 3600 then return ("%.4g h"):format(seconds / 3600) end
-  if step >= 60 then return ("%.4g min"):format(seconds / 60) end
-  return ("%.4g s"):format(seconds)
+  if step >= 3600 then return shown.short(seconds / 3600, 4) .. " h" end
+  if step >= 60 then return shown.short(seconds / 60, 4) .. " min" end
+  return shown.short(seconds, 4) .. " s"
 end
 
 local function times(page)
@@ -173,7 +175,7 @@ local function ticks(most, unit)
   local out = {}
   for i = 0, 4 do
     local value = most * i / 4
-    local text = unit == "%" and ("%.0f %%"):format(value * 100) or ("%.4g"):format(value)
+    local text = unit == "%" and shown.fixed(value * 100, 0) .. " %" or shown.short(value, 4)
     out[#out + 1] = ('<span style="bottom:%d%%">%s</span>'):format(i * 25, text)
   end
   return '<div class="ticks">' .. table.concat(out) .. "</div>"

@@ -1,6 +1,7 @@
 --- The report for a terminal.
 local chart = require "unbusy.simulate.chart"
 local figures = require "unbusy.simulate.figures"
+local shown = require "unbusy.simulate.shown"
 
 local text = {}
 
@@ -15,16 +16,16 @@ end
 
 local function seconds(value)
   if not value then return "-" end
-  return value < 0.9995 and ("%.2f s"):format(value) or ("%.1f s"):format(value)
+  return shown.fixed(value, value < 0.9995 and 2 or 1) .. " s"
 end
 
 local function amount(value)
-  return value and ("%.4g"):format(value) or "-"
+  return value and shown.short(value, 4) or "-"
 end
 
 local function recovered(value, trouble)
   if not trouble then return "-" end
-  return value and ("%.0f s"):format(value) or "no"
+  return value and shown.fixed(value, 0) .. " s" or "no"
 end
 
 local function rows_of(report, style)
@@ -32,7 +33,7 @@ local function rows_of(report, style)
   for _, c in ipairs(report.clients) do
     rows[#rows + 1] = { chart.cut(c.name, chart.LABEL - 2, style), percent(c.availability),
       seconds(c.total.p50), seconds(c.total.p99), seconds(c.first.p50),
-      ("%.2f"):format(c.calls_each), amount(c.cost_per_1000),
+      shown.fixed(c.calls_each, 2), amount(c.cost_per_1000),
       recovered(c.recovery, report.trouble) }
   end
   return rows
@@ -45,7 +46,7 @@ local function range(spread, show, unit)
 end
 
 local function tenths(share) return ("%.1f"):format(math.floor(share * 1000 + 1e-9) / 10) end
-local function hundredths(value) return ("%.2f"):format(value) end
+local function hundredths(value) return shown.fixed(value, 2) end
 
 local function spread_table(report, style)
   local rows = { { "", "answered", "calls", "cost" } }
@@ -142,8 +143,8 @@ end
 
 local function load_chart(report, style)
   local row, most = scaled(asked(report))
-  local out = { ("Calls that arrive (full: %.3g a second), and places of each target (full: most)")
-    :format(most), chart.row("asked", row, style) }
+  local out = { ("Calls that arrive (full: %s a second), and places of each target (full: most)")
+    :format(shown.short(most, 3)), chart.row("asked", row, style) }
   add_places(out, report, style)
   return out
 end
@@ -158,8 +159,8 @@ end
 
 local function wait_chart(report, style)
   local deadline = report.trace.calls.deadline
-  local out = { ("Seconds until the answer, of half of them (full: the deadline, %.4g s)")
-    :format(deadline) }
+  local out = { ("Seconds until the answer, of half of them (full: the deadline, %s s)")
+    :format(shown.short(deadline, 4)) }
   for _, c in ipairs(report.clients) do
     local values = middle_seconds(report, c)
     for i = 1, chart.WIDTH do values[i] = values[i] and values[i] / deadline end
@@ -246,10 +247,10 @@ end
 
 local function head(report)
   local t, trouble = report.trace, report.trouble
-  local what = trouble and ("trouble from %.4g s to %.4g s%s"):format(trouble.from, trouble.to,
-    trouble.open and ", the end" or "") or "no trouble"
-  return t.path, ("  %d calls in %.4g s; %s; seed %d"):format(report.calls.n, report.span, what,
-    report.seed)
+  local what = trouble and ("trouble from %s s to %s s%s"):format(shown.short(trouble.from, 4),
+    shown.short(trouble.to, 4), trouble.open and ", the end" or "") or "no trouble"
+  return t.path, ("  %d calls in %s s; %s; seed %d"):format(report.calls.n,
+    shown.short(report.span, 4), what, report.seed)
 end
 
 -- }========================================================================

@@ -18,6 +18,7 @@
 local json = require "unbusy.json"
 local lines = require "unbusy.simulate.lines"
 local schema = require "unbusy.simulate.schema"
+local shown = require "unbusy.simulate.shown"
 
 local trace = {}
 
@@ -311,7 +312,7 @@ end
 
 -- A number of seconds to the millisecond, without zeros at its end.
 local function show(seconds)
-  return (("%.3f"):format(seconds):gsub("0+$", ""):gsub("%.$", ""))
+  return (shown.fixed(seconds, 3):gsub("0+$", ""):gsub("%.$", ""))
 end
 
 --- Writes a trace by calls of `write(text)`.
