@@ -70,7 +70,7 @@ describe("a log", function()
 
   it("that makes no sense is told with its line", function()
     local function said(text) return (select(2, read(text))) end
-    assert.matches("^:2: not JSON", said(line(1, GOOD) .. "nonsense\n" .. line(2, GOOD)))
+    assert.matches("^:2: not JSON", said(line(1, GOOD) .. ("nonsense\n"):rep(2) .. line(2, "x")))
     assert.matches("^:1: time: as 2026", said '{"time":"yesterday","kind":"chat"}\n')
     assert.matches("^:1: seconds: a number", said(line(1, '"source":"upstream","seconds":-1')))
     assert.matches("no call stands in it", said "")

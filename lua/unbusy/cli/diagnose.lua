@@ -151,6 +151,7 @@ function diagnose.run(values)
   local facts, message, unreadable = facts_of(values)
   if not facts then fail(unreadable and FAULT or USAGE, message) end
   if not facts.trouble and not facts.quiet then fail(FAULT, "no call ended in that time") end
+  if facts.damage then terminal.say(facts.damage) end
   local causes = facts.trouble and judge.of(facts) or {}
   if values.json then
     local out = report.table(facts, causes)

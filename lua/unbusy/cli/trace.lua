@@ -104,6 +104,7 @@ function trace.run(values)
     terminal.say(header)
     return USAGE
   end
+  if made.damage then terminal.say(made.damage) end
   local write, done = output(values.out)
   require("unbusy.simulate.trace").write(made, header, write)
   done()

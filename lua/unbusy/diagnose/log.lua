@@ -26,7 +26,8 @@ local function read_calls(reader)
     if line ~= "" then call, message = access_log.call_of(line) end
     if call then calls[#calls + 1] = call else skipped = skipped + 1 end
     -- a line without an end is being written, or was cut off
-    if message and not more then return nil, reader:fault(message) end
+    local hopeless = message and not more and reader:damaged(message, #calls)
+    if hopeless then return nil, hopeless end
     if #calls > MOST_CALLS then return nil, reader:fault "too many calls: take a part" end
   end
 end
@@ -129,23 +130,26 @@ local function times_of(pieces, width, from)
   return first, last
 end
 
---- Reads a log. What is wrong is told with the file's name and the line.
+--- Reads a log. What is wrong is told with the file's name and the line; lines that make no sense
+--- are left out, unless they are more than the calls.
 ---@param path string
 ---@return table? facts { trouble = period or nil, quiet = period or nil, from =, to = Unix seconds,
---- calls =, skipped = lines that were no calls }, string? message, boolean? unreadable it is no
+--- calls =, skipped = lines that were no calls, damage = what is to be said of lines that make no
+--- sense, or nil }, string? message, boolean? unreadable it is no
 --- line that is wrong: the file cannot be read
 function log.read(path)
   local reader, message = lines.open(path)
   if not reader then return nil, message, true end
   local calls, skipped = read_calls(reader)
   reader:close()
-  if not calls then return nil, skipped end
+  local fault = calls and reader:mostly_damaged(#calls) or not calls and skipped
+  if fault then return nil, fault end
   if #calls == 0 then return nil, path .. ": no call stands in it" end
   local pieces, width, from = cut(calls)
   judge(pieces)
   local first, last = times_of(pieces, width, from)
   return { trouble = sum(pieces, width, true), quiet = sum(pieces, width, false), from = first,
-    to = last, calls = #calls, skipped = skipped }
+    to = last, calls = #calls, skipped = skipped, damage = reader:say_damage() }
 end
 
 -- }========================================================================

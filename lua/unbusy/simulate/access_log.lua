@@ -162,6 +162,7 @@ local function add_call(rows, record, at)
   if status then add(rows, at + seconds - last, record.target, 0, status, last) end
 end
 
+-- Takes what a line says; or a message, and true where nothing more can be taken.
 local function take_line(state, text)
   if is_remark(text) then
     state.left_out = state.left_out + 1
@@ -178,7 +179,7 @@ local function take_line(state, text)
     return nil
   end
   if state.calls >= trace.MOST_CALLS or #state.rows >= trace.MOST_ROWS then
-    return "more than a trace may hold: take a part"
+    return "more than a trace may hold: take a part", true
   end
   state.calls = state.calls + 1
   state.target = state.target or record.target
@@ -228,10 +229,12 @@ local function traced(path, state, o)
     trace.add(made, row.at - start, seen[row.target] and trace.index(made, row.target) or 0,
       row.arrival, row.status, row.latency)
   end
-  made.remarks = { ("%d calls of a gateway's log"):format(state.calls) }
+  made.remarks = { ("%d calls of a gateway's log"):format(state.calls), state.damage }
   if state.left_out > 0 then
-    made.remarks[2] = ("%d lines were no calls and are left out"):format(state.left_out)
+    table.insert(made.remarks,
+      ("%d lines were no calls and are left out"):format(state.left_out))
   end
+  made.damage = state.damage
   local header = { ordered.encode({ trace = { seed = o.seed, start = math.floor(start) } }) }
   if o.deadline then header[2] = ordered.encode({ calls = { deadline = o.deadline } }) end
   return made, header
@@ -241,26 +244,33 @@ local function read_all(reader, state)
   while true do
     local line, more = reader:next()
     if not line then return more and more or nil end
-    local message = line ~= "" and take_line(state, line)
+    local message, is_full
+    if line ~= "" then message, is_full = take_line(state, line) end
+    if is_full then return reader:fault(message) end
     if message and more then -- a line without an end: it is being written, or was cut off
       state.left_out = state.left_out + 1
-    elseif message then
-      return reader:fault(message)
+    else
+      local hopeless = message and reader:damaged(message, state.calls)
+      if hopeless then return hopeless end
     end
   end
 end
 
---- Reads a log. What is wrong is told with the file's name and the line.
+--- Reads a log. What is wrong is told with the file's name and the line; lines that make no sense
+--- are left out, unless they are more than the calls.
 ---@param path string
 ---@param given table { seed =, deadline = } for the header
----@return table? trace, string|string[] message or the header lines for `trace.write`
+---@return table? trace with `damage` where lines of it make no sense and are left out
+---@return string|string[] message or the header lines for `trace.write`
 function access_log.read(path, given)
   local reader, message = lines.open(path)
   if not reader then return nil, message end
   local state = { rows = {}, calls = 0, left_out = 0 }
   message = read_all(reader, state)
   reader:close()
+  message = message or reader:mostly_damaged(state.calls)
   if message then return nil, message end
+  state.damage = reader:say_damage()
   if state.calls == 0 then return nil, path .. ": no call stands in it" end
   return traced(path, state, given)
 end

@@ -59,9 +59,42 @@ function lines:last()
   return line, true
 end
 
+local function printable(message)
+  return (message:gsub("[%z\1-\31\127]", "?"))
+end
+
 --- A message about the line that was read last; what it repeats of the file is made printable.
 function lines:fault(message)
-  return ("%s:%d: %s"):format(self.path, self.number, (message:gsub("[%z\1-\31\127]", "?")))
+  return ("%s:%d: %s"):format(self.path, self.number, printable(message))
+end
+
+local PATIENCE = 1000 -- lines that make no sense, beyond those that do, before no more are read
+
+--- Notes that the line that was read last makes no sense, for the reason of `message`: one of a log
+--- that was torn is left out, and said to be. Gives a fault where it is not worth reading on.
+---@param message string
+---@param good integer lines that have made sense
+---@return string?
+function lines:damaged(message, good)
+  self.damage = self.damage or { count = 0, first = self:fault(message), number = self.number,
+    why = printable(message) }
+  self.damage.count = self.damage.count + 1
+  return self:mostly_damaged(good + PATIENCE)
+end
+
+--- What is to be said of the lines that make no sense; nil where there were none.
+---@return string?
+function lines:say_damage()
+  local d = self.damage
+  return d and ("%d %s left out; the first is line %d: %s"):format(d.count,
+    d.count == 1 and "line makes no sense and is" or "lines make no sense and are", d.number, d.why)
+end
+
+--- The first of them as a fault of the file, where there are more than `good` ones; nil elsewhere.
+---@param good integer lines that make sense
+---@return string?
+function lines:mostly_damaged(good)
+  return self.damage and self.damage.count > good and self.damage.first or nil
 end
 
 --- Closes the file.
