@@ -161,6 +161,17 @@ describe("metrics", function()
     assert.equal(20, f.trouble.calls) -- 10 answered, and 10 full
   end)
 
+  -- What is looked up (how often a breaker has opened) goes with its target at a reload.
+  it("of a gateway that counts on, with a target fewer, are what was added", function()
+    local since = TEXT .. "unbusy_start_time_seconds 1000\n"
+    local before = since .. 'unbusy_breaker_opened_total{target="gone"} 3\n'
+    local f = assert(metrics.read(since:gsub("} 90\n", "} 140\n"), before, { span = 5 }))
+    assert.is_nil(f.trouble)
+    assert.equal(50, f.quiet.calls)
+    f = assert(metrics.read(since:gsub(" 1000\n$", " 1010\n"), since, { span = 5 }))
+    assert.equal(100, f.trouble.calls) -- begun anew, and as many as before
+  end)
+
   it("know when the counting began", function()
     local since = TEXT .. "unbusy_start_time_seconds 1000\n"
     assert.equal(20, metrics.read(since, nil, { at = 1020 }).trouble.span)

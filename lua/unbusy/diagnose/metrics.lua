@@ -30,8 +30,16 @@ local function is_counter(name)
   return name:find "_total$" or name:find "_count$" or name:find "_sum$" or name:find "_bucket$"
 end
 
--- Has anything grown smaller?
+-- Unix seconds when the counters began.
+local function began_at(families)
+  return sum(families, "unbusy_start_time_seconds")
+end
+
+-- Does it count since another time? Where it does not say: has anything grown smaller? (A target
+-- that is taken out takes with it what is looked up of it.)
 local function began_anew(before, after)
+  local first, second = began_at(before), began_at(after)
+  if first and second then return first ~= second end
   for name, list in pairs(before) do
     if name:find "_total$" then
       local now = values_of(after[name])
@@ -52,7 +60,7 @@ local function difference(before, after)
     out[name] = {}
     for i, series in ipairs(list) do
       out[name][i] = { name = name, labels = series.labels,
-        value = series.value - (old[key_of(series.labels)] or 0) }
+        value = math.max(series.value - (old[key_of(series.labels)] or 0), 0) }
     end
   end
   return out
@@ -143,11 +151,6 @@ local function period_of(families, span)
   p.limit, p.in_flight = sum(families, "unbusy_limit"), sum(families, "unbusy_in_flight")
   p.waiting = sum(families, "unbusy_queue_waiting")
   return p
-end
-
--- Unix seconds when the counters began.
-local function began_at(families)
-  return sum(families, "unbusy_start_time_seconds")
 end
 
 -- Like is compared with like: first tokens where there were streams in both, whole answers where
