@@ -14,6 +14,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/descriptor.h"
 #include "base/err.h"
 
 #define HALF_MADE    0x666c61685f626e75u  /* instead of a magic: "unb_half": not whole yet */
@@ -47,28 +48,13 @@ static void path_of_name (char *path, size_t size, const char *name) {
   snprintf(path, size, "/unbusy-%lu-%s", (unsigned long)geteuid(), name);
 }
 
-/*
-** The same file, under none of the first three descriptors: a process that was started without its
-** standard streams prints into whatever has their place. Negative and 'errno' when it cannot.
-*/
-static int above_standard (int fd) {
-  int other, system;
-  if (fd < 0 || fd > STDERR_FILENO)
-    return fd;
-  other = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  system = errno;
-  close(fd);
-  errno = system;
-  return other;
-}
-
 static int open_file (const ub_place *place, int more) {
   int how = O_RDWR | O_CLOEXEC | O_NOFOLLOW | more;
   char path[UB_REGION_NAME + 40];
   if (place->path != NULL)
-    return above_standard(open(place->path, how | O_NONBLOCK | O_NOCTTY, 0600));
+    return ub_above_standard(open(place->path, how | O_NONBLOCK | O_NOCTTY, 0600));
   path_of_name(path, sizeof path, place->name);
-  return above_standard(shm_open(path, how, 0600));
+  return ub_above_standard(shm_open(path, how, 0600));
 }
 
 /* Lock one byte of the file. Gives 0 when another open file holds it. */

@@ -20,6 +20,7 @@
 #include <sys/epoll.h>
 
 #include "base/clock.h"
+#include "base/descriptor.h"
 #include "base/err.h"
 #include "engine/pipe_guard.h"
 
@@ -202,6 +203,7 @@ static int connect_to (ub_link *l, const char *address) {
                            : redisAsyncConnect(address, l->config.port);
   if (a == NULL)
     return UB_ENOMEM;
+  a->c.fd = ub_above_standard(a->c.fd);
   event.data.fd = a->c.fd;
   if (a->err != 0 || epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, a->c.fd, &event) != 0) {
     int err = a->err == REDIS_ERR_OOM ? UB_ENOMEM : UB_ENETWORK;

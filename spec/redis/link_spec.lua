@@ -1,6 +1,7 @@
 -- The link in C, by itself: real servers, dead ones, and one that speaks garbage.
 local core = require "unbusy.core"
 local core_redis = require "unbusy.core_redis"
+local files = require "spec.support.files"
 local garbage = require "spec.support.garbage"
 local guard = require "spec.support.leak_guard"
 local lfs = require "lfs"
@@ -8,6 +9,24 @@ local process = require "spec.support.fork"
 local redis_server = require "spec.support.redis_server"
 
 local PATIENCE = 60 -- seconds
+
+local PRINTS = [[
+local link = require("unbusy.core_redis").link { path = %q, port = 6379, database = 0,
+  prefix = "t:", most = 1048576 }
+assert(link:begin())
+local id = assert(link:get("k"))
+while link:look() > 0 do link:step() end
+local found = link:entry(id, "k") == "v"
+for _, stream in ipairs { io.stdout, io.stderr } do
+  stream:write "FLUSHALL\r\n"
+  stream:flush()
+end
+assert(link:get("k"))
+while link:look() > 0 do link:step() end
+local file = io.open(arg[1], "w")
+file:write(found and "yes" or "no")
+file:close()
+]]
 
 local function threads()
   local n = 0
@@ -67,6 +86,24 @@ describe("a link to a Redis server", function()
     assert.same({ nil, "miss" }, { fetch(link, core.key("chat", { a = 2 })) })
     link:close()
   end)
+
+  -- A line that such a process prints, an answer's too, was a command of Redis.
+  for _, closed in ipairs { "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-" } do
+    it("is none of the standard streams of a process that has none: " .. closed, function()
+      local script = os.tmpname()
+      files.write(script, PRINTS:format(server.path))
+      local link = begun(server.path)
+      store(link, "k", "v")
+      link:close()
+      os.execute(("%s %s %s </dev/null >/dev/null 2>/dev/null %s"):format(
+        os.getenv "UNBUSY_LUA" or "lua5.4", files.quote(script), files.quote(script .. ".done"),
+        closed))
+      assert.equal("yes", files.read(script .. ".done"))
+      assert.equal("1", server:cli "DBSIZE")
+      os.remove(script)
+      os.remove(script .. ".done")
+    end)
+  end
 
   it("takes values of 0 bytes and of all there may be, and none that are longer", function()
     local link = begun(server.path, { most = 300000 })
