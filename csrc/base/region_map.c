@@ -124,7 +124,13 @@ void ub_map_drop (ub_map *m) {
 
 /* {== What is in it ========================================================== */
 
-typedef enum found { FOUND_USABLE, FOUND_EARLIER, FOUND_OLD, FOUND_FAULT } found;
+typedef enum found {
+  FOUND_USABLE,
+  FOUND_EARLIER,  /* of an earlier boot, or a container, and to last */
+  FOUND_PAST,     /* likewise, and to begin anew */
+  FOUND_OLD,      /* to begin anew for any other reason */
+  FOUND_FAULT
+} found;
 
 /* Look at a file's stamp: is it what we want, an older one of ours, or neither? */
 static found look (const ub_map *m, const ub_place *place, const ub_stamp *want,
@@ -150,7 +156,7 @@ static found look (const ub_map *m, const ub_place *place, const ub_stamp *want,
     return FOUND_OLD;
   if (memcmp(&stamp.world, &want->world, sizeof stamp.world) == 0)
     return FOUND_USABLE;
-  return place->lasting ? FOUND_EARLIER : FOUND_OLD;
+  return place->lasting ? FOUND_EARLIER : FOUND_PAST;
 }
 
 /*
@@ -214,9 +220,11 @@ static void remove_name (const char *name) {
   shm_unlink(path);
 }
 
-static int is_alone (const ub_map *m, ub_fault *f) {
+static int is_alone (const ub_map *m, found what, ub_fault *f) {
   return lock_byte(m->fd, F_WRLCK, USERS, 0)
-      || fault(f, UB_EINVALID, "another process uses it, in another size or version");
+      || fault(f, UB_EINVALID, what == FOUND_OLD
+               ? "another process uses it, in another size or version"
+               : "another process uses it, in another container or machine");
 }
 
 /* What was made of the file is of no use: its space is given back, and a name with it. */
@@ -227,11 +235,12 @@ static void give_up_file (const ub_map *m) {
 }
 
 /* Begin anew, which only the one user may. */
-static int make_fresh (ub_map *m, const ub_place *place, const ub_stamp *want, ub_fault *f) {
+static int make_fresh (ub_map *m, const ub_place *place, const ub_stamp *want, found what,
+                       ub_fault *f) {
   uint64_t size = place->bytes != 0 ? place->bytes : UB_REGION_DEFAULT;
   int system;
   if (m->fd >= 0) {
-    if (!is_alone(m, f))
+    if (!is_alone(m, what, f))
       return 0;
     errno = 0;
     if ((system = fill_file(m->fd, size)) != 0) {
@@ -255,10 +264,10 @@ int ub_map_memory (ub_map *m, const ub_place *place, const ub_stamp *want, ub_fa
   uint64_t size = 0;
   found what = m->fd < 0 ? FOUND_OLD : look(m, place, want, &size, f);
   int done = 0;
-  if (what == FOUND_OLD)
-    done = make_fresh(m, place, want, f);
+  if (what == FOUND_OLD || what == FOUND_PAST)
+    done = make_fresh(m, place, want, what, f);
   else if (what != FOUND_FAULT)
-    done = (what == FOUND_USABLE || is_alone(m, f)) && map_file(m, size, f);
+    done = (what == FOUND_USABLE || is_alone(m, what, f)) && map_file(m, size, f);
   m->earlier = what == FOUND_EARLIER;
   m->alone = done && what == FOUND_USABLE && place->lasting
              && lock_byte(m->fd, F_WRLCK, USERS, 0);
