@@ -132,18 +132,25 @@ typedef enum found {
   FOUND_FAULT
 } found;
 
+/* Has nothing ever been written there, whatever its size? Asked before anything is read, which some
+   file systems take for the same. */
+static int is_blank (int fd) {
+  return lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
+}
+
 /* Look at a file's stamp: is it what we want, an older one of ours, or neither? */
 static found look (const ub_map *m, const ub_place *place, const ub_stamp *want,
                    uint64_t *size, ub_fault *f) {
   ub_stamp stamp = {0};
   struct stat st;
+  int blank = is_blank(m->fd);
   ssize_t length = pread(m->fd, &stamp, sizeof stamp, 0);
   if (length < 0 || fstat(m->fd, &st) != 0) {
     system_fault(f, "read", errno);
     return FOUND_FAULT;
   }
   *size = stamp.size;
-  if (length == 0 || (length >= 8 && stamp.magic == HALF_MADE))
+  if (blank || length == 0 || (length >= 8 && stamp.magic == HALF_MADE))
     return FOUND_OLD;
   if (length < (ssize_t)sizeof stamp || stamp.magic != want->magic)
     return fault(f, UB_EINVALID, "the file is no region of unbusy"), FOUND_FAULT;
@@ -187,7 +194,10 @@ static int is_allowed (uint64_t size) {
   return getrlimit(RLIMIT_FSIZE, &most) != 0 || size <= most.rlim_cur;
 }
 
-/* Make the file that large; gives an errno, or 0. */
+/*
+** Make the file that large; gives an errno, or 0. That it is half made is on the disk before it has
+** its size: else a power cut could leave it in its size and empty, as nobody's.
+*/
 static int fill_file (int fd, uint64_t size) {
   static const uint64_t half = HALF_MADE;
   int system;
@@ -195,6 +205,7 @@ static int fill_file (int fd, uint64_t size) {
     return EFBIG;
   if (ftruncate(fd, 0) != 0 || pwrite(fd, &half, sizeof half, 0) != (ssize_t)sizeof half)
     return errno != 0 ? errno : ENOSPC;
+  (void)fdatasync(fd);  /* where it cannot be done, all else can */
   system = take_space(fd, size);
   if (system != 0)
     (void)!ftruncate(fd, 0);  /* what could not be had whole is given back */
