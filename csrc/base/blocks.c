@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "base/processes.h"
 #include "base/region_inner.h"
 #include "base/region_peek.h"
 
@@ -251,10 +252,22 @@ void ub_blocks_claim (ub_region *r) {
 
 /* }============================================================================ */
 
-/* Give back what 'process' holds in one part; 0: it is busy. */
-static int release (ub_block *b, uint32_t process) {
+/* Does a process that lives use the part, besides that one? */
+static int is_others (ub_region *r, const ub_block *b, uint32_t process) {
+  uint32_t i;
+  for (i = ub_set_next(&b->users, 0); i != 0; i = ub_set_next(&b->users, i)) {
+    if (i != process && ub_region_lives(r, i))
+      return 1;
+  }
+  return 0;
+}
+
+/* Give back what 'process' holds in one part; 0: it is busy, or of another version, whose
+   processes will do it. */
+static int release (ub_region *r, ub_block *b, uint32_t process) {
   const ub_part_type *type = type_of(b);
-  if (type != NULL && !ub_block_release(b, type, process, PATIENCE_US))
+  if (type == NULL ? is_others(r, b, process)
+                   : !ub_block_release(b, type, process, PATIENCE_US))
     return 0;
   if (process != 0)  /* nobody knows how many are without a slot, and use it */
     ub_set_remove(&b->users, process);
@@ -263,9 +276,10 @@ static int release (ub_block *b, uint32_t process) {
 
 int ub_blocks_release (ub_region *r, uint32_t process) {
   ub_block *b;
+  int all = 1;
   for (b = next(r, NULL); b != NULL; b = next(r, b)) {
-    if (b->taken != 0 && ub_set_has(&b->users, process) && !release(b, process))
-      return 0;
+    if (b->taken != 0 && ub_set_has(&b->users, process))
+      all &= release(r, b, process);
   }
-  return 1;
+  return all;
 }

@@ -196,7 +196,7 @@ static int bury (ub_region *r) {
     if (process.pid == 0 || ub_process_lives(&process))
       continue;
     if (!ub_blocks_release(r, i))
-      continue;  /* a part is busy: the next time */
+      continue;  /* a part is busy, or others have to do it: the next time */
     set_free(r, i);
     buried++;
   }

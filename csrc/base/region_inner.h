@@ -88,7 +88,7 @@ int ub_blocks_sound (ub_region *r);
 int ub_blocks_revive (ub_region *r, int same_boot);  /* what nobody uses; 0: no locks */
 void ub_blocks_read (ub_region *r, ub_region_stats *stats);
 
-/* Give back, in every part, what slot 'process' holds (0: who has none). 0: one was busy. */
+/* Give back, in every part, what slot 'process' holds (0: who has none). 0: not in all of them. */
 int ub_blocks_release (ub_region *r, uint32_t process);
 
 /* Find or make the block of 's' and say that we use it; an error, or UB_OK. */
