@@ -29,7 +29,7 @@ describe("a process that is woken while it reads its wake-ups", function()
   end
 
   it("is woken again", function()
-    if not process.step(0, function() end) then return pending "not on this processor" end
+    if (process.step(0, core.now) or 0) == 0 then return pending "no steps can be taken here" end
     child = regions.fork(function(say)
       local fd = assert(r:wake_fd())
       local function drain() r:drain() end
