@@ -235,8 +235,10 @@ describe("a cache in a file", function()
         refused { path = path:match "^(.*)/" })
       assert.same({ "cache: its file: it is no plain file", "invalid" },
         refused { path = "/dev/null" })
+      local shm = "/dev/shm/" .. regions.name()
       assert.same({ "cache: its file: making the file: No space left on device", "full" },
-        refused { path = "/dev/shm/" .. regions.name(), bytes = 2 ^ 39 })
+        refused { path = shm, bytes = 2 ^ 39 })
+      assert(os.remove(shm))
       regions.write(path, "somebody else's")
       assert.same({ "cache: its file: the file is no region of unbusy", "invalid" }, refused())
       assert.equal("somebody else's", files.read(path))
