@@ -147,14 +147,16 @@ static size_t on_body (char *bytes, size_t one, size_t length, void *self) {
 }
 
 /* libcurl is about to send the request. A second time, when a kept connection was
-** dead or the server refused the HTTP/2 stream: not where it may be sent but once. A
-** third would be a retry layer. */
+** dead or the server refused the HTTP/2 stream: not where it may be sent but once, and
+** on a new connection, for the other kept ones may be dead as well. A third time would
+** be a retry layer. */
 static int on_sending (void *self, char *to, char *from, int to_port, int from_port) {
   ub_transfer *t = self;
   (void)to; (void)from; (void)to_port; (void)from_port;
   ub_engine_leave_line(t);
   if (++t->sent > 1)
     t->marked = 1;  /* libcurl counts it in the handle, and after five it does it no more */
+  curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);  /* from here on: see above */
   if (t->sent <= t->most_sent)
     return CURL_PREREQFUNC_OK;
   refuse(t, UB_ENETWORK, t->most_sent > 1 ? "the connection was lost twice before an answer"
@@ -288,6 +290,7 @@ static void set_request (ub_transfer *t, const ub_request *r, const char *body, 
   SET(CURLOPT_HTTPHEADER, &t->lines[0]);
   SET(CURLOPT_CONNECTTIMEOUT_MS, t->connect_ms);
   SET(CURLOPT_PIPEWAIT, is_https(r->url) ? 1L : 0L);
+  SET(CURLOPT_FRESH_CONNECT, 0L);
   SET(CURLOPT_PRIVATE, t);
   SET(CURLOPT_ERRORBUFFER, t->error);
   SET(CURLOPT_HEADERDATA, t);
