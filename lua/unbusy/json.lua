@@ -267,6 +267,50 @@ function json.encode(value)
   return table.concat(w.out)
 end
 
+-- {== Mending =============================================================
+
+local REPLACEMENT = "\239\191\189" -- U+FFFD
+
+-- Bytes beyond ASCII, with a mark in place of those, one or more, that belong to no character.
+local function mended_run(run)
+  local out, at = {}, 1
+  while at <= #run do
+    local length = sequence(byte(run, at))
+    local character = length and sub(run, at, at + length - 1)
+    if character and well_formed(character) then
+      out[#out + 1] = character
+    else
+      length = 1
+      if out[#out] ~= REPLACEMENT then out[#out + 1] = REPLACEMENT end
+    end
+    at = at + length
+  end
+  return table.concat(out)
+end
+
+local function mended_text(s)
+  if is_utf8(s) then return s end
+  return (s:gsub("[\128-\255]+", mended_run))
+end
+
+--- A copy of what `decode` has given that `encode` can write: servers say what is no JSON. Bytes
+--- that are no UTF-8 become U+FFFD, and numbers beyond all numbers (1e999) null.
+---@param value any
+---@return any
+function json.mended(value)
+  local kind = type(value)
+  if kind == "string" then return mended_text(value) end
+  if kind == "number" then return value - value == 0 and value or json.null end
+  if kind ~= "table" then return value end
+  local out = json.is_array(value) and json.array() or {}
+  for k, v in next, value do
+    out[type(k) == "string" and mended_text(k) or k] = json.mended(v)
+  end
+  return out
+end
+
+-- }========================================================================
+
 -- lua-cjson reads [] and {} alike, and {} is what it would write. So each [] is replaced by a value
 -- nobody sends before reading, and that value by a marked array after. First the quick way: every
 -- "[]", with a number. When the tree does not hold as many, some were inside strings: then exactly.

@@ -204,14 +204,14 @@ local function chunk_of(kind, body)
     choices[i] = kind == "chat" and type(choice) == "table" and as_delta(choice) or choice
   end
   out.choices = choices
-  return json.encode(out)
+  return json.encode(out) or json.encode(json.mended(out))
 end
 
 --- A whole answer as the one event of a stream that would give it; of a response, as the last one.
 ---@param kind string chat, complete or responses
 ---@param answer table as `provider.read` gives; `raw`, its bytes, are used where they can be
 ---@param number integer? of a response: how many events go before it (0)
----@return string? data, string? event its name, where it has one
+---@return string? data what JSON cannot say is mended, string? event its name, where it has one
 function shape.event(kind, answer, number)
   if kind ~= "responses" then return chunk_of(kind, answer.body), nil end
   local response, name = answer.raw or json.encode(answer.body), shape_response.last(answer.body)

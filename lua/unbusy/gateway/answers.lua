@@ -127,7 +127,8 @@ function answers.reply(ctx, reply)
     for name, value in pairs(e.headers) do ngx.header[name] = value end
     body = errors.added(reply.body, e)
   end
-  answers.send(ctx, reply.status, reply.raw or assert(json.encode(body)))
+  local text = reply.raw or json.encode(body) or assert(json.encode(json.mended(body)))
+  answers.send(ctx, reply.status, text)
 end
 
 --- Sends a refusal.
