@@ -22,6 +22,14 @@ typedef struct ub_engine_idle {
   int count;
 } ub_engine_idle;
 
+/* When something has come last over the connection of a local port. */
+#define UB_EARS 1024  /* ports with the same remainder share one: the last one has it */
+
+typedef struct ub_engine_ear {
+  int port;
+  int64_t us;
+} ub_engine_ear;
+
 struct ub_engine {
   CURLM *multi;
   int epoll_fd, timer_fd;
@@ -45,6 +53,7 @@ struct ub_engine {
   ub_urls urls;        /* of the last requests */
   ub_buf handed;       /* the data that were taken last */
   ub_engine_idle idle[2];  /* the second kind is for streams */
+  ub_engine_ear ears[UB_EARS];
 };
 
 /* What is open, over all engines. */

@@ -35,9 +35,11 @@ static size_t refuse (ub_transfer *t, int err, const char *message) {
   return 0;
 }
 
-static void note_first_byte (ub_transfer *t) {
+static void note_bytes (ub_transfer *t) {
+  int64_t now = ub_clock_us();
   if (t->first_us == 0)
-    t->first_us = ub_clock_us();
+    t->first_us = now;
+  ub_engine_hear(t, now);
 }
 
 static int is_blank (const char *line, size_t length) {
@@ -92,7 +94,7 @@ static int is_length (const char *line, size_t length) {
 static size_t on_header (char *line, size_t one, size_t length, void *self) {
   ub_transfer *t = self;
   (void)one;
-  note_first_byte(t);
+  note_bytes(t);
   if (++t->head_lines > HEAD_LINES)  /* with those of interim answers and trailers */
     return refuse(t, UB_EUPSTREAM, "the answer's header has too many lines");
   if (t->head_done)
@@ -129,7 +131,7 @@ static void make_room (ub_transfer *t) {
 static size_t on_body (char *bytes, size_t one, size_t length, void *self) {
   ub_transfer *t = self;
   (void)one;
-  note_first_byte(t);
+  note_bytes(t);
   if (ub_buf_length(&t->data) >= t->window_bytes && !t->resuming && !t->gathers) {
     t->paused = 1;
     return CURL_WRITEFUNC_PAUSE;
@@ -152,8 +154,10 @@ static size_t on_body (char *bytes, size_t one, size_t length, void *self) {
 ** be a retry layer. */
 static int on_sending (void *self, char *to, char *from, int to_port, int from_port) {
   ub_transfer *t = self;
-  (void)to; (void)from; (void)to_port; (void)from_port;
+  (void)to; (void)from; (void)to_port;
   ub_engine_leave_line(t);
+  t->port = from_port;
+  t->sent_us = ub_clock_us();
   if (++t->sent > 1)
     t->marked = 1;  /* libcurl counts it in the handle, and after five it does it no more */
   curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L);  /* from here on: see above */

@@ -18,7 +18,9 @@ typedef struct ub_transfer {
   ub_url *url;       /* taken apart; or NULL */
   int marked;        /* the handle has what not every request sets: see 'ub_transfer_free' */
   int streams;       /* of the request, and of the kind of its handle */
-  int sent;          /* how often libcurl began to send the request */
+  int sent;          /* how often libcurl began to send the request, */
+  int64_t sent_us;   /* when it did last, */
+  int port;          /* and from which local port: the name of the connection */
   int most_sent;     /* and how often it may */
   ub_buf head, data;
   size_t window_bytes;
@@ -73,6 +75,9 @@ void ub_transfer_end (ub_transfer *t, CURLcode result);
 /* Let it wait no more for the connection of another one, but make one within 'ms'. It is in
 ** no multi handle now. 0 where libcurl will not. */
 int ub_transfer_alone (ub_transfer *t, long ms);
+
+/* In transfers.c: something has come over its connection. */
+void ub_engine_hear (ub_transfer *t, int64_t now_us);
 
 /* In engine.c: this transfer has news. */
 void ub_engine_list (ub_transfer *t);

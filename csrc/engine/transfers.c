@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "base/alloc.h"
+#include "base/clock.h"
 #include "base/err.h"
 #include "engine/engine_inner.h"
 #include "engine/pipe_guard.h"
@@ -78,6 +79,72 @@ static void drop (ub_engine *e, ub_transfer *t) {
   ub_url_give(url);
 }
 
+/* }======================================================================== */
+
+/* {== Connections that keep silent ======================================== */
+
+/*
+** Over HTTP/2 all requests to a server share one connection. Where whoever is at its other end
+** hangs, or has gone without a word, libcurl would put each new one on it as long as others wait
+** there, though a new connection would lead to somebody who is well. So one that is left without a
+** byte, while nothing at all has come over its connection since it was sent, puts that in doubt:
+** until it is heard again, or nobody uses it any more, requests for the same URL go out over
+** HTTP/1.1, and so on others.
+*/
+#define SILENCE_US UB_SECOND_US  /* less says nothing */
+
+void ub_engine_hear (ub_transfer *t, int64_t now_us) {
+  ub_engine_ear *ear = &t->engine->ears[t->port > 0 ? t->port % UB_EARS : 0];
+  ear->port = t->port;
+  ear->us = now_us;
+}
+
+static int64_t heard_us (const ub_engine *e, int port) {
+  const ub_engine_ear *ear = &e->ears[port % UB_EARS];
+  return ear->port == port ? ear->us : 0;
+}
+
+static void note_silence (ub_engine *e, ub_transfer *t) {
+  int64_t now = ub_clock_us();
+  if (t->url == NULL || t->port <= 0 || t->first_us != 0 || now - t->sent_us < SILENCE_US ||
+      heard_us(e, t->port) >= t->sent_us)
+    return;
+  t->url->doubted = t->port;
+  t->url->doubted_us = now;
+}
+
+static int is_used (const ub_engine *e, int port) {
+  uint32_t i;
+  for (i = 0; i < e->size; i++) {
+    const ub_transfer *t = e->places[i].transfer;
+    if (t != NULL && !t->ended && t->port == port)
+      return 1;
+  }
+  return 0;
+}
+
+static int is_doubted (const ub_engine *e, ub_url *url) {
+  if (url->doubted != 0 &&
+      (heard_us(e, url->doubted) > url->doubted_us || !is_used(e, url->doubted)))
+    url->doubted = 0;
+  return url->doubted != 0;
+}
+
+/* }======================================================================== */
+
+/* {== Beginning and leaving =============================================== */
+
+static void set_url (ub_engine *e, ub_transfer *t, const char *text) {
+  t->url = ub_urls_take(&e->urls, text);
+  if (t->url == NULL)
+    return;
+  curl_easy_setopt(t->easy, CURLOPT_CURLU, t->url->parts);
+  if (is_doubted(e, t->url)) {
+    t->marked = 1;
+    curl_easy_setopt(t->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+  }
+}
+
 static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
   int err = grow(e);
   CURL *easy = err == UB_OK ? get_easy(e, request->streams) : NULL;
@@ -88,9 +155,7 @@ static int start (ub_engine *e, const ub_request *request, uint64_t *id) {
     curl_easy_cleanup(easy);
     return err == UB_OK ? UB_ENOMEM : err;
   }
-  t->url = ub_urls_take(&e->urls, request->url);
-  if (t->url != NULL)
-    curl_easy_setopt(easy, CURLOPT_CURLU, t->url->parts);
+  set_url(e, t, request->url);
   settle_in(e, t);
   ub_engine_line_up(e, t);
   if (curl_multi_add_handle(e->multi, easy) != CURLM_OK) {
@@ -121,6 +186,7 @@ int ub_engine_submit (ub_engine *e, const ub_request *request, uint64_t *id) {
 ** works on. So the connection is closed if nobody else uses it.
 */
 static void leave (ub_engine *e, ub_transfer *t) {
+  note_silence(e, t);
   t->marked = 1;
   curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);
   curl_multi_remove_handle(e->multi, t->easy);

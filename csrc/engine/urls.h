@@ -20,6 +20,8 @@ typedef struct ub_url {
   CURLU *parts;   /* NULL: a free place */
   uint64_t used;  /* when it was taken last */
   uint32_t users;
+  int doubted;    /* local port of a connection that keeps silent; 0: none. See transfers.c */
+  int64_t doubted_us;
 } ub_url;
 
 typedef struct ub_urls {
