@@ -21,7 +21,9 @@
 #define STREAM_BYTES 2048          /* that are read of a stream at once: ten pieces or more. libcurl
                                       keeps so much room for each while it is open */
 #define UPLOAD_BYTES 65536         /* libcurl's own default; and so is the next */
-#define IDLE_SECONDS 118           /* a connection may be kept unused */
+#define IDLE_SECONDS 118           /* a connection may be kept unused, */
+#define ONCE_SECONDS 1             /* and for what is sent but once: less than the five seconds
+                                      after which many servers close theirs, in whole ones */
 #define RCVBUF_BYTES (256 * 1024)  /* bounds what the kernel buffers for a paused one */
 
 /* {== Callbacks: append, and nothing else ================================= */
@@ -269,7 +271,6 @@ static void set_defaults (CURL *easy) {
   curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)CURL_MAX_WRITE_SIZE);
   curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)UPLOAD_BYTES);
   curl_easy_setopt(easy, CURLOPT_HAPPY_EYEBALLS_TIMEOUT_MS, CURL_HET_DEFAULT);
-  curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, (long)IDLE_SECONDS);
 }
 
 static long connect_ms (const ub_request *r) {
@@ -295,6 +296,7 @@ static void set_request (ub_transfer *t, const ub_request *r, const char *body, 
   SET(CURLOPT_CONNECTTIMEOUT_MS, t->connect_ms);
   SET(CURLOPT_PIPEWAIT, is_https(r->url) ? 1L : 0L);
   SET(CURLOPT_FRESH_CONNECT, 0L);
+  SET(CURLOPT_MAXAGE_CONN, r->once ? (long)ONCE_SECONDS : (long)IDLE_SECONDS);
   SET(CURLOPT_PRIVATE, t);
   SET(CURLOPT_ERRORBUFFER, t->error);
   SET(CURLOPT_HEADERDATA, t);
