@@ -222,6 +222,14 @@ local function fail_event(body, hide)
   return nil, "stream: " .. message:gsub("^200 ", ""), code, detail
 end
 
+-- Is it no chunk, but words of why there are none? Some servers tell errors so in whole answers,
+-- too: {"code":50603,"message":"System is too busy"}.
+local function tells_error(chunk)
+  if some(chunk.choices) ~= nil or some(chunk.usage) ~= nil then return false end
+  local e = errors.told(chunk)
+  return (e.message or e.code) ~= nil and e.code ~= "0"
+end
+
 --- Takes one event of the SSE parser.
 ---@param event table event, data
 ---@return table? piece { data, event, id, text, reasoning, refusal, tool_calls, finish, usage,
@@ -239,6 +247,7 @@ function methods:feed(event)
   if type(chunk) ~= "table" or chunk[1] ~= nil then
     return nil, "stream: an event that is no JSON object", "upstream", errors.detail(200)
   end
+  if chunk.choices == nil and tells_error(chunk) then return fail_event(chunk, self.hide) end
   return take_chunk(self, chunk, event)
 end
 

@@ -11,6 +11,8 @@ local responses = require "unbusy.providers.responses"
 local paths = { chat = "/chat/completions", complete = "/completions", embed = "/embeddings",
   responses = "/responses" }
 
+local some = answers.some
+
 local function copy(t)
   local out = {}
   for k, v in next, t do out[k] = v end
@@ -64,8 +66,8 @@ local function judge(kind, status, header, body, hide)
   local message, code = reader.fault(kind, body)
   if not message then return reader.of(kind, body) end
   e = errors.told(body) -- {"code":50603,"message":"System is too busy"} and the like
-  if code == "upstream" and not body.choices and not body.data and not body.output
-    and (e.message or e.code) then
+  if code == "upstream" and not some(body.choices) and not some(body.data)
+    and not some(body.output) and (e.message or e.code) then
     return errors.fail(status, header, e, hide)
   end
   return fail(status, header, message, code)
