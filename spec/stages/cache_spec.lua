@@ -165,7 +165,8 @@ describe("the cache stage", function()
     end)
 
     it("none to a question that changed while it waited", function()
-      local w = cached({ good("hello", 1) }, { limiter = { kind = "fixed", initial = 1 } })
+      local w = cached({ good("hello", 1) }, { limiter = { kind = "fixed", initial = 1 },
+        cache = { coalesce = false } }) -- a flight has a copy
       local request = { messages = { { role = "user", content = "A" } } }
       w.loop.run(function()
         w.loop.spawn(function() ask(w, "other") end)
