@@ -128,6 +128,7 @@ function task:join() end
 ---@field asked integer answered by a target
 ---@field fresh integer that were in the cache already
 ---@field failures { index: integer, message: string, code: unbusy.code }[]
+---@field unkept integer[]? those whose answers are not kept
 
 --- One of `client:top`.
 ---@class unbusy.hot_question

@@ -303,7 +303,8 @@ end
 
 --- Runs it to its end, in the loop of whoever calls, or in `loop`.
 ---@param loop table?
----@return table result { asked =, fresh =, failures = { { index =, message =, code = }, … } }
+---@return table result { asked =, fresh =, failures = { { index =, message =, code = }, … },
+--- unkept = numbers of those whose answers are not kept, if there are some }
 function job:run(loop)
   local client, warming = self.client, self.client.warming
   warming.jobs[self] = true
@@ -313,7 +314,8 @@ function job:run(loop)
   else ok, raised = pcall(loops.enter, client.loop, run, self) end
   self:finish()
   if not ok then error(raised, 0) end
-  return { asked = self.asked, fresh = self.fresh, failures = self.failures }
+  return { asked = self.asked, fresh = self.fresh, failures = self.failures,
+    unkept = self.unkept[1] and self.unkept or nil }
 end
 
 --- What a client knows of its jobs.
@@ -354,7 +356,8 @@ local function read(client, what, model)
 end
 
 --- Asks what is not yet in the cache: `{ asked =, fresh =, failures = { { index =, message =,
---- code = }, … } }`. `asked` were answered by a target, `fresh` were there already.
+--- code = }, … }, unkept = { index, … } or nil }`. `asked` were answered by a target, `fresh` were
+--- there already, and the answers of `unkept` are not kept.
 ---@param client table with a cache
 ---@param what table|string|number texts and requests; or a file of them; or how many of the hottest
 ---@param given table? see `warm.schema`

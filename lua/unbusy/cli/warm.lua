@@ -53,7 +53,7 @@ function warm.sections()
       { "0", "all of them are in the cache" },
       { "1", "nobody has the cache open, or a fault of unbusy itself" },
       { "2", "wrong arguments, configuration or questions" },
-      { "3", "some could not be asked" },
+      { "3", "some could not be asked, or their answers are not kept" },
       { "130", "ended with Ctrl-C; what was asked until then is in the cache" },
     } },
   }
@@ -98,29 +98,41 @@ end
 
 -- {== What came of it =====================================================
 
-local function report(result, all, seconds, values)
-  local failures = result.failures
-  if values.json then
-    local list = json.array()
-    for i, f in ipairs(failures) do
-      list[i] = { index = f.index, code = f.code, message = f.message }
-    end
-    terminal.write(assert(json.encode { all = all, asked = result.asked, fresh = result.fresh,
-      failures = list, seconds = seconds }) .. "\n")
-  else
-    for i = 1, math.min(#failures, MOST_TOLD) do
-      local f = failures[i]
-      terminal.say(("question %d: %s: %s"):format(f.index, f.code, f.message))
-    end
-    if #failures > MOST_TOLD then
-      terminal.say(("and %d more"):format(#failures - MOST_TOLD))
-    end
-    if not values.quiet then
-      terminal.write(("asked %d, fresh %d, failed %d of %d in %.1f s\n"):format(result.asked,
-        result.fresh, #failures, all, seconds))
-    end
+-- What is not in the cache, and why: in words, each.
+local function missing(result)
+  local out = {}
+  for _, f in ipairs(result.failures) do
+    out[#out + 1] = ("question %d: %s: %s"):format(f.index, f.code, f.message)
   end
-  return failures[1] and SOME or 0
+  for _, i in ipairs(result.unkept or {}) do
+    out[#out + 1] = ("question %d: its answer is not kept"):format(i)
+  end
+  return out
+end
+
+local function print_json(result, all, seconds)
+  local list = json.array()
+  for i, f in ipairs(result.failures) do
+    list[i] = { index = f.index, code = f.code, message = f.message }
+  end
+  terminal.write(assert(json.encode { all = all, asked = result.asked, fresh = result.fresh,
+    failures = list, unkept = json.array(result.unkept), seconds = seconds }) .. "\n")
+end
+
+local function print_words(result, all, seconds, quiet)
+  local lines = missing(result)
+  for i = 1, math.min(#lines, MOST_TOLD) do terminal.say(lines[i]) end
+  if #lines > MOST_TOLD then terminal.say(("and %d more"):format(#lines - MOST_TOLD)) end
+  if quiet then return end
+  terminal.write(("asked %d, fresh %d, failed %d%s of %d in %.1f s\n"):format(result.asked,
+    result.fresh, #result.failures,
+    result.unkept and (", not kept %d"):format(#result.unkept) or "", all, seconds))
+end
+
+local function report(result, all, seconds, values)
+  if values.json then print_json(result, all, seconds)
+  else print_words(result, all, seconds, values.quiet) end
+  return (result.failures[1] or result.unkept) and SOME or 0
 end
 
 -- }========================================================================
