@@ -193,6 +193,14 @@ function call:can_wait(seconds)
   return self.loop.now() + seconds < self.deadline
 end
 
+--- Somebody with more time waits for it, too: it may last until then, and so may a second try.
+---@param deadline number
+function call:extend(deadline)
+  local race = self.race
+  self.deadline = deadline
+  if race then race.fork.deadline = deadline end
+end
+
 -- {== Asking again ========================================================
 
 -- What was tried before is counted, and forgotten otherwise.

@@ -188,7 +188,7 @@ function flight:add(call)
   self.count = self.count + 1
   self.deadline = math.max(self.deadline, call.deadline)
   local c, t = self.call, self.tape
-  if c.deadline then c.deadline = self.deadline end
+  if c.deadline then c:extend(self.deadline) end
   if t then self:show_tries(m) end
   if t and call.streaming then m:settle { reply = t:give(m, false), stays = true } end
   return m
