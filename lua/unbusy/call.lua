@@ -193,12 +193,14 @@ function call:can_wait(seconds)
   return self.loop.now() + seconds < self.deadline
 end
 
---- Somebody with more time waits for it, too: it may last until then, and so may a second try.
+--- Somebody with more time waits for it, too: it may last until then, and so may what is done for
+--- it.
 ---@param deadline number
 function call:extend(deadline)
-  local race = self.race
   self.deadline = deadline
-  if race then race.fork.deadline = deadline end
+  for _, thing in ipairs(self.held or {}) do
+    if thing.extend then thing:extend(deadline) end
+  end
 end
 
 -- {== Asking again ========================================================

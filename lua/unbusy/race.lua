@@ -184,6 +184,11 @@ function race:abort()
   self.fork:abort(self.call.stopped or "cancelled")
 end
 
+--- The call may last longer, and so may the fork.
+function race:extend(deadline)
+  self.fork:extend(deadline)
+end
+
 -- Gives back what was paid; and the room for it, where nothing was sent.
 local function give(self, won)
   local permit = self.permit

@@ -31,6 +31,11 @@ function member:abort()
   self.event:set()
 end
 
+--- Its call may last longer, and so may the one that is made for all.
+function member:extend(deadline)
+  if self.part then self.part:extend(deadline) end
+end
+
 --- It leaves, however that comes about. Twice is once.
 function member:close()
   if self.gone then return end

@@ -59,6 +59,13 @@ function part:lasts_until(deadline)
   return c and not self.done and c.deadline <= deadline
 end
 
+--- One of its members has more time than it had.
+---@param deadline number
+function part:extend(deadline)
+  local c = not self.done and self.call
+  if c and c.deadline and c.deadline < deadline then c:extend(deadline) end
+end
+
 --- The name of the target that is being asked, or nil.
 function part:target()
   local c = self.call
