@@ -152,6 +152,32 @@ describe("assembler", function()
     assert.same({ "a", "b", "c" }, tokens)
   end)
 
+  -- The last delta's was once all that was left: of thoughts that a server wants back their
+  -- signature, of sound its end.
+  it("joins lists that come in parts, and sound", function()
+    local function thought(text) return { reasoning_details = { { type = "t", text = text } } } end
+    local a = fed { chunk(choice(thought "a")), chunk(choice(thought "b")),
+      chunk(choice { reasoning_details = json.array {} }),
+      chunk(choice { reasoning_details = { { type = "e", data = "signed" }, { type = "f" } } }),
+      chunk(choice { audio = { id = "au", transcript = "he" } }),
+      chunk(choice { audio = { data = "AAAA", transcript = "ll" } }),
+      chunk(choice { audio = { data = "BBBB", transcript = "o" } }),
+      chunk(choice { audio = { expires_at = 5 } }), chunk(choice({}, "stop")) }
+    local message = a:answer().body.choices[1].message
+    assert.same({ { type = "t", text = "a" }, { type = "t", text = "b" },
+      { type = "e", data = "signed" }, { type = "f" } }, message.reasoning_details)
+    assert.same({ id = "au", data = "AAAABBBB", transcript = "hello", expires_at = 5 },
+      message.audio)
+    assert.is_true(a.started)
+  end)
+
+  it("keeps a list that is told but once", function()
+    local a = fed { chunk(choice { content = "x", annotations = { { url = "u" } } }),
+      chunk(choice({ annotations = json.null }, "stop")) }
+    assert.same({ { url = "u" } }, a:answer().body.choices[1].message.annotations)
+    assert.is_nil(a:answer().body.choices[1].message.audio)
+  end)
+
   it("assembles completions", function()
     local a = fed({ event { id = "c", choices = { { index = 0, text = "",
       finish_reason = json.null } } },
@@ -244,7 +270,11 @@ describe("assembler", function()
   it("takes odd fields without harm", function()
     for _, odd in ipairs { json.null, 5, "x", true, {}, { 1 }, { { 1 } }, json.array {} } do
       for _, field in ipairs { "content", "reasoning_content", "refusal", "tool_calls",
-        "function_call" } do
+        "function_call", "audio", "annotations" } do
+        local twice = fed { chunk(choice { [field] = { { 1 } } }), chunk(choice { [field] = odd }),
+          chunk(choice { [field] = { id = odd, data = odd, transcript = odd } }),
+          chunk(choice({}, "stop")) }
+        assert.is_string(json.encode(twice:answer().body))
         local a = fed { chunk(choice { [field] = odd }), chunk(choice({}, "stop")) }
         assert.is_string(json.encode(a:answer().body))
       end

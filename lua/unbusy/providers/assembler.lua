@@ -67,6 +67,34 @@ local function keep(fields, k, v)
   if type(k) == "string" and some(v) ~= nil and v ~= "" then fields[k] = v end
 end
 
+-- The same, but a list that comes in parts grows.
+local function keep_more(fields, k, v)
+  local known = fields[k]
+  if type(v) ~= "table" or type(known) ~= "table" or known[1] == nil then
+    return keep(fields, k, v)
+  elseif v[1] == nil and not json.is_array(v) then
+    return keep(fields, k, v)
+  end
+  for i = 1, #v do known[#known + 1] = v[i] end
+end
+
+local sounds = { data = true, transcript = true }
+
+-- Takes a part of what is to be heard in; true when there is something to hear.
+local function take_audio(choice, given)
+  local audio, started = choice.audio or { fields = {}, parts = {} }, false
+  choice.audio = audio
+  for k, v in next, given do
+    if sounds[k] and type(v) == "string" then
+      append(audio.parts, k, v)
+      started = started or v ~= ""
+    else
+      keep(audio.fields, k, v)
+    end
+  end
+  return started
+end
+
 local function take_function(call, f)
   for k, v in next, f do
     if k ~= "arguments" then
@@ -109,8 +137,10 @@ local function take_delta(choice, delta)
       choice.function_call = choice.function_call or { functions = {}, arguments = {} }
       take_function(choice.function_call, v)
       started = true
+    elseif k == "audio" and type(v) == "table" then
+      started = take_audio(choice, v) or started
     else
-      keep(choice.message, k, v)
+      keep_more(choice.message, k, v)
     end
   end
   return started
@@ -262,7 +292,7 @@ end
 -- Is the choice a text, perhaps with thoughts, and nothing else?
 local function is_text(choice)
   local parts = choice.parts
-  if choice.calls or choice.function_call or choice.logprobs then return false end
+  if choice.calls or choice.function_call or choice.logprobs or choice.audio then return false end
   if parts.refusal and table.concat(parts.refusal) ~= "" then return false end
   for name in next, choice.message do
     if name ~= "role" then return false end
@@ -295,6 +325,12 @@ local function joined(call)
   return f
 end
 
+local function heard(audio)
+  local out = audio.fields
+  for name, parts in next, audio.parts do out[name] = table.concat(parts) end
+  return out
+end
+
 local function by_index(a, b) return a.index < b.index end
 
 local function sorted(map)
@@ -309,6 +345,7 @@ local function message_of(choice)
   message.role = message.role or "assistant"
   for name, parts in next, choice.parts do message[name] = table.concat(parts) end
   if message.refusal == "" then message.refusal = json.null end
+  if choice.audio then message.audio = heard(choice.audio) end
   if choice.function_call then message.function_call = joined(choice.function_call) end
   local calls = sorted(choice.calls or {})
   for i, call in ipairs(calls) do
