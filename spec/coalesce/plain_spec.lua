@@ -161,6 +161,35 @@ describe("calls that are not the same", function()
     end
   end)
 
+  -- It was given the answer to what had been asked before it came.
+  it("do not join what was sent before they came, where they want a new answer", function()
+    local fresh = { given = { cache = "refresh" }, after = 0.5 }
+    for _, kind in ipairs { "chat", "stream" } do
+      local n = 0
+      local w = coalesced.world(function()
+        n = n + 1
+        return kind == "chat" and good("answer " .. n, 1) or world.words({ "answer ", "" .. n }, 1)
+      end)
+      fresh.kind = kind
+      local out = ask(w, { { kind = kind }, fresh, { kind = kind, after = 0.6 },
+        { kind = kind, given = { cache = "refresh" }, after = 0.7 } })
+      assert.equal("answer 1", out[1].reply.text)
+      assert.equal("answer 2", out[2].reply.text)
+      assert.equal("answer 1", out[3].reply.text) -- or the new one
+      assert.equal("answer 3", out[4].reply.text)
+      idle(w)
+    end
+  end)
+
+  it("share a new answer where all of them want one before it is asked for", function()
+    local w = coalesced.world({ good("hello", 1) }, { limiter = { kind = "fixed", initial = 1 } })
+    local out = ask(w, { { text = "other" }, { given = { cache = "refresh" }, after = 0.1 },
+      { given = { cache = "refresh" }, after = 0.2 }, { after = 0.3 } })
+    assert.equal("coalesced: 2, upstream: 2", told(out))
+    assert.equal(2, #w.log)
+    idle(w)
+  end)
+
   it("go apart where they have no part in the cache", function()
     assert.is_true(apart({}, { given = { cache = false } }))
     assert.is_true(apart({ given = { cache = false } }, { given = { cache = false } }))

@@ -159,12 +159,20 @@ local function has_place(self)
   return (self.tape or self.call.place) ~= false
 end
 
+-- Will it be told what the call wants to know? Who wants a new answer waits for none that was asked
+-- for before it came, nor for one that may come out of a cache.
+local function is_new_enough(self, call)
+  return call.options.cache ~= "refresh"
+    or self.options.cache == "refresh" and not has_place(self) and not self.call.race
+end
+
 --- Would this call ask the same in the same way, and be served no later?
 ---@param call table
 ---@param key userdata its question's
 ---@return boolean
 function flight:takes(call, key)
-  if self.policy ~= call.policy or self.key ~= key or not takes_form(self, call) then
+  if self.policy ~= call.policy or self.key ~= key or not takes_form(self, call)
+    or not is_new_enough(self, call) then
     return false
   end
   local mine, theirs = self.options, call.options
