@@ -308,8 +308,8 @@ local function hear(level, id)
   local ok, kind, why = level.link:take(id)
   local counts = level.counts
   if ok then
-    local name = kind == "OK" and "stored" or "removed"
-    counts[name] = counts[name] + 1
+    if kind == "OK" then counts.stored = counts.stored + 1
+    elseif type(kind) == "number" then counts.removed = counts.removed + kind end
     if kind == "OK" and level.writes:good() then report(level, "well") end
     well(level)
     return nil
