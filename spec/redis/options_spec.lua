@@ -19,6 +19,7 @@ describe("the option cache.redis", function()
       ["redis://localhost/"] = "localhost:6379/0",
       ["/run/redis.sock"] = "unix:/run/redis.sock",
       ["unix:///run/redis.sock"] = "unix:/run/redis.sock",
+      ["/run/redis?db=2"] = "unix:/run/redis?db=2",
     } do
       assert.equal(place, assert(read(url)).place)
       assert.equal(place, assert(read { url = url }).place)
@@ -42,6 +43,8 @@ describe("the option cache.redis", function()
       ["cache.redis.url: a port of 1 to 65535 expected"] = "redis://h:0",
       ["cache.redis.url: a number of a database expected behind the host"] = "redis://h/x",
       ["cache.redis.url: a ':' expected before the password"] = "redis://pass@h",
+      ["cache.redis.url: no '?' or '#' expected behind a socket's path (see `database`)"]
+        = "unix:///run/redis.sock?db=2", -- else it was a path that nobody has
       ["cache.redis.url: the database is said twice, in the URL and beside it"] =
         { url = "redis://h/1", database = 2 },
       ["cache.redis.url: who we are is said twice, in the URL and beside it"] =

@@ -65,7 +65,12 @@ end
 local function read_url(o)
   local url = o.url
   if url:find "%c" then return "no control characters expected" end
-  if url:find "^unix://" then url = url:sub(8) end
+  if url:find "^unix://" then
+    url = url:sub(8)
+    if url:find "[?#]" then
+      return "no '?' or '#' expected behind a socket's path (see `database`)"
+    end
+  end
   if url:find "^/" then
     if #url > 107 then return "a path of 107 bytes at most expected, as unix sockets have them" end
     o.path = url
