@@ -96,7 +96,8 @@ static int is_length (const char *line, size_t length) {
 static size_t on_header (char *line, size_t one, size_t length, void *self) {
   ub_transfer *t = self;
   (void)one;
-  note_bytes(t);
+  if (t->head_lines == 0)  /* once is enough: its lines come together */
+    note_bytes(t);
   if (++t->head_lines > HEAD_LINES)  /* with those of interim answers and trailers */
     return refuse(t, UB_EUPSTREAM, "the answer's header has too many lines");
   if (t->head_done)
