@@ -187,16 +187,19 @@ int ub_engine_heard (ub_engine *e) {
 ** that server wait for it (CURLOPT_PIPEWAIT), and does not look at their clocks meanwhile. When
 ** it fails, the next one begins to connect: the hundredth would wait a hundred times as long as
 ** it may. So each waits there for half of its limit, and has the other half to connect by itself.
+** And who has not been sent soon after all of it has no connection, whatever libcurl thinks of it:
+** on a machine that is out of breath it has been seen to forget some.
 */
 #define LINE_SHARE 2
+#define LINE_LATE 200000  /* microseconds: libcurl's own words tell more */
 
-static int64_t line_end (const ub_transfer *t) {
-  return t->started_us + (int64_t)t->connect_ms * 1000 / LINE_SHARE;
+static int64_t limit_of (const ub_transfer *t) {
+  return t->started_us + (int64_t)t->connect_ms * 1000 + LINE_LATE;
 }
 
-static void look_at_line (ub_engine *e, const ub_transfer *t) {
-  if (line_end(t) < e->line_us)
-    e->line_us = line_end(t);
+static void look_again (ub_engine *e, const ub_transfer *t) {
+  if (t->look_us < e->line_us)
+    e->line_us = t->look_us;
 }
 
 void ub_engine_line_up (ub_engine *e, ub_transfer *t) {
@@ -205,7 +208,8 @@ void ub_engine_line_up (ub_engine *e, ub_transfer *t) {
   if (t->later != NULL)
     t->later->earlier = t;
   e->line = t;
-  look_at_line(e, t);
+  t->look_us = t->started_us + (int64_t)t->connect_ms * 1000 / LINE_SHARE;
+  look_again(e, t);
 }
 
 void ub_engine_leave_line (ub_transfer *t) {
@@ -223,13 +227,24 @@ void ub_engine_leave_line (ub_transfer *t) {
     e->line_us = NEVER;
 }
 
-/* It has waited for long enough: from now on libcurl looks at its clock. */
+/* It has waited for somebody else for long enough. */
 static void let_connect (ub_engine *e, ub_transfer *t) {
   long rest = t->connect_ms - t->connect_ms / LINE_SHARE;
-  ub_engine_leave_line(t);
+  t->begun = 1;
   curl_multi_remove_handle(e->multi, t->easy);
   if (!ub_transfer_alone(t, rest) || curl_multi_add_handle(e->multi, t->easy) != CURLM_OK)
     ub_transfer_end(t, CURLE_OUT_OF_MEMORY);
+}
+
+static void look_at (ub_engine *e, ub_transfer *t, int64_t now) {
+  if (now >= limit_of(t)) {
+    curl_multi_remove_handle(e->multi, t->easy);
+    ub_transfer_end(t, CURLE_OPERATION_TIMEDOUT);
+    return;
+  }
+  t->look_us = limit_of(t);
+  if (!t->begun)
+    let_connect(e, t);
 }
 
 static void serve_line (ub_engine *e) {
@@ -239,11 +254,11 @@ static void serve_line (ub_engine *e) {
     return;
   for (e->line_us = NEVER; t != NULL; t = later) {
     later = t->later;
-    if (line_end(t) <= now)
-      let_connect(e, t);
-    else
-      look_at_line(e, t);
+    if (t->look_us <= now)
+      look_at(e, t, now);
   }
+  for (t = e->line; t != NULL; t = t->later)
+    look_again(e, t);
 }
 
 /* }======================================================================== */

@@ -42,7 +42,7 @@ struct ub_engine {
   int64_t armed_us;    /* what the timer is set to; NEVER */
   int64_t again_us;    /* the next wait when libcurl was called too early */
   int due_changed;     /* libcurl named a deadline since this was cleared */
-  ub_transfer *line;   /* of those without a connection, the last one first */
+  ub_transfer *line;   /* of those that have not been sent, the last one first */
   int64_t line_us;     /* when one of them may have stood there for long enough; NEVER */
   int lost;            /* a socket may have been lost: see 'find_lost' */
   int guard_pipe;      /* TLS was used: OpenSSL may raise SIGPIPE */
@@ -62,7 +62,7 @@ extern ub_engine_totals ub_engine_open_now;
 /* libcurl was called: do what it left due, and set the timer. */
 void ub_engine_settle (ub_engine *e);
 
-/* The transfer is about to be added, and has no connection yet: see 'serve_line'. */
+/* The transfer is about to be added: its way to a connection is watched. */
 void ub_engine_line_up (ub_engine *e, ub_transfer *t);
 
 /* Take a transfer off the ready list. */

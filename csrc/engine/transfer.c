@@ -173,14 +173,16 @@ static int on_sending (void *self, char *to, char *from, int to_port, int from_p
 
 /* libcurl begins to connect: it looks for the server's name first, or makes a socket at once. */
 static int on_resolving (void *resolver, void *reserved, void *self) {
+  ub_transfer *t = self;
   (void)resolver; (void)reserved;
-  ub_engine_leave_line(self);
+  t->begun = 1;
   return 0;
 }
 
 static int on_socket (void *self, curl_socket_t fd, curlsocktype purpose) {
+  ub_transfer *t = self;
   int bytes = RCVBUF_BYTES;
-  ub_engine_leave_line(self);
+  t->begun = 1;
   if (purpose == CURLSOCKTYPE_IPCXN)
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
   return CURL_SOCKOPT_OK;

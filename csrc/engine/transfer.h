@@ -40,7 +40,9 @@ typedef struct ub_transfer {
   int lasting;       /* it would come again: see engine.h */
   int64_t started_us, first_us, ended_us;
   long connect_ms;   /* until the connection stands; see 'ub_engine_line_up' */
-  int in_line;       /* it has begun no connection, nor was given one */
+  int in_line;       /* it has not been sent */
+  int begun;         /* and makes a connection of its own */
+  int64_t look_us;   /* when it is looked at */
   struct ub_transfer *earlier, *later;  /* in that line */
   int listed;        /* on the engine's ready list */
   struct ub_transfer *next;
@@ -82,7 +84,7 @@ void ub_engine_hear (ub_transfer *t, int64_t now_us);
 /* In engine.c: this transfer has news. */
 void ub_engine_list (ub_transfer *t);
 
-/* In engine.c: it has a connection, or makes one, or ends. May be called twice. */
+/* In engine.c: it is sent, or ends. May be called twice. */
 void ub_engine_leave_line (ub_transfer *t);
 
 #endif

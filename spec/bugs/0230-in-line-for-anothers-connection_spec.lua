@@ -39,6 +39,22 @@ describe("calls that wait for the connection of another one", function()
     end
   end)
 
+  it("are not forgotten where they begin slowly, one after the other", function()
+    local e, ids = core.engine(), {}
+    raw:freeze()
+    for i = 1, CALLS do
+      local limit = core.now() + 0.02
+      while core.now() < limit do end -- luacheck: ignore 542 (the machine is out of breath)
+      ids[i] = assert(e:submit(engines.chat(raw, "x", { url = raw.tls_url, connect = CONNECT })))
+    end
+    local results = engines.finish_all(e, ids)
+    raw:thaw()
+    e:close()
+    for _, got in ipairs(results) do
+      assert.same({ "timeout", "connect" }, { got.code, got.info.phase })
+    end
+  end)
+
   it("go elsewhere, all of them", function()
     raw:freeze()
     local client = unbusy.new { clocks = { connect = CONNECT }, breaker = false, budget = false,
