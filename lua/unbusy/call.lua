@@ -15,7 +15,7 @@ local call = { streaming = false, stopped = false, extra = false, path = false, 
   stale_later = false, key = false, keeps = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
   claim = false, told = false, escalated = false, holds = false, so_far = false,
-  foreseen = false, ahead = false, ended = false }
+  foreseen = false, ahead = false, ended = false, overtaken = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients

@@ -181,6 +181,38 @@ describe("calls that are not the same", function()
     end
   end)
 
+  -- A slow answer took the place of the new one, for all of its time.
+  it("do not take the place of what was asked for after them, anew", function()
+    for _, kind in ipairs { "chat", "stream" } do
+      local n = 0
+      local w = coalesced.world(function()
+        n = n + 1
+        if kind == "chat" then return good("answer " .. n, n == 1 and 5 or 1) end
+        return world.words({ "answer ", "" .. n }, n == 1 and 2.5 or 0.1)
+      end)
+      local out = ask(w, { { kind = kind },
+        { kind = kind, given = { cache = "refresh" }, after = 0.5 }, { after = 3 }, { after = 6 } })
+      assert.equal("answer 1", out[1].reply.text)
+      for i = 3, 4 do
+        assert.same({ "cache", "answer 2" }, { out[i].reply.source, out[i].reply.text })
+      end
+      idle(w)
+    end
+  end)
+
+  it("take its place where they are asked for later, though they came before", function()
+    local n = 0
+    local w = coalesced.world(function()
+      n = n + 1
+      return good("answer " .. n, 1)
+    end, { limiter = { kind = "fixed", initial = 1 } })
+    local out = ask(w, { { text = "other" }, { given = { priority = "batch" }, after = 0.1 },
+      { given = { cache = "refresh" }, after = 0.2 }, { after = 4 } })
+    assert.same({ "answer 3", "answer 2" }, { out[2].reply.text, out[3].reply.text })
+    assert.same({ "cache", "answer 3" }, { out[4].reply.source, out[4].reply.text })
+    idle(w)
+  end)
+
   it("share a new answer where all of them want one before it is asked for", function()
     local w = coalesced.world({ good("hello", 1) }, { limiter = { kind = "fixed", initial = 1 } })
     local out = ask(w, { { text = "other" }, { given = { cache = "refresh" }, after = 0.1 },

@@ -166,6 +166,12 @@ local function is_new_enough(self, call)
     or self.options.cache == "refresh" and not has_place(self) and not self.call.race
 end
 
+--- A new answer is kept, which was asked for later: what was asked for here is not to take its
+--- place. (What is still in line is asked for later than that.)
+function flight:overtake()
+  if has_place(self) then self.call.overtaken = true end
+end
+
 --- Would this call ask the same in the same way, and be served no later?
 ---@param call table
 ---@param key userdata its question's

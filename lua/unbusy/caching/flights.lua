@@ -181,6 +181,16 @@ end
 
 -- }========================================================================
 
+--- A call has asked anew, and what it was answered is kept.
+---@param call table
+---@param key userdata
+function flights:renewed(call, key)
+  local place = self.open[call.loop]
+  for _, f in ipairs(place and place[tostring(key)] or {}) do
+    if f.call ~= call and f.key == key then f:overtake() end
+  end
+end
+
 -- {== In the background ===================================================
 
 -- It has failed just now: not so soon again.

@@ -49,9 +49,11 @@ local function bytes_of(tags)
   return sum
 end
 
--- Puts the answer under the key, unless the request has changed since its own key was made. Its
--- pieces are left out where there is no room for both.
+-- Puts the answer under the key, unless the request has changed since its own key was made, or what
+-- was asked for later, anew, is there already. Its pieces are left out where there is no room for
+-- both.
 local function put(call, key, answer, record)
+  if call.overtaken then return end
   local ttl, pieces = ttl_of(call), record and record:bytes()
   local value = stored.pack(call, answer, ttl, pieces)
   if not value or stored.key(call) ~= (call.own_key or key) then return end
@@ -60,6 +62,7 @@ local function put(call, key, answer, record)
     value = stored.pack(call, answer, ttl)
   end
   answer.stored = client.cache:set(key, value, { ttl = ttl, tags = tags }) ~= nil
+  if answer.stored and call.options.cache == "refresh" then client.flights:renewed(call, key) end
 end
 
 --- Keeps the answer of a call once it has come to its good end. Of a stream its pieces are kept
