@@ -8,7 +8,8 @@
 --     local answer = a:answer()                   -- as if it had not been a stream
 --
 -- A stream is whole when every choice seen has given its finish_reason. `[DONE]` alone does not
--- make it whole, nor does its absence after that break it (some servers send none).
+-- make it whole, nor does its absence after that break it (some servers send none), where as many
+-- choices came as were asked for.
 -- `a.started` is true from the first byte of answer on: reasoning, content, refusal or a tool call;
 -- a role alone is none. `a.finished` says that it is whole so far, `a.done` that `[DONE]` came.
 local answers = require "unbusy.providers.answers"
@@ -23,16 +24,25 @@ local class = { __index = methods, __metatable = false }
 
 local objects = { chat = "chat.completion", complete = "text_completion" }
 
+-- How many choices a request asks for: `n` for each of its prompts; a list of numbers is one.
+local function wanted_of(request)
+  local prompt, n = request.prompt, json.whole(request.n)
+  local prompts = type(prompt) == "table" and type(prompt[1]) ~= "number" and #prompt or 1
+  return math.max(n or 1, 1) * math.max(prompts, 1)
+end
+
 --- Makes an assembler.
 ---@param kind string chat or complete
 ---@param hide function? takes secrets out of what an error event says
+---@param request table? that it answers: how many choices it asks for; one by default
 ---@return table a
-function assembler.new(kind, hide)
+function assembler.new(kind, hide, request)
   if not objects[kind] then
     error(("assembler: kind chat or complete expected, got '%s'"):format(tostring(kind)), 2)
   end
   local self = setmetatable({ kind = kind, started = false, finished = false, done = false,
-    head = {}, choices = {}, open = 0, hide = hide }, class)
+    head = {}, choices = {}, open = 0, hide = hide,
+    wanted = request and wanted_of(request) or 1 }, class)
   return self -- no tail call: see `unbusy.clock`
 end
 
@@ -284,7 +294,13 @@ end
 --- Whether the stream, which has ended, was a whole answer.
 ---@return boolean? ok, string? message, string? code "cut" when some of it had come, else "empty"
 function methods:finish()
-  if self.finished then return true end
+  if self.finished and (self.done or self.wanted == 1) then return true end
+  local count = 0
+  for _ in next, self.choices do count = count + 1 end
+  if self.finished and count >= self.wanted then return true end
+  if self.finished then
+    return nil, ("stream: ended with %d of %.0f choices"):format(count, self.wanted), "cut"
+  end
   if self.started then return nil, "stream: ended without finish_reason", "cut" end
   return nil, "stream: ended without an answer", "empty"
 end

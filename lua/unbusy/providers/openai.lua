@@ -94,9 +94,9 @@ local function read(kind, status, header, text, hide)
   return read_answer(kind, status, header, text, hide)
 end
 
-local function new_assembler(kind, hide)
+local function new_assembler(kind, hide, asked)
   if kind == "responses" then return responses.assembler(hide) end
-  return assembler.new(kind, hide)
+  return assembler.new(kind, hide, asked)
 end
 
 local openai = {}
@@ -123,7 +123,7 @@ local openai = {}
 -- - `prefix(target_url) -> way or false`: how a message that was begun is gone on with there, see
 --   `unbusy.resume.question`; nil where it is not
 -- - `keeps_thoughts`: does such a message take its `reasoning_content` along?
--- - `assembler(kind, hide) -> a`: see `unbusy.providers.assembler` and `responses`
+-- - `assembler(kind, hide, request) -> a`: see `unbusy.providers.assembler` and `responses`
 ---@param own table name, host, and the functions that differ
 ---@return table provider
 function openai.new(own)

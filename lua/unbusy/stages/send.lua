@@ -376,7 +376,7 @@ end
 local function open_pieces(call, try, x)
   if not is_event_stream(try) then return whole_as_stream(call, try, x) end
   local target = call.place.target
-  local assembler = target.provider.assembler(call.kind, target.secrets.hide)
+  local assembler = target.provider.assembler(call.kind, target.secrets.hide, call.request)
   local pieces = source.new(call.loop, x, assembler)
   local ok, message, code, detail = await_start(call, try, pieces)
   if not ok then return nil, message, code, detail end
