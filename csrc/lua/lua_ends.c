@@ -29,16 +29,26 @@ static ub_ends *check (lua_State *L) {
   return b->ends;
 }
 
+static void *request_at (lua_State *L, int i) {
+  uintptr_t request = (uintptr_t)luaL_checknumber(L, i);
+  luaL_argcheck(L, request != 0, i, "a request expected");
+  return (void *)request;
+}
+
 /* e:watch(request) -> true | nil, message, code */
 static int ends_watch (lua_State *L) {
   ub_ends *e = check(L);
-  uintptr_t request = (uintptr_t)luaL_checknumber(L, 2);
-  int err;
-  luaL_argcheck(L, request != 0, 2, "a request expected");
-  err = ub_ends_watch(e, (void *)request);
+  int err = ub_ends_watch(e, request_at(L, 2));
   if (err != UB_OK)
     return ub_pushfail(L, err, "ends");
   lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* e:left(request) -> boolean */
+static int ends_left (lua_State *L) {
+  check(L);
+  lua_pushboolean(L, ub_ends_left(request_at(L, 2)));
   return 1;
 }
 
@@ -63,7 +73,8 @@ static int ends_close (lua_State *L) {
 
 void ub_open_ends (lua_State *L) {
   static const luaL_Reg methods[] = {
-    {"watch", ends_watch}, {"next", ends_next}, {"close", ends_close}, {NULL, NULL}
+    {"watch", ends_watch}, {"left", ends_left}, {"next", ends_next}, {"close", ends_close},
+    {NULL, NULL}
   };
   static const luaL_Reg meta[] = {{"__gc", ends_close}, {"__close", ends_close}, {NULL, NULL}};
   ub_newtype(L, TYPE, methods, meta);

@@ -119,6 +119,11 @@ function core.ends() end
 ---@return boolean? true, string? message, string? code
 function ends:watch(request) end
 
+--- Has its client gone? False also where that cannot be found out.
+---@param request integer the address of an ngx_http_request_t that lives
+---@return boolean
+function ends:left(request) end
+
 ---@return integer? request that has ended since, each once
 function ends:next() end
 

@@ -119,20 +119,10 @@ function ctx_methods:leave()
   if self.cancel then self.cancel:cancel() end
 end
 
--- A request's address -> the ctx that hears when its client goes. One function hears for all: a
--- function made for each request would end what LuaJIT can compile.
-local listening = setmetatable({}, { __mode = "v" })
-
-local function on_abort()
-  local ctx = listening[nginx.request()]
-  if ctx then ctx:leave() end
-end
-
 --- What ends the request's call when the client goes, where nginx tells (lua_check_client_abort).
 function ctx_methods:canceller()
-  self.cancel, self.address = canceller.new(), nginx.request()
-  listening[self.address] = self
-  ngx.on_abort(on_abort)
+  self.cancel = canceller.new()
+  self.address = nginx.listen(self)
   return self.cancel
 end
 
@@ -257,7 +247,7 @@ function gateway:handle()
   if self.client.recent and ctx.kind then note_call(ctx) end
   log.write(ctx)
   if self.client.meter then count(ctx) end
-  if ctx.address then listening[ctx.address] = nil end
+  if ctx.address then nginx.unlisten(ctx.address) end
   return close_connection(ctx)
 end
 

@@ -152,6 +152,52 @@ function nginx.request()
   return tonumber(ffi.cast(address, get_request()))
 end
 
+local function begin_kept()
+  if ends then return true end
+  local message, code
+  ends, message, code = core.ends()
+  if not ends then return nil, message, code end
+  collect.hold() -- finalizers note what is to be done, and each turn does it
+  return true
+end
+
+-- A request's address -> what hears when its client goes. One function hears for all: a function
+-- made for each request would end what LuaJIT can compile.
+local listening = setmetatable({}, { __mode = "v" })
+
+local function on_abort()
+  local thing = listening[nginx.request()]
+  if thing then thing:leave() end
+end
+
+-- Looks for clients that nginx does not see going. What is owned lives: ends have been heard.
+local function look_for_leavers()
+  local gone = {} -- who is told may do anything, also begin something
+  for request in pairs(owned) do
+    local thing = listening[request]
+    if thing and ends:left(request) then gone[thing] = true end
+  end
+  close_all(gone)
+end
+
+--- Has `thing:leave()` called, perhaps before this returns and perhaps twice, when the client of
+--- this request goes, where nginx is to look for that (lua_check_client_abort).
+---@param thing table
+---@return integer request whose `nginx.unlisten` is due when it has been answered
+function nginx.listen(thing)
+  local request = nginx.request()
+  if ngx.on_abort(on_abort) then
+    listening[request] = thing
+    if begin_kept() and ends:left(request) then thing:leave() end
+  end
+  return request
+end
+
+--- Nobody listens any more.
+function nginx.unlisten(request)
+  listening[request] = nil
+end
+
 local function adopt(thing)
   begin_reader()
   if not ends then return {} end -- no memory: the call itself will say so
@@ -237,6 +283,7 @@ local function read(r)
     local time = now()
     if time - looked >= LOOK then
       if turns <= 1 and is_idle() then return end
+      look_for_leavers()
       expire(time)
       begin_dropped(time)
       looked, turns = time, 0
@@ -261,15 +308,6 @@ local function run_reader(_, r)
   if r.bell then r.bell:close() end
   reader = nil
   if not is_idle() then begin_reader() end
-end
-
-local function begin_kept()
-  if ends then return true end
-  local message, code
-  ends, message, code = core.ends()
-  if not ends then return nil, message, code end
-  collect.hold() -- finalizers note what is to be done, and each turn does it
-  return true
 end
 
 --- Begins the reader of this worker, unless there is one.
