@@ -69,8 +69,9 @@ local function ask(ctx)
   end
   local body = answer.status < 300 and json.decode(text)
   if type(body) ~= "table" or type(body.data) ~= "table" then
-    return nil, errors.new(502, ("%s: %d without a list of models"):format(answer.target,
-      answer.status), { code = "upstream" })
+    return nil, errors.of_call(("%s: %d without a list of models"):format(answer.target,
+      answer.status), "upstream", { tries = answer.tries, target = answer.target },
+      ctx.gateway.retries)
   end
   return body.data
 end

@@ -139,13 +139,24 @@ local function send_body(ctx, answer)
   end
 end
 
+-- The client's own key was good, or it would not be here.
+local function key_refused(ctx, answer)
+  log.notes(ctx).code = "auth"
+  return errors.of_call(answer.target .. ": the gateway's key was refused", "auth",
+    { tries = answer.tries, target = answer.target }, ctx.gateway.retries)
+end
+
+-- What says busy has been asked again as often as it may be, all else is left to who asks.
+local busy = { [429] = true, [503] = true }
+
 -- An error has been read whole, so that keys in it could be masked.
 local function send(ctx, answer)
-  if answer.status == 401 then -- the client's own key was good, or it would not be here
-    log.notes(ctx).code = "auth"
-    return errors.new(502, answer.target .. ": the gateway's key was refused", { code = "auth" })
-  end
+  if answer.status == 401 then return key_refused(ctx, answer) end
   set_header(ctx, answer)
+  local tried = busy[answer.status] or answer.status >= 400 and answer.tries > 1
+  if tried and ctx.gateway.retries then
+    ngx.header["x-should-retry"] = "false"
+  end
   local kind = answer.headers["content-type"]
   kind = answers.is_plain(kind) and kind or nil
   if answer.status >= 400 then
