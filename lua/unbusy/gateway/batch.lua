@@ -85,16 +85,26 @@ local function length_of(answer)
   return lengths.of(answer)
 end
 
--- What is known of one request's end: { text =, … }, or { refusal = }.
+-- An answer as text; and what it is a refusal with, where something stands in and says so.
+local function told(ctx, answer)
+  if answer.source ~= "fallback" or answer.status < 400 then
+    return answer.raw or json.encode(answer.body)
+  end
+  local refusal = errors.of_fallback(answer, ctx.gateway.retries)
+  return json.encode(errors.added(answer.body, refusal)), refusal
+end
+
+-- What is known of one request's end: { text =, … }, { refusal = }, or both.
 local function result_of(ctx, answer)
   if answer.code then
     return { failed = true, refusal = errors.of_call(answer.message, answer.code, answer.detail,
       ctx.gateway.retries) }
   end
-  local text = answer.raw or json.encode(answer.body)
+  local text, refusal = told(ctx, answer)
   if not text then return { refusal = errors.new(502, "the answer is no JSON") } end
-  return { text = text, usage = answer.usage, cost = answer.cost, model = answer.model,
-    target = answer.target, source = answer.source, length = length_of(answer) }
+  return { text = text, refusal = refusal, usage = answer.usage, cost = answer.cost,
+    model = answer.model, target = answer.target, source = answer.source,
+    length = length_of(answer) }
 end
 
 local counts = { "prompt_tokens", "completion_tokens", "total_tokens" }
@@ -153,11 +163,11 @@ local function write(ctx, results, used)
   end
   local whole = ('"object":"list","responses":[%s],"usage":%s}'):format(table.concat(out, ","),
     assert(json.encode(used)))
+  ngx.header["x-unbusy-source"] = common(results, "source")
   if failed == #results then
     return answers.refuse(ctx, first, errors.text(first):sub(1, -2) .. "," .. whole)
   end
   ngx.header["x-request-id"] = ctx:id()
-  ngx.header["x-unbusy-source"] = common(results, "source")
   local target = common(results, "target")
   if answers.is_plain(target) then ngx.header["x-unbusy-target"] = target end
   answers.send(ctx, 200, "{" .. whole)

@@ -96,7 +96,8 @@ end
 function errors.of_fallback(reply, retries)
   local failure = reply.failure
   return errors.new(reply.status, reply.text or failure.message, { code = failure.code,
-    headers = add_advice({}, reply.status, failure.detail, retries) })
+    headers = add_advice({ ["x-unbusy-code"] = failure.code }, reply.status, failure.detail,
+      retries) })
 end
 
 local function encoded(value)
