@@ -6,6 +6,7 @@
 ** lua/unbusy/core.meta.lua describes it.
 */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -100,11 +101,13 @@ static int core_sip (lua_State *L) {
 
 /*
 ** core.exec(argv) -> nil, message: this process becomes the program argv[1],
-** which keeps its number and hears its signals. Comes back only on failure.
+** which keeps its number and hears its signals, HUP also where it is ignored
+** here (nohup): a shell cannot trap that. Comes back only on failure.
 */
 static int core_exec (lua_State *L) {
   const char **argv;
-  int i, count;
+  int i, count, err;
+  void (*before)(int);
   luaL_checktype(L, 1, LUA_TTABLE);
   count = (int)lua_rawlen(L, 1);
   luaL_argcheck(L, count > 0, 1, "a program expected");
@@ -117,9 +120,12 @@ static int core_exec (lua_State *L) {
   }
   argv[count] = NULL;
   fflush(NULL);
+  before = signal(SIGHUP, SIG_DFL);
   execvp(argv[0], (char *const *)(uintptr_t)argv);
+  err = errno;
+  signal(SIGHUP, before);
   lua_pushnil(L);
-  lua_pushfstring(L, "%s: %s", argv[0], strerror(errno));
+  lua_pushfstring(L, "%s: %s", argv[0], strerror(err));
   return 2;
 }
 

@@ -48,7 +48,8 @@ function core.sip(text, key) end
 function core.errors() end
 
 --- This process becomes another program, found as a shell finds it, which keeps its number and
---- hears its signals. Comes back only when there is no such program.
+--- hears its signals, HUP also where it is ignored here (nohup). Comes back only when there is no
+--- such program.
 ---@param argv string[] the program and its arguments
 ---@return nil, string message
 function core.exec(argv) end
