@@ -85,8 +85,11 @@ end
 
 local traces = { traceparent = true, tracestate = true }
 
+-- Where a client's key may stand besides `authorization`: see `unbusy.gateway.keys`.
+local key_names = { ["api-key"] = true, ["x-api-key"] = true }
+
 -- The names in lower case. Those that never go through are refused here, not dropped later.
-local function filled_forward(given, where, level)
+local function filled_forward(given, keys, where, level)
   local out = {}
   for i, name in ipairs(given) do
     local at = ("%s.forward[%d]"):format(where, i)
@@ -95,6 +98,9 @@ local function filled_forward(given, where, level)
     out[i] = name:lower()
     if not list[1] and not traces[out[i]] then
       fail(at, ("'%s' is never passed on"):format(out[i]), level + 1)
+    end
+    if keys and key_names[out[i]] then
+      fail(at, ("'%s' is a client's key here, and never passed on"):format(out[i]), level + 1)
     end
   end
   return out
@@ -115,7 +121,7 @@ function gateway_options.read(given, level)
   local where = "unbusy: gateway"
   local o = options.check(gateway_options.schema, given, where, level + 2)
   if o.keys then o.keys = filled_keys(o.keys, where, level + 1) end
-  o.forward = filled_forward(o.forward, where, level + 1)
+  o.forward = filled_forward(o.forward, o.keys, where, level + 1)
   if given and given.batch == true then o.batch = defaults_of(gateway_options.schema.batch) end
   for _, name in ipairs { "status", "metrics" } do
     if type(o[name]) == "table" then
