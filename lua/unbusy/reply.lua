@@ -156,6 +156,7 @@ function reply.of_flight_stream(call, whole, pieces, pays)
   end
   self.price, self.escalated = whole.price, whole.escalated
   self.hedged, self.other_price = whole.hedged, whole.other_price
+  self.besides = whole.besides
   self.times.queued = whole.times.queued
   return self
 end
@@ -283,6 +284,7 @@ function reply:complete(call, answer)
   end
   if self.inner then self.inner.usage, self.inner.cost = self.usage, self.cost end
   if self.hedged then note_other_cost(self) end
+  if self.besides then self:add_cost(self.besides) end
   self.times.total = call.loop.now() - call.started
 end
 
@@ -293,6 +295,16 @@ function reply:add_cost(other)
   for name, count in pairs(other.usage or {}) do usage[name] = (usage[name] or 0) + count end
   self.usage = next(usage) and usage or nil
   self.cost = self.cost and other.cost and self.cost + other.cost or nil
+end
+
+--- The same of an answer that has begun: it is added at its good end, and not for its try, whose
+--- own end tells what that alone has cost.
+---@param other table reply
+---@return table reply to be read in its place
+function reply:with_cost_of(other)
+  local outer = self.inner and self or reply.of_tries(self)
+  outer.besides = other
+  return outer
 end
 
 --- Why the answer is a weak one; nil when it is not, or nobody has judged it. Of a stream: at its

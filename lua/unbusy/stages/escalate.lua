@@ -145,12 +145,9 @@ local function replaced(self, answer, weak, reason)
     cost = weak.cost }
   if answer.ended then
     answer:add_cost(weak)
-  else
-    answer:on_end(function(whole, how)
-      if not how then whole:add_cost(weak) end
-    end)
+    return answer
   end
-  return answer
+  return answer:with_cost_of(weak)
 end
 
 -- The weak answer, since nobody else is asked, or has answered.
