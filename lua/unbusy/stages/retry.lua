@@ -80,8 +80,9 @@ end
 local function allowed(call, code, detail)
   if detail.maybe_done then return nil, "it may have been carried out" end
   local kind = codes[code]
-  local again = kind.retry and not detail.lasting or has_other_key(call, code)
+  local again = kind.retry and not detail.lasting
   if detail.should_retry ~= nil then again = detail.should_retry end
+  again = again or has_other_key(call, code) -- to whom nothing has been said
   if not again and not kind.elsewhere then return nil end
   if not again then call:rule_out(call:last_try().target) end
   local targets = open_targets(call)
