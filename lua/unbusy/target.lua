@@ -34,7 +34,7 @@ end
 local function new_keys(given, common)
   local keys = {}
   for i, secret in ipairs(given.keys) do
-    keys[i] = { aside_until = 0, secret = function() return secret end,
+    keys[i] = { aside_until = 0, scopes = false, secret = function() return secret end,
       mark = common and common.tag("key " .. given.name, given.url, secret) }
   end
   return keys
@@ -109,19 +109,29 @@ end
 
 -- {== Keys ================================================================
 
-local function other_key(keys, now)
-  for i = 2, #keys do
-    if keys[i].aside_until <= now then return keys[i] end
+-- Is it of use, for this model where one is given? (`scopes`: it was refused for some.)
+local function is_good(self, key, now, model)
+  if key.aside_until > now then return false end
+  local scopes = key.scopes
+  return not scopes or model == nil or (scopes[scope_of(self, model or nil)] or 0) <= now
+end
+
+local function other_key(self, now, model)
+  for i = 2, #self.keys do
+    if is_good(self, self.keys[i], now, model) then return self.keys[i] end
   end
 end
 
---- The first key that is not set aside; a target without keys gives an empty one.
+--- The first key that is not set aside, be it for that model alone; a target without keys gives an
+--- empty one.
+---@param now number
+---@param model string|false|nil as this target calls it, false for none; nil: for any
 ---@return table? key with `secret()`, or nil when all are set aside
-local function key_of(self, now)
+local function key_of(self, now, model)
   local first = self.keys[1]
   if not first then return self.no_key end
-  if first.aside_until <= now then return first end
-  return other_key(self.keys, now)
+  if is_good(self, first, now, model) then return first end
+  return other_key(self, now, model)
 end
 
 target.key = key_of
@@ -133,6 +143,15 @@ end
 
 local function rest_mark(self) return "rest " .. self.tag end
 local function broke_mark(self) return "broke " .. self.account_name end
+
+-- The server refused the key for one model: not that one again for a while for those that share
+-- the model's limits. (Where there are so many that they share the rest, nobody knows.)
+local function set_aside_for(self, key, model)
+  local scope = scope_of(self, model)
+  if scope.model ~= (model or "") then return end
+  key.scopes = key.scopes or {}
+  key.scopes[scope] = self.now() + target.SET_ASIDE
+end
 
 -- The server refused the key: not that one again for a while.
 local function set_key_aside(self, key)
@@ -293,15 +312,16 @@ end
 
 --- The try is over. `code` is nil for a good answer, else how it failed; `verdict` ("busy",
 --- "neutral", "silent", "queued") is what it says about the target where the code says something
---- else. Twice is once.
-function place:finish(code, verdict)
+--- else; `about` ("model", "request"): for what alone its key was refused. Twice is once.
+function place:finish(code, verdict, about)
   if self.finished then return end
   self.finished = true
   if self.queued_for then leave_queue(self) end
   local t = self.target
   local word = verdict and verdicts[verdict] or code and codes[code] or verdicts.ok
   if t.recent then tell_recent(self, t, code) end
-  if code == "auth" then set_key_aside(t, self.key) end
+  if code == "auth" and not about then set_key_aside(t, self.key) end
+  if code == "auth" and about == "model" then set_aside_for(t, self.key, self.model) end
   if code == "quota" then set_account_aside(t) end
   if self.reported and self.breaker_ticket and word.breaker ~= "ok"
     and word.breaker ~= "neutral" then
@@ -380,8 +400,11 @@ end
 ---@return table? place, string? code, string? message, number? retry_after
 function target:admit(model, now, call)
   if self.common and now >= self.heeded_until then heed_marks(self, now) end
-  local key = key_of(self, now)
-  if not key then return nil, "auth", "every key was refused" end
+  local key = key_of(self, now, model or false)
+  if not key then
+    return nil, "auth", key_of(self, now) and "every key was refused for this model"
+      or "every key was refused"
+  end
   if self.account.broke_until > now then return nil, "quota", "the account has no credit left" end
   if self.rest_until > now then
     return nil, "open", "resting as the server asked", self.rest_until - now
@@ -415,7 +438,7 @@ end
 
 --- Would a call be let in now? Takes nothing.
 function target:is_free(model, now)
-  if not self:key(now) or self.rest_until > now then return false end
+  if not self:key(now, model or false) or self.rest_until > now then return false end
   if self.account.broke_until > now then return false end
   if self.breaker and self.breaker:state() ~= "closed" then return false end
   return has_room(self, model)

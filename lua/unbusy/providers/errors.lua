@@ -35,6 +35,12 @@ local quota_words = {
   billing_hard_limit_reached = true, billing_error = true,
 }
 
+-- Of a 403: the key is good, and not for this model (OpenAI's and Groq's words).
+local model_words = {
+  model_not_found = true, model_permission_blocked_org = true,
+  model_permission_blocked_project = true,
+}
+
 -- Of errors inside a 200 or a stream, which have no status of their own.
 local other_words = {
   rate_limit_exceeded = "limited", rate_limit_error = "limited", slow_down = "limited",
@@ -167,6 +173,7 @@ local function class_of_status(status)
   return status >= 400 and status < 500 and "invalid" or "upstream"
 end
 
+-- The code; and what a refused key was refused for, where that is one "model" only.
 local function classify(status, e)
   local own = status >= 200 and status < 300 -- an error inside a 200: its code may be a status
   if own then
@@ -178,6 +185,7 @@ local function classify(status, e)
   end
   if says_busy(e) then return "busy" end
   if own then return other_words[e.code] or other_words[e.type] or "upstream" end
+  if status == 403 and (model_words[e.code] or model_words[e.type]) then return "auth", "model" end
   return class_of_status(status)
 end
 
@@ -237,13 +245,20 @@ function errors.fail(status, headers, e, hide)
     return nil, ("%d redirected, not followed"):format(status), "upstream", detail
   end
   local shown = hidden(e, hide)
-  return nil, message_of(status, shown), classify(status, e), errors.detail(status, headers, shown)
+  local code, about = classify(status, e)
+  local detail = errors.detail(status, headers, shown)
+  detail.about = about
+  return nil, message_of(status, shown), code, detail
+end
+
+local function is_of_type(headers, pattern)
+  local kind = headers and headers["content-type"]
+  return type(kind) == "string" and kind:lower():find(pattern) ~= nil
 end
 
 -- Is a body said to be words for people, and no page? Proxies and some servers (axum's) refuse so.
 local function is_plain(headers)
-  local kind = headers and headers["content-type"]
-  return type(kind) == "string" and kind:lower():find "^%s*text/plain%f[^%w/+-]" ~= nil
+  return is_of_type(headers, "^%s*text/plain%f[^%w/+-]")
 end
 
 --- The failure of a response whose status is not 2xx.

@@ -114,7 +114,8 @@ local openai = {}
 --   `headers` by names in lower case; `hide(text)`, if given, takes secrets out of a server's
 --   words. answer: body text reasoning tool_calls finish model usage refusal. detail: status
 --   should_retry provider_code provider_type keep_alive (nothing but blank lines came: a queue that
---   gave up) lasting (the same server would say the same again)
+--   gave up) lasting (the same server would say the same again) about (of "auth": the key was
+--   refused for this "model" only, or this "request")
 -- - `judge(kind, status, headers, body, hide)`: the same of a body of a success that is decoded. Of
 --   kind "batch", which has several answers in it, `read` and `judge` see only what concerns all
 -- - `glance(kind, text) -> answer | nil`: the same of a body with status 200, without decoding it:

@@ -53,7 +53,7 @@ return function(next, client)
       finish_at_end(router, reply, place)
     else
       note_rest(call, place, code, detail)
-      place:finish(code, detail and detail.verdict)
+      place:finish(code, detail and detail.verdict, detail and detail.about)
     end
     call.place = false
     return reply, message, code, detail

@@ -52,10 +52,12 @@ end
 
 -- A key was refused: has its target another one?
 local function has_other_key(call, code)
-  local failed = call:last_try().target
+  if code ~= "auth" then return false end
+  local failed = call:last_try()
   for _, t in ipairs(call.client.targets) do
-    if t.name == failed then return code == "auth" and #t.keys > 1 and
-      t:key(call.loop.now()) ~= nil end
+    if t.name == failed.target then
+      return #t.keys > 1 and t:key(call.loop.now(), failed.model or false) ~= nil
+    end
   end
 end
 
