@@ -41,6 +41,8 @@ local model_words = {
   model_permission_blocked_project = true,
 }
 
+local FLAGGED = "flagged_input" -- a type of ours, see `is_flagged`
+
 -- Of errors inside a 200 or a stream, which have no status of their own.
 local other_words = {
   rate_limit_exceeded = "limited", rate_limit_error = "limited", slow_down = "limited",
@@ -141,6 +143,12 @@ local function faults_of(list)
   return out[1] and table.concat(out, "; ")
 end
 
+-- Was it the question that was not let through? So OpenRouter says why, behind a 403.
+local function is_flagged(e)
+  local more = e.metadata
+  return type(more) == "table" and is_some(more.flagged_input)
+end
+
 -- The error told by a decoded body: { message =, code =, type = }, or nil. Servers write it as
 -- {"error":{…}}, {"error":"…"}, [{"error":{…}}], {"message":…,"code":…}, {"detail":"…"} or
 -- {"detail":[{…}]}.
@@ -154,7 +162,8 @@ local function told(body)
   local e = type(inner) == "table" and inner or body
   return { message = text_of(e.message) or text_of(e.msg) or text_of(e.detail)
       or faults_of(e.detail) or faults_of(e.message),
-    code = text_of(e.code), type = text_of(e.type) or text_of(e.status) }
+    code = text_of(e.code), type = text_of(e.type) or text_of(e.status)
+      or is_flagged(e) and FLAGGED or nil }
 end
 
 local function says_busy(e)
@@ -185,6 +194,7 @@ local function classify(status, e)
   end
   if says_busy(e) then return "busy" end
   if own then return other_words[e.code] or other_words[e.type] or "upstream" end
+  if status == 403 and e.type == FLAGGED then return "invalid" end
   if status == 403 and (model_words[e.code] or model_words[e.type]) then return "auth", "model" end
   return class_of_status(status)
 end
@@ -261,6 +271,12 @@ local function is_plain(headers)
   return is_of_type(headers, "^%s*text/plain%f[^%w/+-]")
 end
 
+-- Or a page? Not the API has refused then, but what stands before it: a firewall, which looks at
+-- what is asked.
+local function is_page(headers)
+  return is_of_type(headers, "^%s*text/html%f[^%w/+-]")
+end
+
 --- The failure of a response whose status is not 2xx.
 ---@param status integer
 ---@param headers table?
@@ -275,6 +291,7 @@ function errors.of_response(status, headers, text, hide)
   local _, message, code, detail = errors.fail(status, headers)
   if words and status >= 400 then message = message_of(status, words) end
   if status >= 400 and says_busy { message = text:sub(1, 512) } then code = "busy" end
+  if status == 403 and code == "auth" and is_page(headers) then detail.about = "request" end
   return nil, message, code, detail
 end
 

@@ -51,8 +51,8 @@ local function has_untried(call, targets)
 end
 
 -- A key was refused: has its target another one?
-local function has_other_key(call, code)
-  if code ~= "auth" then return false end
+local function has_other_key(call, code, detail)
+  if code ~= "auth" or detail.about == "request" then return false end
   local failed = call:last_try()
   for _, t in ipairs(call.client.targets) do
     if t.name == failed.target then
@@ -84,7 +84,7 @@ local function allowed(call, code, detail)
   local kind = codes[code]
   local again = kind.retry and not detail.lasting
   if detail.should_retry ~= nil then again = detail.should_retry end
-  again = again or has_other_key(call, code) -- to whom nothing has been said
+  again = again or has_other_key(call, code, detail) -- to whom nothing has been said
   if not again and not kind.elsewhere then return nil end
   if not again then call:rule_out(call:last_try().target) end
   local targets = open_targets(call)
@@ -110,7 +110,7 @@ local function asked(call, code, detail, targets)
   if not call.policy:decides("retry", target) or #call.tries >= MOST_TRIES then return false end
   local told = facts.try(call, try, code, detail)
   told.targets = #targets
-  told.untried = has_untried(call, targets) or has_other_key(call, code) == true
+  told.untried = has_untried(call, targets) or has_other_key(call, code, detail) == true
   return call.policy:ask(call, "retry", target, told)
 end
 
@@ -132,7 +132,7 @@ local function by_default(call, code, detail, targets)
     return nil, attempts > 1 and ("after %d tries"):format(#call.tries) or nil
   end
   if free_move(call, targets) then return "move", 0 end
-  if has_untried(call, targets) or has_other_key(call, code) then return "retry", 0 end
+  if has_untried(call, targets) or has_other_key(call, code, detail) then return "retry", 0 end
   local seconds = pause(call, detail, targets)
   local reason = too_long(call, seconds, detail, targets)
   if reason then return nil, reason end
