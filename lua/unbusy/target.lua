@@ -54,7 +54,8 @@ function target.new(given, account, shared)
     provider = providers.of(given), account = account,
     extra_headers = function() return given.headers end, -- no field shows what may be secret
     proxy = function() return given.proxy end, secrets = secrets.new(secrets.of_target(given)),
-    rest_until = 0, ramps_until = 0, tries = 0, now = shared.now, changed = shared.changed,
+    rest_until = 0, rests = {}, limited_until = 0, -- `rests`: by scope, the last of them
+    ramps_until = 0, tries = 0, now = shared.now, changed = shared.changed,
     kept = shared.kept,
     released = shared.released, fails_open = shared.on_open == "fail",
     common = shared.common or false,
@@ -141,7 +142,10 @@ local function mark(self, what, at)
   if self.common then self.common:mark(what, at, self.now()) end
 end
 
-local function rest_mark(self) return "rest " .. self.tag end
+local function rest_mark(self, scope)
+  return "rest " .. self.tag .. (scope and "\0" .. scope.model or "")
+end
+
 local function broke_mark(self) return "broke " .. self.account_name end
 
 -- The server refused the key for one model: not that one again for a while for those that share
@@ -166,11 +170,33 @@ local function set_account_aside(self)
   mark(self, broke_mark(self), self.account.broke_until)
 end
 
+-- Calls for this model, and those that share its limits, rest until then.
+local function limit(self, scope, at)
+  if at <= (self.rests[scope] or 0) then return end
+  self.rests[scope], self.limited_until = at, math.max(self.limited_until, at)
+end
+
+-- Until when those for a model rest, whatever they rest for. What others have marked for one that
+-- has not been asked for here is looked up now.
+local function rest_of_model(self, model, now)
+  local common = self.common
+  if self.limited_until <= now and not common then return self.rest_until end
+  local scope = scope_of(self, model)
+  if not self.rests[scope] then
+    self.rests[scope] = 0
+    if common then limit(self, scope, common:marked(rest_mark(self, scope))) end
+  end
+  return math.max(self.rest_until, self.rests[scope])
+end
+
 -- What other processes have marked: looked up now and then.
 local function heed_marks(self, now)
   local common, account = self.common, self.account
   self.heeded_until = now + common.REFRESH
   self.rest_until = math.max(self.rest_until, common:marked(rest_mark(self)))
+  for scope in pairs(self.rests) do
+    limit(self, scope, common:marked(rest_mark(self, scope)))
+  end
   account.broke_until = math.max(account.broke_until, common:marked(broke_mark(self)))
   for _, key in ipairs(self.keys) do
     key.aside_until = math.max(key.aside_until, common:marked(key.mark))
@@ -406,8 +432,9 @@ function target:admit(model, now, call)
       or "every key was refused"
   end
   if self.account.broke_until > now then return nil, "quota", "the account has no credit left" end
-  if self.rest_until > now then
-    return nil, "open", "resting as the server asked", self.rest_until - now
+  local rest_until = rest_of_model(self, model, now)
+  if rest_until > now then
+    return nil, "open", "resting as the server asked", rest_until - now
   end
   local scope = scope_of(self, model)
   if scope.rates then scope.rates:foreseen(call) end -- may raise: before there is a ticket
@@ -438,7 +465,8 @@ end
 
 --- Would a call be let in now? Takes nothing.
 function target:is_free(model, now)
-  if not self:key(now, model or false) or self.rest_until > now then return false end
+  if not self:key(now, model or false) then return false end
+  if rest_of_model(self, model, now) > now then return false end
   if self.account.broke_until > now then return false end
   if self.breaker and self.breaker:state() ~= "closed" then return false end
   return has_room(self, model)
@@ -461,12 +489,15 @@ end
 
 --- Is there no use in asking it now: is its breaker open, does it rest, was its account or its last
 --- key refused? What others have marked is looked up now and then. Takes nothing.
-function target:is_away(now)
+---@param now number
+---@param call table? whose model it is asked for; nil: for any
+function target:is_away(now, call)
   if self.common and now >= self.heeded_until then
     heed_marks(self, now)
     if self.breaker then note_state(self) end
   end
   if self.rest_until > now or self.account.broke_until > now then return true end
+  if call and rest_of_model(self, self:model(call.model), now) > now then return true end
   if self.state ~= "closed" then
     note_state(self)
     if shut[self.state] then return true end
@@ -474,6 +505,15 @@ function target:is_away(now)
   local first = self.keys[1]
   self.troubled = first ~= nil and first.aside_until > now
   return self.troubled and self:key(now) == nil
+end
+
+--- The server asked for a wait since the account's limit for a model is reached: who wants that
+--- model heeds it.
+---@param model string? as this target calls it
+function target:rest_for(model, seconds, now)
+  local scope = scope_of(self, model)
+  limit(self, scope, now + seconds)
+  mark(self, rest_mark(self, scope), self.rests[scope])
 end
 
 --- The server asked to be left alone for so long: all callers heed it.
@@ -484,13 +524,14 @@ end
 
 -- }========================================================================
 
--- Why it is left alone, whatever its breaker says: seconds that the server has asked for, and what
--- was refused ("quota" or "auth"); nil for either that is not so.
+-- Why it is left alone, whatever its breaker says: seconds that the server has asked for (be it of
+-- those for one model), and what was refused ("quota" or "auth"); nil for either that is not so.
 local function rest_of(self)
   local now = self.now()
   if self.common and now >= self.heeded_until then heed_marks(self, now) end
   local refused = self.account.broke_until > now and "quota" or not self:key(now) and "auth"
-  return self.rest_until > now and self.rest_until - now or nil, refused or nil
+  local rest_until = math.max(self.rest_until, self.limited_until)
+  return rest_until > now and rest_until - now or nil, refused or nil
 end
 
 --- What an operator wants to know, free of secrets.

@@ -216,12 +216,13 @@ end
 
 -- Targets of a level that are out now (nil: none is), how many are not, the first of these, and
 -- whether one of them has just come back.
-local function look(level, now)
+local function look(level, now, call)
   local out, count, first, ramps, targets = nil, 0, nil, false, level.targets
   for i = 1, #targets do
     local t = targets[i]
     -- Mostly there is nothing to look at.
-    if (t.state ~= "closed" or t.rest_until > now or t.troubled or t.common) and t:is_away(now) then
+    if (t.state ~= "closed" or t.rest_until > now or t.limited_until > now or t.troubled
+        or t.common) and t:is_away(now, call) then
       out = out or {}
       out[#out + 1] = t
     else
@@ -233,9 +234,9 @@ local function look(level, now)
 end
 
 -- One whose breaker lets a probe out. By load it would hardly ever be asked.
-local function due_probe(level, now)
+local function due_probe(level, now, call)
   for _, t in ipairs(level.targets) do
-    if t.state == "half_open" and not t:is_away(now) and t.breaker:retry_after() == 0 then
+    if t.state == "half_open" and not t:is_away(now, call) and t.breaker:retry_after() == 0 then
       return t
     end
   end
@@ -261,9 +262,9 @@ end
 
 -- The first of a level; nil where none of it is to be asked: all are out, or late (true).
 local function first_of(self, call, level, key, now, late)
-  local out, count, first, ramps = look(level, now)
+  local out, count, first, ramps = look(level, now, call)
   if count == 0 then return nil end
-  local probe = self.balance == "p2c" and not key and count > 1 and due_probe(level, now)
+  local probe = self.balance == "p2c" and not key and count > 1 and due_probe(level, now, call)
   if probe then return probe end
   if is_plain(self, level, count, key, ramps, late) then return first end
   if key then
@@ -310,11 +311,11 @@ end
 
 -- The targets of the lowest rank (tries of this call, then priority), those that are out only
 -- where all are.
-local function best_of(self, targets, tried, now)
+local function best_of(self, call, targets, tried, now)
   local group = {}
   for _, any in ipairs { false, true } do
     for _, t in ipairs(targets) do
-      if any or not t:is_away(now) then
+      if any or not t:is_away(now, call) then
         local best = group[1]
         local n, least = tried[t.name] or 0, best and (tried[best.name] or 0)
         local better = not best or n < least
@@ -343,7 +344,7 @@ end
 local function anew(self, call, targets, key, now)
   local tried = call.moving and tries_by_account(self, call) or tries_by_target(call)
   call.moving = false
-  local group = best_of(self, targets, tried, now)
+  local group = best_of(self, call, targets, tried, now)
   local first = group[1]
   if #group > 1 and (self.balance ~= "order" or key) then
     local place = self.balancer:choose(others_than(self, group), key, true, now)
@@ -388,7 +389,7 @@ end
 local function why(call, level, now)
   if call.spills then return call.spills end
   for _, t in ipairs(level.targets) do
-    if not t:is_away(now) then return "full" end
+    if not t:is_away(now, call) then return "full" end
   end
   return "open"
 end

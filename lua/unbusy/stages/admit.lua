@@ -3,12 +3,15 @@
 -- A refusal of our own (a breaker open, a limit reached) is a wait, not a try: it costs neither an
 -- attempt nor budget. What is reported back to the gates is said in `unbusy.codes`.
 
--- How long the server asked to be left alone, if that is to be heeded by everybody.
+-- How long the server asked to be left alone, if that is to be heeded by everybody: whose account's
+-- limit is reached, by those for the same model.
 local function note_rest(call, place, code, detail)
   local seconds = detail and detail.retry_after
   if not seconds or seconds <= 0 then return end
-  if code == "busy" or code == "limited" then
+  if code == "busy" then
     place.target:rest(seconds, call.loop.now())
+  elseif code == "limited" then
+    place.target:rest_for(place.model, seconds, call.loop.now())
   end
 end
 
