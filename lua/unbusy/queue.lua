@@ -379,6 +379,11 @@ local function foretold(self, waiter, now)
   return refused(self, waiter, "full", ("a place would take %.3g s to come free"):format(seconds))
 end
 
+-- It was turned away; but one with some patience only for these gates is to ask others now.
+local function count_shed(self, waiter)
+  if not waiter.call.patience then self.shed = self.shed + 1 end
+end
+
 -- Is it not to stand there at all? Then the failure.
 local function turned_away(self, waiter, now)
   local _, message, code, detail = hopeless(self, waiter)
@@ -388,7 +393,7 @@ local function turned_away(self, waiter, now)
     _, message, code, detail =
       refused(self, waiter, "full", ("the waiting line is full (%d)"):format(self.size))
   end
-  if code then self.shed = self.shed + 1 end
+  if code then count_shed(self, waiter) end
   return nil, message, code, detail
 end
 
@@ -421,7 +426,7 @@ local function ended(self, call, waiter)
   elseif waiter.place then
     return nil
   elseif waiter.shed then
-    self.shed = self.shed + 1
+    count_shed(self, waiter)
     return refused(self, waiter, "full", "others took its place in the full line")
   end
   if call.loop.now() < waiter.limit then return hopeless(self, waiter) end
@@ -497,7 +502,8 @@ local function line_up(self, call, targets, now, asked)
     local seconds = call.loop.now() - now
     call.queued = (call.queued or 0) + seconds
     if self.meter then
-      self.meter:line_left(turns.names[waiter.priority], place, seconds, not call.stopped and code)
+      self.meter:line_left(turns.names[waiter.priority], place, seconds,
+        not (call.stopped or call.patience) and code)
     end
   end
   call:release(guard)
