@@ -206,15 +206,18 @@ describe("the engine", function()
     end)
 
     it("by the collector, with all that is under way", function()
+      collectgarbage()
+      collectgarbage()
+      local before = core.stats().engines -- others have theirs
       local other = assert(core.engine())
       assert(other:submit(chat(up)))
       assert(other:submit(secure(up)))
       other:step()
-      assert.equal(2, core.stats().engines)
+      assert.equal(before + 1, core.stats().engines)
       other = nil -- luacheck: ignore
       collectgarbage()
       collectgarbage()
-      assert.equal(1, core.stats().engines)
+      assert.equal(before, core.stats().engines)
       assert.equal(0, core.stats().transfers)
     end)
 
