@@ -37,8 +37,9 @@ end
 -- Whose words may they be?
 local function check_user(self, one, user, source)
   if not user or user == one.user then return end
-  local cache = self.options.cache
-  if source == "upstream" and cache and cache.coalesce and not self.per_user then return end
+  local cache, asked = self.options.cache, source == "upstream" or source == "batch"
+  -- (The oldest who is left of those who share a call has its answer as from there.)
+  if asked and cache and cache.coalesce and not self.per_user then return end
   if self.per_user or source == "upstream" or source == "batch" then
     complain(self, one, "the answer of %s, from %s", user, source)
   end
@@ -49,7 +50,6 @@ local own_times = { frugal = true, degrade = true }
 
 local function check_age(self, one, at, source)
   local cache = self.options.cache
-  -- (The oldest who is left of those who share a call has its answer as from upstream.)
   if source == "upstream" and at < one.began - NEAR and not (cache and cache.coalesce) then
     complain(self, one, "an answer of %.3f s, asked for at %.3f s", at, one.began)
   end

@@ -4,7 +4,8 @@
 -- down, and what they are given back is looked up. The rules are checked at each ticket:
 --
 --     limiter    as many are out as it says, and no more than its limit
---     breaker    none while it is open; no more than its permits to try it
+--     breaker    none while it is open; no more than its permits to try it, but for those that
+--                have been out for as long as it is open at least: theirs are given anew
 --     budget     permits: no more than a share of the calls under way, or its floor
 --     rate       no minute sees more requests than it allows
 --     balancer   as many are out as it says, at the end
@@ -18,6 +19,8 @@ local rate = require "unbusy.rate"
 
 local ledger = {}
 ledger.__index = ledger
+
+local TICK = 2e-6 -- seconds: parts count in whole microseconds
 
 -- What is written down of a part: the same for all who hold it.
 local function account_of(self, kind, o)
@@ -96,6 +99,17 @@ function wrap.limiter(self, part, account)
   return m
 end
 
+-- Probes that were given out in the last so many seconds, with this one.
+local function probes_out(self, account, ticket, seconds)
+  local probes, now, count = account.probes or {}, self.now(), 0
+  account.probes, probes[ticket] = probes, now
+  for other, since in pairs(probes) do
+    if not account.out[other] then probes[other] = nil
+    elseif now - since < seconds - TICK then count = count + 1 end
+  end
+  return count
+end
+
 function wrap.breaker(self, part, account, o)
   local m = {}
   function m.allow()
@@ -104,8 +118,8 @@ function wrap.breaker(self, part, account, o)
     local state = part:state()
     give(self, account, ticket, state)
     if state == "open" then complain(self, account, "a ticket while it is open") end
-    if state ~= "closed" then
-      local out = part:stats().outstanding
+    if state == "half_open" then
+      local out = probes_out(self, account, ticket, o.open_for or 5)
       if out > (o.permits or 1) then
         complain(self, account, "%d try it, %d may", out, o.permits or 1)
       end
@@ -162,7 +176,7 @@ function wrap.rate(self, part, account, o)
     local times, now = account.times, self.now()
     account.last = account.last + 1
     times[account.last] = now
-    while times[account.first] <= now - 60 do
+    while times[account.first] <= now - 60 + TICK do
       times[account.first], account.first = nil, account.first + 1
     end
     if account.last - account.first + 1 > o.requests then
