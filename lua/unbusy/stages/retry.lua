@@ -7,7 +7,7 @@
 -- A policy's `retry` is asked wherever another try may be made at all: not where the call was
 -- stopped, what was sent may have been carried out, the fault is the caller's, or no target or no
 -- time is left. It says how long to wait, or that it is enough; the budget stays, and so does the
--- free move, which then waits as the policy says, and is paid for if nobody is free behind that.
+-- free move, which then waits as the policy says.
 local codes = require "unbusy.codes"
 local facts = require "unbusy.policy.facts"
 
@@ -160,45 +160,24 @@ local function with_reason(message, reason)
   return reason and ("%s (%s)"):format(message, reason) or message
 end
 
--- Is there still time, after it has perhaps waited for its permit?
-local function has_time_left(call, seconds)
-  if call:can_wait(seconds) then return true end
-  call:give_permit(true)
-  return false, "the deadline is too near to try again"
-end
-
-local function cannot_pay(detail)
-  detail.budget = true
-  return false, "the retry budget is spent"
-end
-
--- The wait before the next try is over. A free move is one as long as there is somebody to move to;
--- else the try is paid for as any other.
-local function begin_next(call, moves, waited, code, detail)
-  if not moves or call.stopped then return true end
-  if not waited or free_move(call, open_targets(call)) then
-    call.moved, call.moving = true, true
-    return true
-  end
-  if not pay(call, code) then return cannot_pay(detail) end
-  return has_time_left(call, 0)
-end
-
 -- One failure is behind us: prepare the next try. Gives false and a reason when there is none.
 local function prepare(call, code, detail)
   if call.stopped then return false end
   local what, seconds = decide(call, code, detail)
   if not what then return false, seconds end
-  local moves = what == "move"
-  if not moves and not pay(call, code) then
-    return cannot_pay(detail)
+  if what == "move" then
+    call.moved, call.moving = true, true
+  elseif not pay(call, code) then
+    detail.budget = true
+    return false, "the retry budget is spent"
+  elseif not call:can_wait(seconds) then -- it has waited for its permit
+    call:give_permit(true)
+    return false, "the deadline is too near to try again"
   end
-  local good, reason = has_time_left(call, seconds)
-  if not good then return false, reason end
   call:emit("retry", { number = call:tries_made() + 1, attempts = call.client.retry.attempts,
     seconds = seconds, code = code, target = detail.target })
   if seconds > 0 then call:sleep(seconds) end
-  return begin_next(call, moves, seconds > 0, code, detail)
+  return true
 end
 
 -- A failure is behind us: more tries, as long as they may help.
