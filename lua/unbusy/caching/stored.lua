@@ -198,11 +198,6 @@ local function is_whole_choice(kind, choice, tools)
   return finish == "stop" and is_text(answers.text_of(message.content))
 end
 
--- How many embeddings are wanted, at least: one for each text; a list of numbers is one text.
-local function texts_in(input)
-  return type(input) == "table" and type(input[1]) ~= "number" and #input or 1
-end
-
 local function is_embedding(item)
   if type(item) ~= "table" or some(item.error) ~= nil then return false end
   local vector = some(item.embedding)
@@ -213,7 +208,7 @@ end
 -- Is there one for each of the texts?
 local function are_whole_embeddings(call, body)
   local data = body.data
-  if type(data) ~= "table" or #data < texts_in(call.request.input) then return false end
+  if type(data) ~= "table" or #data < answers.texts_in(call.request.input) then return false end
   for i = 1, #data do
     if not is_embedding(data[i]) then return false end
   end

@@ -23,6 +23,13 @@ end
 
 local table_of = answers.table_of
 
+--- How many texts a prompt or an input is: one, or a list of them. (A list of numbers is one.)
+---@param given any
+---@return integer
+function answers.texts_in(given)
+  return type(given) == "table" and type(given[1]) ~= "number" and #given or 1
+end
+
 --- The text of a content: a string, or a list of parts of which the text ones count.
 ---@return string?
 function answers.text_of(content)

@@ -24,11 +24,9 @@ local class = { __index = methods, __metatable = false }
 
 local objects = { chat = "chat.completion", complete = "text_completion" }
 
--- How many choices a request asks for: `n` for each of its prompts; a list of numbers is one.
+-- How many choices a request asks for: `n` for each of its prompts.
 local function wanted_of(request)
-  local prompt, n = request.prompt, json.whole(request.n)
-  local prompts = type(prompt) == "table" and type(prompt[1]) ~= "number" and #prompt or 1
-  return math.max(n or 1, 1) * math.max(prompts, 1)
+  return math.max(json.whole(request.n) or 1, 1) * math.max(answers.texts_in(request.prompt), 1)
 end
 
 --- Makes an assembler.
@@ -294,15 +292,14 @@ end
 --- Whether the stream, which has ended, was a whole answer.
 ---@return boolean? ok, string? message, string? code "cut" when some of it had come, else "empty"
 function methods:finish()
-  if self.finished and (self.done or self.wanted == 1) then return true end
+  if not self.finished then
+    if self.started then return nil, "stream: ended without finish_reason", "cut" end
+    return nil, "stream: ended without an answer", "empty"
+  end
   local count = 0
   for _ in next, self.choices do count = count + 1 end
-  if self.finished and count >= self.wanted then return true end
-  if self.finished then
-    return nil, ("stream: ended with %d of %.0f choices"):format(count, self.wanted), "cut"
-  end
-  if self.started then return nil, "stream: ended without finish_reason", "cut" end
-  return nil, "stream: ended without an answer", "empty"
+  if self.done or count >= self.wanted then return true end
+  return nil, ("stream: ended with %d of %.0f choices"):format(count, self.wanted), "cut"
 end
 
 -- Is the choice a text, perhaps with thoughts, and nothing else?
