@@ -48,6 +48,7 @@ describe("inside nginx, asking ahead of time", function()
   it("is begun by the first call, and goes on when that has ended", function()
     assert.equal("echo: first", (site:get "/chat?q=first"))
     sites.await("the list is asked", function() return up:counts().completed >= 4 end)
+    sites.await("its answers are kept", function() return not site:status().warm.running end)
     for i = 1, 3 do assert.equal("echo: x" .. i, (site:get("/chat?q=x" .. i))) end
     assert.equal(4, up:counts().received)
     assert_nothing_left()

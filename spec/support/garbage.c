@@ -49,12 +49,13 @@ static int answer (int fd, const char *path) {
   return mode == 'k';
 }
 
+/* It has its name when it listens, not before: who sees the name may connect. */
 static int open_socket (const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+  snprintf(address.sun_path, sizeof address.sun_path, "%s.new", path);
   if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
-      listen(fd, PEERS) != 0)
+      listen(fd, PEERS) != 0 || rename(address.sun_path, path) != 0)
     exit(1);
   return fd;
 }
