@@ -92,18 +92,17 @@ demo:
 
 JOBS  = -j$(shell nproc)
 TESTS = check quick
-LONG_TESTS = rock_all unit_lua54 unit_luajit sanitize oom collector valgrind fuzz soak tsan chaos
 
 test:
 	@sh tools/deps.sh test
 	@$(MAKE) -s $(JOBS) all
 	@sh tools/test.sh $(TESTS)
 
-# Well over an hour.
+# Some two hours on two processors.
 test-all:
 	@sh tools/deps.sh test
 	@$(MAKE) -s $(JOBS) all
-	@sh tools/test.sh $(TESTS) $(LONG_TESTS)
+	@sh tools/test.sh $(TESTS) long
 
 # Half an hour under a load that rises and falls.
 .PHONY: soak

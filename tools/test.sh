@@ -24,6 +24,7 @@
 #   tsan        the bell's thread under ThreadSanitizer
 #   chaos       everything at once in virtual time: UNBUSY_CHAOS calls (1,000,000, of which half run on
 #               each Lua) in which whatever must hold is looked at
+#   long        the long ones, as many at a time as there are processors
 #   soak_gateway  a gateway under a varying load, for UNBUSY_SOAK_SECONDS
 set -u
 cd "$(dirname "$0")/.."
@@ -98,16 +99,18 @@ other_specs() {
     grep -v -e /gateway/ -e /nginx/ -e /serve -e /docs_openresty_spec | sort
 }
 
-# Suites at the same time, each in a shell of its own, or several of them in one, one after the
-# other; what they print comes shell by shell.
-side_by_side() { # "SUITE…"…
+# Suites, so many at the same time, each in a shell of its own, or several of them in one, one after
+# the other; what they print comes shell by shell.
+at_once() { # HOW_MANY "SUITE…"…
+  most=$1
+  shift
   printed=$(mktemp -d)
   n=0
   for suites; do
     n=$((n + 1))
-    sh tools/test.sh $suites >"$printed/$n" 2>&1 &
-  done
-  wait
+    echo "$n $suites"
+  done | xargs -P "$most" -L 1 sh -c 'n=$1; shift; sh tools/test.sh "$@" >"$0/$n" 2>&1
+    echo "== ended: $*: $(tail -n 1 "$0/$n")"' "$printed"
   for n in $(seq $#); do
     sed '$d' "$printed/$n"
     add_counts "$(tail -1 "$printed/$n")"
@@ -156,7 +159,7 @@ quick_luajit() {
 
 unit_lua54() { unit_on lua5.4; }
 unit_luajit() { unit_on luajit; without_ffi; }
-unit() { side_by_side unit_lua54 unit_luajit nginx; }
+unit() { at_once 3 unit_lua54 unit_luajit nginx; }
 
 nginx() {
   echo "== specs inside nginx"
@@ -206,7 +209,7 @@ sanitize_on() { # LUA SPEC…
 
 sanitize_lua54() { sanitize_on lua5.4 $(sanitized_specs lua5.4); }
 sanitize_luajit() { sanitize_on luajit $(sanitized_specs luajit); }
-sanitize() { side_by_side sanitize_lua54 sanitize_luajit; }
+sanitize() { at_once 2 sanitize_lua54 sanitize_luajit; }
 quick_sanitize() { sanitize_on lua5.4 $(quick_sanitized_specs); }
 
 # What the quick run has not under the sanitizers.
@@ -219,7 +222,7 @@ rest_lua54() {
 }
 
 quick() {
-  side_by_side "quick_luajit oom_quick" quick_sanitize "nginx clang" rest_lua54 "third rock"
+  at_once 5 "quick_luajit oom_quick" quick_sanitize "nginx clang" rest_lua54 "third rock"
 }
 
 clang_build() {
@@ -305,18 +308,23 @@ engine_nomem() {
   ASAN_OPTIONS=detect_leaks=1:handle_segv=0:handle_sigfpe=0 build/asan/engine_nomem
 }
 
-oom() {
+oom_curl() {
   echo "== libcurl out of memory"
   one engine_nomem
-  for lua in lua5.4 luajit; do
-    echo "== out of memory on $lua under ASan and UBSan"
-    sanitized_build $lua && nomem_host $lua "-O1 $sanitizers" build/asan/$lua/host_nomem ||
-      { fail "nomem_host $lua"; continue; }
-    export ASAN_OPTIONS=detect_leaks=0
-    nomem_run build/asan/$lua/host_nomem "build/asan/$lua" 1
-    unset ASAN_OPTIONS
-  done
 }
+
+oom_on() { # LUA
+  echo "== out of memory on $1 under ASan and UBSan"
+  sanitized_build "$1" && nomem_host "$1" "-O1 $sanitizers" "build/asan/$1/host_nomem" ||
+    { fail "nomem_host $1"; return; }
+  export ASAN_OPTIONS=detect_leaks=0
+  nomem_run "build/asan/$1/host_nomem" "build/asan/$1" 1
+  unset ASAN_OPTIONS
+}
+
+oom_lua54() { oom_on lua5.4; }
+oom_luajit() { oom_on luajit; }
+oom() { at_once 3 oom_curl oom_lua54 oom_luajit; }
 
 fuzz() {
   echo "== fuzz, ${UNBUSY_FUZZ_SECONDS:-60} s for each target"
@@ -332,28 +340,29 @@ fuzz() {
 memcheck_specs() {
   grep -rL --include='*_spec.lua' -e busyd -e raw_server -e engines.child -e popen -e os.execute \
     -e files.output -e files.trimmed spec |
-    grep -v -e /loops/ -e simulat -e /polic -e options_spec -e _kill_spec -e _processes_spec | sort
+    grep -v -e /loops/ -e 0225- -e simulat -e /polic -e options_spec -e _kill_spec -e _processes_spec | sort
 }
 
-valgrind() {
-  specs=$(memcheck_specs)
-  for lua in lua5.4 luajit; do
-    echo "== specs on $lua under valgrind"
-    logs=build/valgrind/$lua.logs # one of each process
-    rm -rf "$logs"
-    mkdir -p "$logs"
-    gcc -g -O1 $(pkg-config --cflags $lua) -o build/valgrind/$lua spec/support/host.c \
-      $(pkg-config --libs $lua) || { fail "valgrind's host for $lua"; continue; }
-    export UNBUSY_SANITIZED=1
-    checker="valgrind -q --leak-check=full --show-leak-kinds=definite --num-callers=25
-      --log-file=$logs/%p"
-    busted_options=--helper=spec/support/interpreted.lua
-    in_batches build/valgrind/$lua build/$lua $specs
-    checker= busted_options=
-    unset UNBUSY_SANITIZED
-    one no_faults "$logs"
-  done
+valgrind_on() { # LUA
+  echo "== specs on $1 under valgrind"
+  logs=build/valgrind/$1.logs # one of each process
+  rm -rf "$logs"
+  mkdir -p "$logs"
+  gcc -g -O1 $(pkg-config --cflags "$1") -o "build/valgrind/$1" spec/support/host.c \
+    $(pkg-config --libs "$1") || { fail "valgrind's host for $1"; return; }
+  export UNBUSY_SANITIZED=1
+  checker="valgrind -q --leak-check=full --show-leak-kinds=definite --num-callers=25
+    --log-file=$logs/%p"
+  busted_options=--helper=spec/support/interpreted.lua
+  in_batches "build/valgrind/$1" "build/$1" $(memcheck_specs)
+  checker= busted_options=
+  unset UNBUSY_SANITIZED
+  one no_faults "$logs"
 }
+
+valgrind_lua54() { valgrind_on lua5.4; }
+valgrind_luajit() { valgrind_on luajit; }
+valgrind() { at_once 2 valgrind_lua54 valgrind_luajit; }
 
 no_faults() { # FOLDER
   told=$(cat "$1"/*)
@@ -366,30 +375,37 @@ collector_specs() {
     grep -v -E '/(demo|cli|install|readme|docs_simulator|busyd|busyd_load|faults|engine_leaving)_spec|/(cli|simulate)/' | sort
 }
 
-collector() {
-  specs=$(collector_specs)
-  for run in lua5.4:incremental lua5.4:generational luajit:incremental; do
-    echo "== specs on ${run%:*}, the collector always at work (${run#*:})"
-    export UNBUSY_COLLECTOR="${run#*:}"
-    busted_with "${run%:*}" "build/${run%:*}" --helper=spec/support/collector.lua $specs
-    unset UNBUSY_COLLECTOR
-  done
+collector_on() { # LUA MODE
+  echo "== specs on $1, the collector always at work ($2)"
+  export UNBUSY_COLLECTOR="$2"
+  busted_options=--helper=spec/support/collector.lua
+  BATCH=2 # what one file leaves is marked again and again while the others run
+  in_batches "$1" "build/$1" $(collector_specs)
+  BATCH=6 busted_options=
+  unset UNBUSY_COLLECTOR
 }
 
-soak() {
-  for lua in lua5.4 luajit; do
-    echo "== soak on $lua"
-    env "$paths" LUA_CPATH="build/$lua/?.so;;" UNBUSY_LUA=$lua \
-      $lua /usr/bin/busted --output=plainTerminal --pattern=_soak spec 2>&1 | tee "$log"
-    count_busted
-    echo "== killed at every 11th instruction on $lua"
-    export UNBUSY_KILLS=11
-    busted_with $lua "build/$lua" spec/region_kill_spec.lua spec/shared_kill_spec.lua
-    export UNBUSY_KILLS=211
-    busted_with $lua "build/$lua" spec/cache_kill_spec.lua spec/cache_file_spec.lua
-    unset UNBUSY_KILLS
-  done
+collector_lua54() { collector_on lua5.4 incremental; }
+collector_generational() { collector_on lua5.4 generational; }
+collector_luajit() { collector_on luajit incremental; }
+collector() { at_once 3 collector_lua54 collector_generational collector_luajit; }
+
+soak_on() { # LUA
+  echo "== soak on $1"
+  env "$paths" LUA_CPATH="build/$1/?.so;;" UNBUSY_LUA="$1" \
+    "$1" /usr/bin/busted --output=plainTerminal --pattern=_soak spec 2>&1 | tee "$log"
+  count_busted
+  echo "== killed at every 11th instruction on $1"
+  export UNBUSY_KILLS=11
+  busted_with "$1" "build/$1" spec/region_kill_spec.lua spec/shared_kill_spec.lua
+  export UNBUSY_KILLS=211
+  busted_with "$1" "build/$1" spec/cache_kill_spec.lua spec/cache_file_spec.lua
+  unset UNBUSY_KILLS
 }
+
+soak_lua54() { soak_on lua5.4; }
+soak_luajit() { soak_on luajit; }
+soak() { at_once 2 soak_lua54 soak_luajit; }
 
 # The bell's thread, and whoever rings beside it, watched by ThreadSanitizer; that it watches at all
 # is shown by a race that was planted.
@@ -409,7 +425,7 @@ finds_planted() {
 
 # Every second era on each Lua, side by side.
 chaos() {
-  side_by_side chaos_lua54 chaos_luajit
+  at_once 2 chaos_lua54 chaos_luajit
 }
 
 chaos_on() { # LUA PART
@@ -426,11 +442,24 @@ soak_gateway() {
   count_busted
 }
 
+# All of them, as many at a time as there are processors, the longest first; what builds the same
+# files is one after the other.
+long() {
+  at_once "$(nproc)" valgrind_lua54 valgrind_luajit \
+    collector_lua54 collector_generational collector_luajit \
+    "sanitize_lua54 oom_lua54" "sanitize_luajit oom_luajit oom_curl" fuzz soak_lua54 soak_luajit \
+    unit_lua54 unit_luajit rock_all chaos_luajit chaos_lua54 tsan
+}
+
 # }=============================================================================
 
 for suite in "$@"; do
   case $suite in
-    unit|unit_lua54|unit_luajit|quick_luajit|quick_sanitize|rest_lua54|quick|sanitize|sanitize_lua54|sanitize_luajit|nginx|check|rock|rock_all|third|oom|oom_quick|fuzz|valgrind|collector|soak|soak_gateway|tsan|chaos|chaos_lua54|chaos_luajit) $suite ;;
+    unit|unit_lua54|unit_luajit|nginx|sanitize|sanitize_lua54|sanitize_luajit) $suite ;;
+    quick|quick_luajit|quick_sanitize|rest_lua54|oom_quick|check|rock|third) $suite ;;
+    long|rock_all|oom|oom_curl|oom_lua54|oom_luajit|fuzz|tsan|chaos|chaos_lua54|chaos_luajit) $suite ;;
+    valgrind|valgrind_lua54|valgrind_luajit|soak|soak_lua54|soak_luajit|soak_gateway) $suite ;;
+    collector|collector_lua54|collector_generational|collector_luajit) $suite ;;
     clang) clang_build ;;
     *) echo "test.sh: no suite '$suite'" >&2; exit 2 ;;
   esac
