@@ -95,7 +95,9 @@ function site.start(given)
   local self = launcher.start { config = CONFIG, values = values }
   self.url = ("http://127.0.0.1:%d"):format(self.port)
   self.launcher = getmetatable(self)
-  return setmetatable(self, site)
+  setmetatable(self, site)
+  site.await("its workers", function() return #self:workers() >= (given.workers or 1) end)
+  return self
 end
 
 --- Ends it.

@@ -62,6 +62,9 @@ ${log}
   keepalive_timeout 75s;
   keepalive_requests 100000;
   reset_timedout_connection on;
+  # who is turned down while still sending gets to read why
+  lingering_close always;
+  lingering_timeout 2s;
   large_client_header_buffers 4 16k;
   # a body is kept in memory, whole
   client_max_body_size ${body};
