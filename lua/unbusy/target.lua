@@ -23,6 +23,13 @@ target.__name = "unbusy.target"
 --- Seconds for which a refused key, or an account without credit, is left alone.
 target.SET_ASIDE = 300
 
+--- Seconds after which a server that wanted to be left alone for longer is asked again.
+target.LONGEST_REST = 3600
+
+--- When a rest is over, calls come little by little: over this share of it, and so many seconds at
+--- most.
+target.SLOW_START, target.LONGEST_START = 0.1, 10
+
 -- How it goes on with a message that was begun: as it is told, or as its provider does there.
 local function prefix_of(given, provider)
   if given.prefix ~= nil then return given.prefix end
@@ -55,6 +62,7 @@ function target.new(given, account, shared)
     extra_headers = function() return given.headers end, -- no field shows what may be secret
     proxy = function() return given.proxy end, secrets = secrets.new(secrets.of_target(given)),
     rest_until = 0, rests = {}, limited_until = 0, -- `rests`: by scope, the last of them
+    slow = {}, slow_all = 0, slow_until = 0, -- seconds of slow start after each of them, and all's
     ramps_until = 0, tries = 0, now = shared.now, changed = shared.changed,
     kept = shared.kept,
     released = shared.released, fails_open = shared.on_open == "fail",
@@ -170,10 +178,25 @@ local function set_account_aside(self)
   mark(self, broke_mark(self), self.account.broke_until)
 end
 
+-- There is a rest until then: for how long it goes on slowly after that.
+local function slow_seconds(self, at)
+  if self.fails_open then return 0 end -- nobody waits for it
+  local seconds = math.min((at - self.now()) * target.SLOW_START, target.LONGEST_START)
+  self.slow_until = math.max(self.slow_until, at + math.max(seconds, 0))
+  return seconds
+end
+
 -- Calls for this model, and those that share its limits, rest until then.
 local function limit(self, scope, at)
   if at <= (self.rests[scope] or 0) then return end
   self.rests[scope], self.limited_until = at, math.max(self.limited_until, at)
+  self.slow[scope] = slow_seconds(self, at)
+end
+
+-- All its calls rest until then.
+local function rest_all(self, at)
+  if at <= self.rest_until then return end
+  self.rest_until, self.slow_all = at, slow_seconds(self, at)
 end
 
 -- Until when those for a model rest, whatever they rest for. What others have marked for one that
@@ -193,7 +216,7 @@ end
 local function heed_marks(self, now)
   local common, account = self.common, self.account
   self.heeded_until = now + common.REFRESH
-  self.rest_until = math.max(self.rest_until, common:marked(rest_mark(self)))
+  rest_all(self, common:marked(rest_mark(self)))
   for scope in pairs(self.rests) do
     limit(self, scope, common:marked(rest_mark(self, scope)))
   end
@@ -419,6 +442,20 @@ local function ask_account(scope, call)
   return false, "the account's limit per minute is reached", wait
 end
 
+-- Seconds until one more may come after a rest that has ended; nil where one may now. The longer
+-- ago that was, the more of the limit there is: for all who waited, here and in other processes
+-- that heeded the same words, it is the same instant.
+local function slow_start(self, scope, now)
+  local ended_at, seconds, l = self.rest_until, self.slow_all, scope.limiter
+  if (self.rests[scope] or 0) > ended_at then
+    ended_at, seconds = self.rests[scope], self.slow[scope]
+  end
+  if not l or now >= ended_at + seconds then return nil end
+  local most = l:limit()
+  if l:in_flight() < math.max(1, most * (now - ended_at) / seconds) then return nil end
+  return seconds / most
+end
+
 --- Asks the gates for a place.
 ---@param model string? the model as this target calls it
 ---@param now number
@@ -437,8 +474,11 @@ function target:admit(model, now, call)
     return nil, "open", "resting as the server asked", rest_until - now
   end
   local scope = scope_of(self, model)
+  local wait = now < self.slow_until and slow_start(self, scope, now)
+  if wait then return nil, "open", "coming back little by little from its rest", wait end
   if scope.rates then scope.rates:foreseen(call) end -- may raise: before there is a ticket
-  local breaker_ticket, wait = ask_breaker(self)
+  local breaker_ticket
+  breaker_ticket, wait = ask_breaker(self)
   if breaker_ticket == nil then return nil, "open", "the breaker is open", wait end
   local limiter_ticket, taken, seconds = ask_account(scope, call)
   if limiter_ticket == false then
@@ -469,6 +509,9 @@ function target:is_free(model, now)
   if rest_of_model(self, model, now) > now then return false end
   if self.account.broke_until > now then return false end
   if self.breaker and self.breaker:state() ~= "closed" then return false end
+  if now < self.slow_until and slow_start(self, self:scope(model), now) then
+    return false
+  end
   return has_room(self, model)
 end
 
@@ -512,13 +555,13 @@ end
 ---@param model string? as this target calls it
 function target:rest_for(model, seconds, now)
   local scope = scope_of(self, model)
-  limit(self, scope, now + seconds)
+  limit(self, scope, now + math.min(seconds, target.LONGEST_REST))
   mark(self, rest_mark(self, scope), self.rests[scope])
 end
 
 --- The server asked to be left alone for so long: all callers heed it.
 function target:rest(seconds, now)
-  self.rest_until = math.max(self.rest_until, now + seconds)
+  rest_all(self, now + math.min(seconds, target.LONGEST_REST))
   mark(self, rest_mark(self), self.rest_until)
 end
 
