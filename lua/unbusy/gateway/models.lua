@@ -1,7 +1,8 @@
 --- The models that may be asked for.
 --
 -- Where every target names its models, those names are the list. Else a target is asked for its
--- own, and what it says is kept for a minute.
+-- own, and what it says is kept for a minute; and beyond that while another is asked for, or no
+-- target says any.
 local answers = require "unbusy.gateway.answers"
 local errors = require "unbusy.gateway.errors"
 local json = require "unbusy.json"
@@ -9,7 +10,7 @@ local log = require "unbusy.gateway.log"
 
 local models = {}
 
-local KEPT = 60 -- seconds
+local KEPT, AGAIN = 60, 5 -- seconds: until it is asked for anew, and after that has failed
 
 local no_name = { default = true, ["*"] = true }
 
@@ -76,14 +77,18 @@ local function ask(ctx)
   return body.data
 end
 
--- The list as it is now; or a refusal.
-local function current(ctx)
+--- The list as it is now.
+---@param ctx table
+---@return table? list, table? refusal
+function models.current(ctx)
   local kept, now = ctx.gateway.models, ctx.client.now()
   if kept and now < kept.stale_at then return kept.list end
+  if kept then kept.stale_at = now + AGAIN end -- the others have it meanwhile
   local names, all = configured(ctx.client)
   local known, refusal = {}, nil
   if not all then known, refusal = ask(ctx) end
   if not known then
+    if kept then return kept.list end
     if names[1] then return with_names({}, names) end -- better than none, until somebody answers
     return nil, refusal
   end
@@ -98,7 +103,7 @@ end
 ---@return table? refusal
 function models.serve(ctx, _, id)
   ctx.kind = "models"
-  local list, refusal = current(ctx)
+  local list, refusal = models.current(ctx)
   if not list then return refusal end
   if not id then
     return answers.send(ctx, 200, assert(json.encode { object = "list", data = list }))
