@@ -190,10 +190,12 @@ local function try_again(call, next, tried, message, code, detail)
     end
     if not again then return nil, with_reason(message, reason), code, detail end
     tried = #call.tries
-    local reply
-    reply, message, code, detail = next(call)
+    local reply, new_message, new_code, new_detail = next(call)
     call:give_permit(reply ~= nil)
     if reply then return reply end
+    if #call.tries > tried or new_code ~= code then -- else the server has said more of the same
+      message, code, detail = new_message, new_code, new_detail
+    end
   end
   return nil, message, code, detail
 end
