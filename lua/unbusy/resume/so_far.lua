@@ -206,6 +206,7 @@ function so_far:whole(answer, rest, price)
   if self.kind == "complete" then choice.text = text else set_message(self, choice, text) end
   if type(body.usage) == "table" then body.usage = self:with_usage(body.usage) end
   answer.text, answer.model = text, body.model or answer.model
+  answer.raw = nil -- of the rest alone, where it came whole
   answer.reasoning = self.reasoning ~= "" and self.reasoning or nil
   local usage, sum = self:total(answer.usage, price)
   answer.usage, answer.cost = usage, sum or false
