@@ -25,11 +25,12 @@ end
 
 --- Pieces that end an answer which nobody has to go on with.
 ---@param so_far table
----@param finish string? nil: that was said already
+---@param finish string? nil: that was said already, and the usage perhaps, too
 ---@return table
 function pieces.of_ending(so_far, finish)
   local answer = so_far:ended(finish or so_far.finish)
-  local usage = question.tells_usage(so_far.request) and answer.usage or nil
+  local is_told = not finish and so_far.told
+  local usage = not is_told and question.tells_usage(so_far.request) and answer.usage or nil
   return source.of_list(chunks.ending(so_far.kind, so_far.head, finish, usage), answer)
 end
 

@@ -18,7 +18,9 @@ end
 
 -- A part has ended; `said` is what its own server has said, which may be more than was given on.
 local function add_part(self, said, before, price)
-  self.parts[#self.parts + 1] = { usage = answers.usage(said.usage), price = price,
+  local usage = answers.usage(said.usage)
+  self.told = usage ~= nil
+  self.parts[#self.parts + 1] = { usage = usage, price = price,
     before = before, tokens = estimate.tokens(said.text) + estimate.tokens(said.reasoning) }
 end
 
@@ -35,7 +37,7 @@ function so_far.new(kind, request, pieces, price)
   if not said then return nil end
   local self = setmetatable({ kind = kind, request = request, how = false, count = 0,
     dropped = false, reasoning = said.reasoning, head = said.head, finish = said.finish,
-    parts = {}, refused = {} }, so_far)
+    told = false, parts = {}, refused = {} }, so_far)
   add_part(self, said, 0, price)
   set_text(self, said.text)
   return self
