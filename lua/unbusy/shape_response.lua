@@ -2,7 +2,8 @@
 --
 --     created, in_progress                      with the response, which is empty yet
 --     output_item.added, content_part.added     for each item of its output
---     output_text.delta, output_text.done       (of thoughts: reasoning_summary_text)
+--     output_text.delta, output_text.done       (of thoughts: reasoning_text; of what sums them up,
+--                                               in parts of its own: reasoning_summary_text)
 --     content_part.done, output_item.done
 --     completed (or incomplete)                 with the whole response
 local answers = require "unbusy.providers.answers"
@@ -169,16 +170,23 @@ local function write_summary(add, item, index)
   end
 end
 
--- Thoughts themselves, where a server tells them, or what sums them up.
+local function write_thoughts(add, part, at)
+  local text = words_of(part.text)
+  add("response.reasoning_text.delta", shallow(at, { delta = text }),
+    { reasoning = text, started = true })
+  add("response.reasoning_text.done", shallow(at, { text = text }), { started = true })
+end
+
+-- Thoughts themselves, where a server tells them, or what sums them up. Each has its place before
+-- its words, as a text has: OpenAI's SDK raises where there is none.
 local function write_reasoning(add, item, index)
   local parts = tables_of(item.content)
   if not parts[1] then return write_summary(add, item, index) end
   for i, part in ipairs(parts) do
     local at = { item_id = item.id, output_index = index, content_index = i - 1 }
-    local text = words_of(part.text)
-    add("response.reasoning_text.delta", shallow(at, { delta = text }),
-      { reasoning = text, started = true })
-    add("response.reasoning_text.done", shallow(at, { text = text }), { started = true })
+    add("response.content_part.added", shallow(at, { part = shallow(part, { text = "" }) }))
+    if part.type == "reasoning_text" then write_thoughts(add, part, at) end
+    add("response.content_part.done", shallow(at, { part = part }), { started = true })
   end
 end
 

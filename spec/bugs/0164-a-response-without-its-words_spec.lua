@@ -27,7 +27,8 @@ local EVENTS = [[created in_progress
   content_part.added output_text.delta output_text.done content_part.done output_item.done
   output_item.added function_call_arguments.delta function_call_arguments.done output_item.done
   output_item.added output_item.done
-  output_item.added reasoning_text.delta reasoning_text.done output_item.done completed]]
+  output_item.added content_part.added reasoning_text.delta reasoning_text.done content_part.done
+  output_item.done completed]]
 
 describe("a whole response as a stream", function()
   guard.watch(before_each, after_each)
