@@ -122,6 +122,9 @@ describe("shape", function()
       local data, name = shape.event(kind, whole)
       local a = openai.assembler(kind)
       assert(a:feed { data = data, event = name })
+      local last = shape.after_event(kind, whole)
+      assert.equal(kind == "chat", last ~= nil)
+      if last then assert(a:feed(last)) end
       assert.is_true(a:finish())
       for _, field in ipairs { "text", "reasoning", "finish", "tool_calls", "usage" } do
         assert.same(whole[field], a:answer()[field], kind .. "." .. field)
@@ -139,6 +142,8 @@ describe("shape", function()
     for _, body in ipairs { {}, { choices = 1 }, { choices = { 1, "x", {} } },
       { choices = { { message = 1 } } }, { choices = { { message = { tool_calls = { 1 } } } } } } do
       assert.is_string(shape.event("chat", { body = body }))
+      local last = shape.after_event("chat", { body = body })
+      assert.is_true(not last or json.decode(last.data).choices ~= nil)
       assert.is_string(shape.event("complete", { body = body }))
       assert.is_string(shape.event("responses", { body = body }))
     end

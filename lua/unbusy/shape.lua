@@ -180,43 +180,92 @@ local function copy(t)
   return out
 end
 
--- A choice of a whole chat as the one of a chunk: its message is a delta, and its calls have a
--- number each.
-local function as_delta(choice)
-  local out = copy(choice)
-  local delta = type(choice.message) == "table" and copy(choice.message) or {}
-  out.message, out.delta = nil, delta
-  if type(delta.tool_calls) == "table" then
-    local calls = {}
-    for i, call in ipairs(delta.tool_calls) do
-      calls[i] = type(call) == "table" and copy(call) or { value = call }
-      calls[i].index = i - 1
-    end
-    delta.tool_calls = calls
+--- The calls of a whole answer as a stream has them, each with its number.
+---@param calls table
+---@return table
+function shape.numbered(calls)
+  local out = {}
+  for i, call in ipairs(calls) do
+    out[i] = type(call) == "table" and copy(call) or { value = call }
+    out[i].index = i - 1
   end
   return out
 end
 
-local function chunk_of(kind, body)
+-- A choice of a whole chat as the one of a chunk: its message is a delta.
+local function as_delta(choice)
+  local out = copy(choice)
+  local delta = type(choice.message) == "table" and copy(choice.message) or {}
+  out.message, out.delta = nil, delta
+  if type(delta.tool_calls) == "table" then delta.tool_calls = shape.numbered(delta.tool_calls) end
+  return out
+end
+
+local function choices_of(body)
+  return answers.table_of(body.choices) or {}
+end
+
+local function calls_tools(kind, body)
+  if kind ~= "chat" then return false end
+  for _, choice in ipairs(choices_of(body)) do
+    local message = type(choice) == "table" and answers.table_of(choice.message)
+    local calls = message and answers.table_of(message.tool_calls)
+    if calls and calls[1] ~= nil then return true end
+  end
+  return false
+end
+
+local function encoded(chunk_table)
+  return json.encode(chunk_table) or json.encode(json.mended(chunk_table))
+end
+
+local function chunk_of(kind, body, is_open)
   local out, choices = copy(body), json.array()
   out.object = chunks[kind]
-  for i, choice in ipairs(type(body.choices) == "table" and body.choices or {}) do
+  for i, choice in ipairs(choices_of(body)) do
     choices[i] = kind == "chat" and type(choice) == "table" and as_delta(choice) or choice
+    if is_open and choices[i] ~= choice then choices[i].finish_reason = json.null end
   end
-  out.choices = choices
-  return json.encode(out) or json.encode(json.mended(out))
+  out.choices, out.usage = choices, not is_open and body.usage or nil
+  return encoded(out)
+end
+
+-- How a chunk ends that was open: with the reasons, and the usage.
+local function end_of(kind, body)
+  local choices = json.array()
+  for _, choice in ipairs(choices_of(body)) do
+    if type(choice) == "table" then
+      choices[#choices + 1] = { index = choice.index, delta = {}, logprobs = json.null,
+        finish_reason = choice.finish_reason }
+    end
+  end
+  return encoded { id = body.id, object = chunks[kind], created = body.created, model = body.model,
+    choices = choices, usage = body.usage }
 end
 
 --- A whole answer as the one event of a stream that would give it; of a response, as the last one.
+--- Of a chat that calls tools, all but its end: see `shape.after_event`.
 ---@param kind string chat, complete or responses
 ---@param answer table as `provider.read` gives; `raw`, its bytes, are used where they can be
 ---@param number integer? of a response: how many events go before it (0)
 ---@return string? data what JSON cannot say is mended, string? event its name, where it has one
 function shape.event(kind, answer, number)
-  if kind ~= "responses" then return chunk_of(kind, answer.body), nil end
+  if kind ~= "responses" then
+    return chunk_of(kind, answer.body, calls_tools(kind, answer.body)), nil
+  end
   local response, name = answer.raw or json.encode(answer.body), shape_response.last(answer.body)
   return response and ('{"type":"%s","sequence_number":%d,"response":'):format(name, number or 0)
     .. response .. "}", name
+end
+
+--- The piece that goes behind that event, where one does: the reason of a chat that calls tools. By
+--- it OpenAI's SDK hears that the last call is whole, and only where it comes behind the call.
+---@param kind string
+---@param answer table as `shape.event`
+---@return table?
+function shape.after_event(kind, answer)
+  if not calls_tools(kind, answer.body or {}) then return nil end
+  return { data = end_of(kind, answer.body), finish = answer.finish, usage = answer.usage }
 end
 
 --- The pieces that go before that event. SDKs read a response's text out of its deltas alone.

@@ -34,17 +34,19 @@ function source.of_list(pieces, answer)
   }, source)
 end
 
---- A whole answer as the only piece there is, in an event of our own; a response as all of its
---- events, which have its words before the last one.
+--- A whole answer as the only piece there is, in an event of our own; where it calls tools, with
+--- its end in another one; a response as all of its events, which have its words before the last.
 ---@param kind string chat, complete or responses
 ---@param answer table
 function source.of_answer(kind, answer)
-  local pieces = shape.before_event(kind, answer)
+  local pieces, last = shape.before_event(kind, answer), shape.after_event(kind, answer)
   local data, event = shape.event(kind, answer, #pieces)
-  local piece = { data = data, event = event, tool_calls = answer.tool_calls,
-    finish = answer.finish, usage = answer.usage, started = true }
+  local piece = { data = data, event = event, started = true,
+    tool_calls = answer.tool_calls and shape.numbered(answer.tool_calls) }
+  if not last then piece.finish, piece.usage = answer.finish, answer.usage end
   if not pieces[1] then piece.text, piece.reasoning = answer.text, answer.reasoning end
   pieces[#pieces + 1] = piece
+  pieces[#pieces + 1] = last
   return source.of_list(pieces, answer)
 end
 

@@ -149,8 +149,9 @@ describe("a stream of the gateway", function()
     local chunks = data_of(answer)
     call.index = 0
     assert.same({ call }, chunks[1].choices[1].delta.tool_calls)
-    assert.equal("tool_calls", chunks[1].choices[1].finish_reason)
-    assert.equal("[DONE]", chunks[2])
+    assert.equal(json.null, chunks[1].choices[1].finish_reason)
+    assert.equal("tool_calls", chunks[2].choices[1].finish_reason)
+    assert.equal("[DONE]", chunks[3])
   end)
 
   it("is cut with an event, whatever cuts it", function()
