@@ -7,9 +7,10 @@ end
 
 -- Servers write what they like there.
 local function of_call(call)
-  local f = type(call) == "table" and call["function"]
+  if type(call) ~= "table" then return 0 end
+  local f = type(call["function"]) == "table" and call["function"] or call.custom
   if type(f) ~= "table" then return 0 end
-  return of_text(f.name) + of_text(f.arguments)
+  return of_text(f.name) + of_text(f.arguments) + of_text(f.input)
 end
 
 local function of_calls(calls)

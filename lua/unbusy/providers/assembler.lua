@@ -103,14 +103,25 @@ local function take_audio(choice, given)
   return started
 end
 
-local function take_function(call, f)
+-- Takes in what is called, and a part of what it is called with, which has that name.
+local function take_called(call, f, grows)
   for k, v in next, f do
-    if k ~= "arguments" then
+    if k ~= grows then
       keep(call.functions, k, v)
     elseif type(v) == "string" then
       call.arguments[#call.arguments + 1] = v
     end
   end
+end
+
+local function take_function(call, f)
+  take_called(call, f, "arguments")
+end
+
+-- A tool that is called with a text as it is, and no JSON.
+local function take_custom(call, custom)
+  call.custom = call.custom or { functions = {}, arguments = {} }
+  take_called(call.custom, custom, "input")
 end
 
 local function take_calls(choice, fragments)
@@ -122,6 +133,8 @@ local function take_calls(choice, fragments)
       for k, v in next, fragment do
         if k == "function" then
           if type(v) == "table" then take_function(call, v) end
+        elseif k == "custom" and type(v) == "table" then
+          take_custom(call, v)
         elseif k ~= "index" then
           keep(call.fields, k, v)
         end
@@ -332,9 +345,9 @@ function methods:so_far()
     head = { id = head.id, created = head.created, model = head.model }, usage = self.usage }
 end
 
-local function joined(call)
+local function joined(call, grows)
   local f = call.functions
-  f.arguments = table.concat(call.arguments)
+  f[grows or "arguments"] = table.concat(call.arguments)
   return f
 end
 
@@ -363,7 +376,8 @@ local function message_of(choice)
   local calls = sorted(choice.calls or {})
   for i, call in ipairs(calls) do
     if next(call.functions) or #call.arguments > 0 then call.fields["function"] = joined(call) end
-    call.fields.type = call.fields.type or "function"
+    if call.custom then call.fields.custom = joined(call.custom, "input") end
+    call.fields.type = call.fields.type or call.custom and "custom" or "function"
     calls[i] = call.fields
   end
   if #calls > 0 then message.tool_calls = calls end
