@@ -22,7 +22,7 @@ local question = {}
 
 -- Answers under a grammar: a server would begin the grammar anew.
 local grammars = { "guided_json", "guided_regex", "guided_choice", "guided_grammar",
-  "structured_outputs", "grammar", "json_schema" }
+  "structured_outputs", "grammar", "json_schema", "regex", "ebnf", "structural_tag" }
 
 -- What several answers, or more than a text, are asked by.
 local function is_wanted(v)
