@@ -44,10 +44,25 @@ function answers.text_of(content)
   return #out > 0 and table.concat(out) or nil
 end
 
---- The thoughts that go before an answer, under either name that servers give them.
+--- The thoughts among the parts of a content, as Mistral's models tell them:
+--- {"type":"thinking","thinking":[{"type":"text","text":"…"}]}.
+---@return string?
+function answers.thoughts_in(content)
+  if content == nil or type(content) ~= "table" then return nil end
+  local out = {}
+  for _, part in ipairs(content) do
+    if type(part) == "table" and part.type == "thinking" then
+      out[#out + 1] = answers.text_of(part.thinking)
+    end
+  end
+  return out[1] and table.concat(out) or nil
+end
+
+--- The thoughts that go before an answer, under either name that servers give them, or in it.
 ---@return string?
 function answers.reasoning_of(message)
   local text = some(message.reasoning_content) or some(message.reasoning)
+    or answers.thoughts_in(message.content)
   return type(text) == "string" and text ~= "" and text or nil
 end
 

@@ -144,14 +144,21 @@ local function take_calls(choice, fragments)
   return any
 end
 
+-- Takes a part of a string that grows; true where it says something.
+local function take_text(choice, name, text)
+  if text then append(choice.parts, name, text) end
+  return text ~= nil and text ~= ""
+end
+
 -- Takes a delta in; true when it carries a part of the answer.
 local function take_delta(choice, delta)
   local started = false
   for k, v in next, delta do
     if growing[k] then
-      local text = answers.text_of(v)
-      if text then append(choice.parts, k, text) end
-      started = started or text ~= nil and text ~= ""
+      started = take_text(choice, k, answers.text_of(v)) or started
+      if k == "content" and type(v) == "table" then
+        started = take_text(choice, "reasoning_content", answers.thoughts_in(v)) or started
+      end
     elseif k == "tool_calls" then
       started = type(v) == "table" and take_calls(choice, v) or started
     elseif k == "function_call" and type(v) == "table" then -- the older form of a tool call
