@@ -4,10 +4,10 @@
 -- alone.
 local rule = {}
 
-local function without(request, name)
+local function without(t, one, other)
   local out = {}
-  for key, value in pairs(request) do
-    if key ~= name then out[key] = value end
+  for key, value in pairs(t) do
+    if key ~= one and key ~= other then out[key] = value end
   end
   return out
 end
@@ -36,7 +36,9 @@ function rule.split(body)
     if item.error ~= nil and item.error ~= null then
       out[index + 1] = { error = item.error }
     else
-      out[index + 1] = { object = body.object, data = { item }, model = body.model }
+      local answer = without(body, "data", "usage")
+      answer.data = { item }
+      out[index + 1] = answer
     end
   end
   return out
