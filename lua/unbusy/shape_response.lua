@@ -4,6 +4,7 @@
 --     output_item.added, content_part.added     for each item of its output
 --     output_text.delta, output_text.done       (of thoughts: reasoning_text; of what sums them up,
 --                                               in parts of its own: reasoning_summary_text)
+--     output_text.annotation.added              between the two, where the text cites something
 --     content_part.done, output_item.done
 --     completed (or incomplete)                 with the whole response
 local answers = require "unbusy.providers.answers"
@@ -129,13 +130,18 @@ local function words_of(v)
   return type(v) == "string" and v or ""
 end
 
+-- SDKs read what a text cites, and how likely it was, out of these events alone.
 local function write_text(add, part, at)
-  local text, none = words_of(part.text), json.array {}
+  local text, logprobs = words_of(part.text), answers.table_of(part.logprobs) or json.array {}
   if text ~= "" then
-    add("response.output_text.delta", shallow(at, { delta = text, logprobs = none }),
+    add("response.output_text.delta", shallow(at, { delta = text, logprobs = logprobs }),
       { text = text, started = true })
   end
-  add("response.output_text.done", shallow(at, { text = text, logprobs = none }),
+  for i, annotation in ipairs(tables_of(part.annotations)) do
+    add("response.output_text.annotation.added",
+      shallow(at, { annotation = annotation, annotation_index = i - 1 }), { started = true })
+  end
+  add("response.output_text.done", shallow(at, { text = text, logprobs = logprobs }),
     { started = true })
 end
 
@@ -145,12 +151,19 @@ local function write_refusal(add, part, at)
   add("response.refusal.done", shallow(at, { refusal = refusal }), { started = true })
 end
 
+-- How a part of a message looks before anything of it has come.
+local function begun_part(part)
+  local out = shallow(part, { [part.type == "refusal" and "refusal" or "text"] = "" })
+  if answers.table_of(part.annotations) then out.annotations = json.array {} end
+  if answers.table_of(part.logprobs) then out.logprobs = json.array {} end
+  return out
+end
+
 local function write_message(add, item, index)
   for i, part in ipairs(tables_of(item.content)) do
     local at = { item_id = item.id, output_index = index, content_index = i - 1 }
     local refuses = part.type == "refusal"
-    add("response.content_part.added",
-      shallow(at, { part = shallow(part, { [refuses and "refusal" or "text"] = "" }) }))
+    add("response.content_part.added", shallow(at, { part = begun_part(part) }))
     if refuses then write_refusal(add, part, at)
     elseif part.type == "output_text" then write_text(add, part, at) end
     add("response.content_part.done", shallow(at, { part = part }), { started = true })
