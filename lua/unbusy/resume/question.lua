@@ -72,7 +72,6 @@ end
 
 local function completion_fault(request)
   if type(request.prompt) ~= "string" then return "it has several prompts" end
-  if is_wanted(request.echo) then return "it wants its prompt repeated" end
 end
 
 local faults = { chat = chat_fault, complete = completion_fault }
@@ -90,6 +89,7 @@ function question.fault(kind, request)
     return "it wants probabilities"
   end
   if wants_sound(request) then return "it wants more than text" end
+  if is_wanted(request.echo) then return "it wants what is before it repeated" end
   return faults[kind](request)
 end
 
