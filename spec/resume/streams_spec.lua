@@ -45,6 +45,17 @@ describe("going on with a stream", function()
     finish(w)
   end)
 
+  it("asks for no more than is still due where an answer is not to be short", function()
+    for asked, expected in pairs { [300] = true, [2] = 0, [0] = 0 } do
+      local w = build { servers = { a = { cuts = { DONE } } } }
+      assert.equal(TEXT, drain(assert(w.client:stream(question { min_tokens = asked }))))
+      local first, second = w.servers.a.asked[1].min_tokens, w.servers.a.asked[2].min_tokens
+      assert.equal(asked, first)
+      assert.is_true(second < 300 and second > 280 or second == expected, second)
+      finish(w)
+    end
+  end)
+
   it("sends the caller's own bytes on, but for what must differ", function()
     local raw = '{ "messages":[{"role":"user","content":"Tell me."}], "top_p":1.0, "model":"m" }'
     local w = build { servers = { a = { cuts = { DONE } } } }

@@ -199,10 +199,14 @@ function question.room(so_far)
 end
 
 local function shorten(so_far, body, more)
+  local written = so_far:written()
   for _, name in ipairs(limits) do
     if type(body[name]) == "number" then
-      body[name] = json.whole(math.max(1, body[name] - so_far:written() + more))
+      body[name] = json.whole(math.max(1, body[name] - written + more))
     end
+  end
+  if type(body.min_tokens) == "number" then -- vLLM's: before them an answer may not end
+    body.min_tokens = json.whole(math.max(0, body.min_tokens - written + more))
   end
 end
 
