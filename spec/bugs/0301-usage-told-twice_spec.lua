@@ -60,6 +60,24 @@ describe("the usage of a stream that breaks off behind its finish_reason", funct
     resumed.finish(w)
   end)
 
+  it("is asked for anew where a kept answer has none but an estimate, for who wants it", function()
+    local cut = world.streamed({ { 0, text("hi", "stop") } },
+      { fail = "network", message = "reset" })
+    local w = world.new { targets = { a = { prefix = "flag" } },
+      script = { a = { cut, world.streamed { { 0, text("hi", "stop") .. chunk({}, USAGE) } } } },
+      options = { retry = resumed.QUICK, resume = "prefix", cache = { ttl = 60 } } }
+    local function ask(include)
+      local told, stream = 0, assert(w.client:stream(resumed.question { temperature = 0,
+        stream_options = { include_usage = include } }))
+      for piece in stream:pieces() do told = told + (piece.usage and 1 or 0) end
+      return { stream.source, told }
+    end
+    assert.same({ { "upstream", 0 }, { "cache", 0 } }, { ask(false), ask(false) })
+    assert.same({ { "upstream", 1 }, { "cache", 1 } }, { ask(true), ask(true) })
+    assert.same({ { "cache", 0 }, 2 }, { ask(false), #w.log })
+    resumed.finish(w)
+  end)
+
   it("is estimated where its server has not, for who wants it", function()
     local bytes = text "one " .. text("two", "stop")
     assert.equal(1, #read(bytes, { stream_options = { include_usage = true } }))

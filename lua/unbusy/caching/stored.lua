@@ -252,6 +252,12 @@ end
 
 local fresh = { upstream = true, batch = true }
 
+-- Has its server told what it has used, as a call that wants to know is told? (Not of a stream that
+-- was gone on with or ended by ourselves, of which it is estimated.)
+local function tells_usage(reply)
+  return reply.usage ~= nil and (reply.usage.estimated_tokens or 0) == 0
+end
+
 --- The bytes to keep of a reply, or nil when it is not to be kept.
 ---@param call table
 ---@param reply table
@@ -264,7 +270,7 @@ function stored.pack(call, reply, ttl, pieces)
   end
   local text = reply.raw or json.encode(reply.body)
   pieces = pieces or ""
-  local mark = not reply.usage and stored.is_bare(call) and BARE or WHOLE
+  local mark = not tells_usage(reply) and stored.is_bare(call) and BARE or WHOLE
   return text and ("%c%015.0f%012d%012d%s\n"):format(mark, math.min(ttl * 1000, 1e14), #text,
     #pieces, reply.target) .. text .. pieces
 end
