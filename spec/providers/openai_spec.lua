@@ -1,3 +1,4 @@
+local cost = require "unbusy.cost"
 local json = require "unbusy.json"
 local openai = require "unbusy.providers.openai"
 local providers = require "unbusy.providers"
@@ -161,6 +162,28 @@ describe("openai.read, of answers", function()
     for _, text in ipairs { "", "<html>", "{" } do
       assert.same({}, assert(read(201, text, {}, "post")))
     end
+  end)
+
+  -- So xAI writes it, and relays of Gemini's: what was thought costs as much as what was said
+  -- (vercel/ai#12425, router-for-me/CLIProxyAPI#5733).
+  it("counts thoughts as output where a server tells them beside it", function()
+    local function usage_of(prompt, completion, reasoning, total)
+      return read(200, chat({ content = "x" }, { usage = { prompt_tokens = prompt,
+        completion_tokens = completion, total_tokens = total,
+        completion_tokens_details = { reasoning_tokens = reasoning } } })).usage
+    end
+    local usage = usage_of(12, 1, 386, 399)
+    assert.same({ 387, 386, 399 }, { usage.completion_tokens, usage.reasoning_tokens,
+      usage.total_tokens })
+    assert.near((12 * 1 + 387 * 4) / 1e6, cost.of(usage, { input = 1, output = 4 }), 1e-15)
+    assert.equal(400, usage_of(12, 400, 386, 412).completion_tokens) -- OpenAI's: they are in it
+    assert.equal(1, usage_of(12, 1, 386, 13).completion_tokens) -- nobody can tell
+    assert.equal(1, usage_of(12, 1, 386, nil).completion_tokens)
+    usage = assert(openai.read("responses", 200, {}, json.encode { status = "completed",
+      output = { { type = "message", content = { { type = "output_text", text = "x" } } } },
+      usage = { input_tokens = 21, output_tokens = 0, total_tokens = 81,
+        output_tokens_details = { reasoning_tokens = 60 } } })).usage
+    assert.same({ 60, 81 }, { usage.completion_tokens, usage.total_tokens })
   end)
 
   it("counts odd usage as none", function()

@@ -97,6 +97,7 @@ local function of_response(u)
 end
 
 --- Counts the tokens of a `usage` object; cached ones as OpenAI, DeepSeek and relays write them.
+--- Thoughts are part of the completion, also where a server tells them beside it.
 ---@param u any
 ---@return table? usage prompt_tokens completion_tokens total_tokens cached_tokens reasoning_tokens
 function answers.usage(u)
@@ -106,10 +107,14 @@ function answers.usage(u)
   local of_prompt = table_of(u.prompt_tokens_details) or none
   local of_completion = table_of(u.completion_tokens_details) or none
   local cached, total = count(of_prompt.cached_tokens), count(u.total_tokens)
+  local reasoning = count(of_completion.reasoning_tokens)
   if cached == 0 then cached = count(u.prompt_cache_hit_tokens) end
+  if reasoning > 0 and total == prompt + completion + reasoning then
+    completion = completion + reasoning -- xAI tells them beside it
+  end
   return { prompt_tokens = prompt, completion_tokens = completion,
     total_tokens = total > 0 and total or prompt + completion, cached_tokens = cached,
-    reasoning_tokens = count(of_completion.reasoning_tokens) }
+    reasoning_tokens = reasoning }
 end
 
 local function text_field(v)
