@@ -37,6 +37,11 @@ describe("the shares of a batch's usage", function()
       completion_tokens_details = { reasoning_tokens = 3 } }, list[1])
   end)
 
+  it("have their cached tokens beside the others where the whole has them so", function()
+    assert.same({ prompt_tokens = 5, total_tokens = 5, cached_tokens = 3 }, shares.of(
+      { prompt_tokens = 10, total_tokens = 10, cached_tokens = 6 }, { 1, 1 }, { 1, 1 })[1])
+  end)
+
   it("are of no more cached tokens than there are", function()
     local list = shares.of({ prompt_tokens = 6, completion_tokens = 2, total_tokens = 8,
       prompt_tokens_details = { cached_tokens = 100 },

@@ -186,6 +186,17 @@ describe("openai.read, of answers", function()
     assert.same({ 60, 81 }, { usage.completion_tokens, usage.total_tokens })
   end)
 
+  -- Kimi's (platform.kimi.ai/docs/api/chat): cached tokens were priced as fresh ones.
+  it("counts cached tokens that stand beside the others", function()
+    local function cached(usage)
+      usage.prompt_tokens, usage.completion_tokens, usage.total_tokens = 19, 13, 32
+      return read(200, chat({ content = "x" }, { usage = usage })).usage.cached_tokens
+    end
+    assert.equal(12, cached { cached_tokens = 12 })
+    assert.equal(7, cached { cached_tokens = 12, prompt_tokens_details = { cached_tokens = 7 } })
+    assert.equal(0, cached { cached_tokens = json.null })
+  end)
+
   it("counts odd usage as none", function()
     local usage = read(200, chat({ content = "x" }, { usage = { prompt_tokens = "9",
       total_tokens = -1,

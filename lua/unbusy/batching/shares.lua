@@ -41,6 +41,7 @@ local function usage_of(whole, i, part)
   if whole.prompt_cache_hit_tokens ~= nil then
     out.prompt_cache_hit_tokens, out.prompt_cache_miss_tokens = part.cached[i], part.fresh[i]
   end
+  if whole.cached_tokens ~= nil then out.cached_tokens = part.cached[i] end
   return out
 end
 

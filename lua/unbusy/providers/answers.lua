@@ -96,7 +96,8 @@ local function of_response(u)
     completion_tokens_details = u.output_tokens_details }
 end
 
---- Counts the tokens of a `usage` object; cached ones as OpenAI, DeepSeek and relays write them.
+--- Counts the tokens of a `usage` object; cached ones as OpenAI, DeepSeek, Kimi and relays write
+--- them.
 --- Thoughts are part of the completion, also where a server tells them beside it.
 ---@param u any
 ---@return table? usage prompt_tokens completion_tokens total_tokens cached_tokens reasoning_tokens
@@ -109,6 +110,7 @@ function answers.usage(u)
   local cached, total = count(of_prompt.cached_tokens), count(u.total_tokens)
   local reasoning = count(of_completion.reasoning_tokens)
   if cached == 0 then cached = count(u.prompt_cache_hit_tokens) end
+  if cached == 0 then cached = count(u.cached_tokens) end
   if reasoning > 0 and total == prompt + completion + reasoning then
     completion = completion + reasoning -- xAI tells them beside it
   end

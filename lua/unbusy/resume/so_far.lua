@@ -179,6 +179,7 @@ function so_far:with_usage(object)
   add_to(out, "prompt_tokens", sum.prompt_tokens)
   add_to(out, "completion_tokens", sum.completion_tokens)
   add_to(out, "total_tokens", sum.total_tokens)
+  add_to(out, "cached_tokens", sum.cached_tokens)
   add_to(out, "prompt_cache_hit_tokens", sum.cached_tokens)
   add_to(out, "prompt_cache_miss_tokens", sum.prompt_tokens - sum.cached_tokens)
   return out
