@@ -29,6 +29,29 @@ local function fed(events, kind)
 end
 
 describe("assembler", function()
+  -- Kimi's streams (northes/go-moonshot#17) had no usage, and so no cost.
+  it("takes the usage of the choice where none stands beside it", function()
+    local own = { prompt_tokens = 19, completion_tokens = 13, total_tokens = 32 }
+    local function last(usage)
+      local c = choice({}, "stop")
+      c.usage = own
+      return event { id = "c1", model = "m", choices = { c }, usage = usage }
+    end
+    local a = assembler.new "chat"
+    a:feed(chunk(choice { content = "x" }))
+    assert.equal(32, a:feed(last()).usage.total_tokens)
+    assert.same({ 32, 13 }, { a:answer().usage.total_tokens,
+      a:answer().body.usage.completion_tokens })
+    a = fed { chunk(choice { content = "x" }), last { prompt_tokens = 1, total_tokens = 1 } }
+    assert.equal(1, a:answer().usage.total_tokens)
+    a = fed { chunk(choice { content = "x" }), last(json.null), event { id = "c1",
+      choices = json.array {}, usage = { prompt_tokens = 2, total_tokens = 2 } } }
+    assert.equal(2, a:answer().usage.total_tokens)
+    a = assembler.new("chat", nil, { n = 2 }) -- each would have its own
+    assert.is_nil(a:feed(last()).usage)
+    assert.is_nil(a:answer().usage)
+  end)
+
   it("gives pieces and the answer, as if it had not been a stream", function()
     local a = assembler.new "chat"
     local first = a:feed(chunk(choice { role = "assistant", content = "" }))

@@ -257,6 +257,12 @@ local function fail_finish(finish)
   return nil, "stream: finish_reason " .. finish, answers.unfinished[finish], errors.detail(200)
 end
 
+-- Where a choice tells the usage, as Kimi's do, and nothing beside it does.
+local function take_usage(piece, a, given)
+  local own = a.wanted == 1 and not piece.usage and table_of(given.usage)
+  if own then a.usage, piece.usage = own, answers.usage(own) end
+end
+
 local function take_chunk(a, chunk, event)
   local piece = { data = event.data, event = event.event, id = event.id,
     usage = answers.usage(chunk.usage) }
@@ -268,6 +274,7 @@ local function take_chunk(a, chunk, event)
       local choice, started, delta = take_choice(a, given)
       if started then piece.started, a.started = true, true end
       if choice.index == 0 then show(piece, a, given, delta) end
+      if given.usage ~= nil then take_usage(piece, a, given) end
     end
   end
   a.finished = next(a.choices) ~= nil and a.open == 0
