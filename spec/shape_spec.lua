@@ -147,7 +147,9 @@ describe("shape", function()
       assert.is_string(shape.event("complete", { body = body }))
       assert.is_string(shape.event("responses", { body = body }))
     end
-    assert.matches('"x":"\239\191\189"', shape.event("chat", { body = { x = "\255" } }), 1, true)
+    for kind in pairs { chat = true, complete = true, responses = true } do
+      assert.matches('"x":"\239\191\189"', shape.event(kind, { body = { x = "\255" } }), 1, true)
+    end
   end)
 
   it("gives each answer an id of its own, and a stream one", function()

@@ -215,8 +215,8 @@ local function calls_tools(kind, body)
   return false
 end
 
-local function encoded(chunk_table)
-  return json.encode(chunk_table) or json.encode(json.mended(chunk_table))
+local function encoded(value)
+  return json.encode(value) or json.encode(json.mended(value))
 end
 
 local function chunk_of(kind, body, is_open)
@@ -253,7 +253,7 @@ function shape.event(kind, answer, number)
   if kind ~= "responses" then
     return chunk_of(kind, answer.body, calls_tools(kind, answer.body)), nil
   end
-  local response, name = answer.raw or json.encode(answer.body), shape_response.last(answer.body)
+  local response, name = answer.raw or encoded(answer.body), shape_response.last(answer.body)
   return response and ('{"type":"%s","sequence_number":%d,"response":'):format(name, number or 0)
     .. response .. "}", name
 end
@@ -275,7 +275,10 @@ end
 function shape.before_event(kind, answer)
   if kind ~= "responses" then return {} end
   local body = answer.body or answer.raw and json.decode(answer.raw)
-  return type(body) == "table" and shape_response.before_end(body) or {}
+  if type(body) ~= "table" then return {} end
+  local pieces = shape_response.before_end(body)
+  if not pieces[1] and not answer.raw then return shape_response.before_end(json.mended(body)) end
+  return pieces
 end
 
 -- }========================================================================

@@ -71,6 +71,20 @@ describe("a whole response as a stream", function()
     end)
   end
 
+  -- One that is held back until it is judged has no bytes of its own: what JSON cannot say was left
+  -- out, and with it all that was said.
+  it("is not lost where it was put together, and JSON cannot say all of it", function()
+    local body = FULL:gsub('"n":1.0', '"n":1e999'):gsub("\n", "")
+    local bytes = 'data: {"type":"response.output_text.delta","delta":"a"}\n\n'
+      .. 'data: {"type":"response.completed","response":' .. body .. "}\n\n"
+    local w = world.new { script = { a = { world.streamed { { 0, bytes } } },
+      b = { world.status(400) } }, targets = { a = { pool = "edge" }, b = { pool = "centre" } },
+      options = { escalate = { hold = true } } }
+    local names, text = read(assert(w.client:stream(REQUEST)), '"n":null')
+    assert.same({ (EVENTS:gsub("%s+", " ")), "ab" }, { table.concat(names, " "), text })
+    w:assert_clean()
+  end)
+
   it("is what it was where it is odd", function()
     for output, expected in pairs {
       ['[1,{"type":"message","content":5},{}]'] = "created in_progress output_item.added "
