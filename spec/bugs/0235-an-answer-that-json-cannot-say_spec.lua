@@ -31,17 +31,21 @@ end
 describe("an answer that JSON cannot say", function()
   guard.watch(before_each, after_each)
 
-  local function ask(body, kind, streams)
+  local function send(body, kind, path, request)
     local g = gateways.start { http = upstream(body, kind), values = {}, config = [[return {
       upstream_stream = true, retry = false,
       targets = { { name = "main", url = "http://127.0.0.1:${port2}/v1", key = "k" } } }]] }
-    local answer = g:ask("/v1/chat/completions", { body = ('{"stream":%s,"messages":'
-      .. '[{"role":"user","content":"x"}]}'):format(tostring(streams)) })
+    local answer = g:ask(path, { body = request })
     local errors = g:errors()
     g:stop()
     assert.is_nil(errors:find("[error]", 1, true), errors)
     assert.equal(200, answer.status)
     return answer.body
+  end
+
+  local function ask(body, kind, streams)
+    return send(body, kind, "/v1/chat/completions", ('{"stream":%s,"messages":'
+      .. '[{"role":"user","content":"x"}]}'):format(tostring(streams)))
   end
 
   it("is given as a stream, in UTF-8", function()
@@ -57,6 +61,13 @@ describe("an answer that JSON cannot say", function()
     local body = json.decode(ask(EVENTS, "text/event-stream", false))
     assert.equal("so \239\191\189", body.choices[1].message.content)
     assert.equal(json.null, body.created)
+  end)
+
+  -- Of many in one it was a 502.
+  it("is given among others, in UTF-8", function()
+    local body = json.decode(send(EVENTS, "text/event-stream", "/api/v1/batch",
+      '{"requests":[{"prompt":"x"}]}'))
+    assert.equal("so \239\191\189", body.responses[1].choices[1].message.content)
   end)
 
   it("has its bytes, where nobody has to write them anew", function()
