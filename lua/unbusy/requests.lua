@@ -40,16 +40,56 @@ local function spliced(call, body)
   return edits and json_fields.splice(raw, edits, requests.once)
 end
 
+-- Target -> model -> true, where streams are not asked for their usage.
+local bare = setmetatable({}, { __mode = "k" })
+
+local function is_bare(place)
+  local models = bare[place.target]
+  return models ~= nil and models[place.model or ""] == true
+end
+
+local refusals = { [400] = true, [422] = true }
+
+-- Is it what we have added that the server does not take? Mistral's and older Azure's do not.
+local function is_ours(call, message, code, detail)
+  return code == "invalid" and refusals[detail.status] and call.kind ~= "responses"
+    and call.request.stream_options == nil
+    and (message:find("stream_options", 1, true) or message:find("include_usage", 1, true))
+end
+
+--- Would a stream of the call not be asked for its usage where it is to go?
+---@param call table
+---@return boolean
+function requests.spares_usage(call)
+  return is_bare(call.place)
+end
+
+--- A stream was refused. Was it for the usage, which we have asked for, and nobody else? Then it,
+--- and all that follow there, are not asked for it any more.
+---@param call table
+---@param message string
+---@param code string
+---@param detail table
+---@return boolean spared it may be sent once more
+function requests.spare_usage(call, message, code, detail)
+  local place = call.place
+  if call.stopped or not is_ours(call, message, code, detail) then return false end
+  local models = bare[place.target] or {}
+  bare[place.target], models[place.model or ""] = models, true
+  return true
+end
+
 -- The request's path and its body's bytes; those of the try before where they would be the same.
 -- What is asked is the request, or what makes the target go on with an answer that broke off.
 local function encoded(call, streaming)
   local place, sent, so_far = call.place, call.sent, call.so_far
-  local model, provider = place.model, place.target.provider
-  if sent and not so_far and sent.model == model and sent.provider == provider then
+  local model, provider, spares = place.model, place.target.provider, is_bare(place)
+  if sent and not so_far and sent.model == model and sent.provider == provider
+    and sent.spares == spares then
     return sent.path, sent.body
   end
   local request = so_far and question.of(so_far, place.target) or call.request
-  local path, body = provider.request(call.kind, request, streaming)
+  local path, body = provider.request(call.kind, request, streaming, spares)
   if body.model ~= model then
     if body == request then body = provider.copy(body) end
     body.model = model
@@ -259,11 +299,13 @@ function requests.build(call, streaming)
   return request, body, path
 end
 
---- The try has failed: there may be another one, with the same bytes.
-function requests.remember(call, body, path)
+--- The try has failed: there may be another one, with the same bytes. `spares` is what
+--- `spares_usage` said when they were built.
+function requests.remember(call, body, path, spares)
   local place = call.place
   if call.so_far then return end -- the next one may have more to go on with
-  call.sent = { body = body, path = path, model = place.model, provider = place.target.provider }
+  call.sent = { body = body, path = path, model = place.model, provider = place.target.provider,
+    spares = spares }
 end
 
 return requests

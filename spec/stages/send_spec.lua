@@ -42,6 +42,59 @@ describe("the send stage", function()
       assert.matches("x%-team: t1", lines)
     end)
 
+    -- We ask each stream for its usage. Mistral's API and older ones of Azure's refuse that, and so
+    -- they refused all streams (openai/openai-agents-python#442, openai/openai-python#2296).
+    for _, refusal in ipairs {
+      { 422, '{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body",'
+        .. '"stream_options","include_usage"],"msg":"Extra inputs are not permitted"}]}}' },
+      { 400, '{"error":{"message":"Unrecognized request argument supplied: stream_options"}}' } } do
+      it("a stream without what we have added, where that is refused: " .. refusal[1], function()
+        local function strict(request)
+          local o = json.decode(request.body).stream_options
+          return o and world.status(refusal[1], nil, refusal[2]) or world.words { "hi" }
+        end
+        local w = world.new { script = { a = strict }, options = { retry = false } }
+        local function asked(...)
+          local stream, _, code = w.client:stream(...)
+          return stream and stream:reply().text or code, #w.log
+        end
+        assert.same({ "hi", 2 }, { asked { model = "m", messages = world.question.messages } })
+        assert.same({ "hi", 3 }, { asked { model = "m", messages = world.question.messages } })
+        -- another model may be another server's; what the caller has said is the caller's
+        assert.same({ "hi", 5 }, { asked { model = "n", messages = world.question.messages } })
+        assert.same({ "invalid", 6 }, { asked { model = "m", messages = world.question.messages,
+          stream_options = { include_usage = true } } })
+        w:assert_clean()
+      end)
+    end
+
+    it("several such streams at once", function()
+      local w = world.new { options = { retry = false }, script = {
+        a = function(request)
+          local o = json.decode(request.body).stream_options
+          return o and world.status(400, nil, '{"error":{"message":"no stream_options"}}')
+            or world.words { "hi" }
+        end } }
+      local texts = {}
+      w.loop.run(function()
+        for i = 1, 3 do
+          w.loop.spawn(function() texts[i] = assert(w:stream()):reply().text end)
+        end
+      end)
+      assert.same({ { "hi", "hi", "hi" }, 6 }, { texts, #w.log })
+      w:assert_clean()
+    end)
+
+    it("a stream once, where something else is refused", function()
+      for status, words in pairs { [400] = "no such model", [503] = "stream_options" } do
+        local w = world.new { options = { retry = false }, script = {
+          a = { world.status(status, nil, json.encode { error = { message = words } }) } } }
+        assert.is_nil((w:stream()))
+        assert.equal(1, #w.log)
+        w:assert_clean()
+      end
+    end)
+
     it("a path and a body as they are", function()
       local w = plain { status = 200, body = '{"ok":true}' }
       local reply = w.client:post("/files?x=1", "raw bytes")

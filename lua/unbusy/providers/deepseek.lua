@@ -15,8 +15,8 @@ local function continues(body)
   return type(last) == "table" and last.prefix == true
 end
 
-local function request(kind, body, streaming)
-  local path, copy = openai.request(kind, body, streaming)
+local function request(kind, body, streaming, bare)
+  local path, copy = openai.request(kind, body, streaming, bare)
   if kind == "complete" or kind == "chat" and continues(body) then path = "/beta" .. path end
   return path, copy
 end

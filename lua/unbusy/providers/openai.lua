@@ -20,7 +20,7 @@ local function copy(t)
 end
 
 -- Asking for usage in a stream: OpenAI sends none otherwise, but for responses.
-local function request(kind, body, streaming)
+local function request(kind, body, streaming, bare)
   local path = paths[kind]
   if not path then
     local got = tostring(kind)
@@ -29,7 +29,7 @@ local function request(kind, body, streaming)
   if streaming then
     body = copy(body)
     body.stream = true
-    if body.stream_options == nil and kind ~= "responses" then
+    if body.stream_options == nil and kind ~= "responses" and not bare then
       body.stream_options = { include_usage = true }
     end
   elseif body.stream ~= nil or body.stream_options ~= nil then
@@ -104,9 +104,9 @@ local openai = {}
 --- Makes a provider. Its fields, none of which takes a self:
 --
 -- - `name`, `host` (the one its key from the environment may be sent to)
--- - `request(kind, body, streaming) -> path, body`: what to send; `kind` is chat, complete,
+-- - `request(kind, body, streaming, bare) -> path, body`: what to send; `kind` is chat, complete,
 --   embed or responses. `body` itself is never changed: it is given back, or a copy of its first
---   level
+--   level. A stream is asked for its usage where the body says nothing, unless it is `bare`
 -- - `copy(body)`: such a copy
 -- - `url(target_url, path) -> url`: `target_url` is what SDKs call base_url
 -- - `headers(key) -> { "Name: value", … }`

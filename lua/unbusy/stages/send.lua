@@ -536,8 +536,8 @@ end
 ---@return fun(call: table): table?, string?, string?, table?
 return function(_, client)
   local meter = client.meter
-  return function(call)
-    local streaming = call.streaming or streams[call.kind] and asks_for_stream(call)
+
+  local function send(call, streaming, spares)
     local request, body, path = requests.build(call, streaming)
     if not request then return nil, body, "invalid", {} end -- nothing was sent: no try
     local try = call:begin_try(call.place)
@@ -545,10 +545,21 @@ return function(_, client)
     local answer, why, how, detail = perform(call, try, request, body, streaming)
     if meter then count(meter, call, try, streaming, answer, how) end
     if not answer then
-      requests.remember(call, body, path)
+      requests.remember(call, body, path, spares)
     elseif client.on_event then
       call:emit("answer", { target = try.target, number = try.number, seconds = try.seconds })
     end
     return answer, why, how, detail
+  end
+
+  return function(call)
+    local streaming = call.streaming or streams[call.kind] and asks_for_stream(call)
+    local spares = requests.spares_usage(call)
+    if not streaming or spares then return send(call, streaming, spares) end
+    local answer, why, how, detail = send(call, streaming, false)
+    if answer or not requests.spare_usage(call, why, how, detail) then
+      return answer, why, how, detail
+    end
+    return send(call, streaming, true)
   end
 end
