@@ -40,12 +40,20 @@ local function spliced(call, body)
   return edits and json_fields.splice(raw, edits, requests.once)
 end
 
--- Target -> model -> true, where streams are not asked for their usage.
+-- Target -> model -> true, where streams are not asked for their usage. Callers make up names: of a
+-- target that refuses so many, all are taken to be like that.
 local bare = setmetatable({}, { __mode = "k" })
+local MOST_BARE = 100
 
 local function is_bare(place)
   local models = bare[place.target]
-  return models ~= nil and models[place.model or ""] == true
+  return models ~= nil and (models.count >= MOST_BARE or models.names[place.model or ""] == true)
+end
+
+local function note_bare(place)
+  local models = bare[place.target] or { count = 0, names = {} }
+  models.count, models.names[place.model or ""] = models.count + 1, true
+  bare[place.target] = models
 end
 
 local refusals = { [400] = true, [422] = true }
@@ -72,10 +80,8 @@ end
 ---@param detail table
 ---@return boolean spared it may be sent once more
 function requests.spare_usage(call, message, code, detail)
-  local place = call.place
   if call.stopped or not is_ours(call, message, code, detail) then return false end
-  local models = bare[place.target] or {}
-  bare[place.target], models[place.model or ""] = models, true
+  if not is_bare(call.place) then note_bare(call.place) end
   return true
 end
 
