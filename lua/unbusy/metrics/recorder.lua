@@ -163,9 +163,8 @@ local operations = { chat = "chat", responses = "chat", complete = "text_complet
   embed = "embeddings" }
 
 -- What is counted at the end of such a call. GenAI's series are for those that asked a server.
-local function ended_set(self, call, outcome, target, model, code)
+local function ended_set(self, call, source, target, model, code)
   local kind = call.streaming and call.kind ~= "pass" and "stream" or call.kind
-  local source = code == "" and outcome or "none"
   local list = { item("unbusy_call_duration_seconds", source), item "unbusy_call_overhead_seconds",
     item "unbusy_calls_active", taking(0, item("unbusy_calls_total", kind, source, code)) }
   local operation = operations[call.kind]
@@ -179,8 +178,9 @@ local function ended_set(self, call, outcome, target, model, code)
   return made(self, list)
 end
 
--- The set for that end; found by what tells it from others.
-local function find_ended(self, call, outcome, target, model, code)
+-- The set for that end; found by what tells it from others. (Some codes are called as a source is.)
+local function find_ended(self, call, source, target, model, code)
+  local outcome = code == "" and source or "none " .. code
   local place = call.streaming and self.streams or self.ended
   place = place[call.kind]
   place = place and place[outcome]
@@ -189,7 +189,7 @@ local function find_ended(self, call, outcome, target, model, code)
   if set ~= nil then return set end
   place = below(below(below(call.streaming and self.streams or self.ended, call.kind), outcome),
     target)
-  set = ended_set(self, call, outcome, target, model, code)
+  set = ended_set(self, call, source, target, model, code)
   place[model] = set
   return set
 end
@@ -238,7 +238,7 @@ end
 -- callers make up are not to pile up.
 local function set_of(self, call, answer, source, code, plain)
   local target, model = asked(self, call, source, answer)
-  local set = find_ended(self, call, code == "" and source or code, target, model, code)
+  local set = find_ended(self, call, source, target, model, code)
   if set and model == plain and self.targets[answer.target or false] then
     below(below(self.good, answer.target), call.kind)[model] = set
   end
