@@ -89,16 +89,26 @@ local function judge(pieces)
   end
 end
 
+-- Shares out the seconds: those in which nobody called are of the trouble only in the midst of it.
+local function share_out(pieces, width)
+  for _, piece in ipairs(pieces) do piece.span = width end
+  for i = 2, #pieces do
+    local before, after = pieces[i - 1], pieces[i]
+    local owner = before.trouble and not after.trouble and after or before
+    owner.span = owner.span + (after.index - before.index - 1) * width
+  end
+end
+
 -- }========================================================================
 
 -- {== Periods =============================================================
 
 -- The calls of pieces in sum; nil where there are none.
-local function sum(pieces, width, is_trouble)
+local function sum(pieces, is_trouble)
   local p, took, whole, queued, span = period.new(), {}, {}, 0, 0
   for _, piece in ipairs(pieces) do
     if piece.trouble == is_trouble then
-      span = span + width
+      span = span + piece.span
       for _, call in ipairs(piece.calls) do
         period.add_calls(p, 1, call.code)
         queued = queued + call.queued
@@ -147,9 +157,10 @@ function log.read(path)
   if #calls == 0 then return nil, path .. ": no call stands in it" end
   local pieces, width, from = cut(calls)
   judge(pieces)
+  share_out(pieces, width)
   local first, last = times_of(pieces, width, from)
-  return { trouble = sum(pieces, width, true), quiet = sum(pieces, width, false), from = first,
-    to = last, calls = #calls, skipped = skipped, damage = reader:say_damage() }
+  return { trouble = sum(pieces, true), quiet = sum(pieces, false), from = first, to = last,
+    calls = #calls, skipped = skipped, damage = reader:say_damage() }
 end
 
 -- }========================================================================
