@@ -81,7 +81,7 @@ end
 
 -- The bytes of an answer whose tokens nobody has told. Words of our own cost nobody anything.
 local function length_of(answer)
-  if answer.usage or answer.source == "fallback" then return nil end
+  if answer.source == "fallback" or not lengths.are_needed(answer.usage) then return nil end
   return lengths.of(answer)
 end
 

@@ -98,7 +98,7 @@ end
 
 -- The bytes of an answer whose tokens its server has not told; vectors need not be decoded for it.
 local function length_of(kind, reply)
-  if reply.usage then return nil end
+  if not lengths.are_needed(reply.usage) then return nil end
   return kind == "embed" and 0 or lengths.of(reply)
 end
 

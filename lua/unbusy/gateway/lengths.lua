@@ -28,4 +28,11 @@ function lengths.of(said)
   return of_text(said.text) + of_text(said.reasoning) + (calls and of_calls(calls) or 0)
 end
 
+--- Has the server not told what the answer took? Some write a usage that says nothing.
+---@param usage table? of a reply
+---@return boolean
+function lengths.are_needed(usage)
+  return not usage or (usage.prompt_tokens or 0) + (usage.completion_tokens or 0) <= 0
+end
+
 return lengths
