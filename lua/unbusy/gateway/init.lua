@@ -211,7 +211,8 @@ local function note_call(ctx)
   local r = log.notes(ctx)
   if r.kind == "batch" then return end
   if not r.code or r.given then
-    if r.source then ctx:ended(r.source) end
+    local refused = r.kind == "pass" and ctx.status and ctx.status >= 400 -- as it was passed on
+    if r.source then ctx:ended(refused and "failed" or r.source) end
   elseif r.tries and r.code ~= "cancelled" then -- what made no call has no tries, not even none
     ctx:ended "failed"
     if nowhere[r.code] then ctx.client.recent:failed(nil, r.code) end
