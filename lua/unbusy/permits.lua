@@ -110,6 +110,12 @@ local function issue(self, call, permit)
   return { give = give, move = move, close = function() give(false) end }
 end
 
+-- A second try that the call wanted is not allowed.
+local function count_refused(call)
+  local meter = call.client.meter
+  if meter then meter:note("unbusy_retry_budget_refused_total", 1) end
+end
+
 --- A permit may have come back from another process.
 permits.serve = serve
 
@@ -121,7 +127,8 @@ permits.serve = serve
 function permits:take(call, kind)
   local permit = not first_waiter(self) and self.budget:take(kind) or nil
   if not permit and is_worth_waiting(self, kind) then permit = wait_turn(self, call, kind) end
-  return permit and issue(self, call, permit)
+  if permit then return issue(self, call, permit) end
+  if not call.stopped then count_refused(call) end
 end
 
 --- Takes a permit as `take` does, for the next try that the call makes: who tries gives it back.
@@ -136,13 +143,15 @@ function permits:pay(call, kind)
   return true
 end
 
---- Takes a permit that is there, where nobody waits for one.
+--- Takes a permit that is there, where nobody waits for one. Who gets none may want it again soon.
 ---@param call table
 ---@param kind "retry"|"throttle"|"hedge"
 ---@return table? permit see `take`
 function permits:take_now(call, kind)
   local permit = not first_waiter(self) and self.budget:take(kind) or nil
-  return permit and issue(self, call, permit)
+  if permit then return issue(self, call, permit) end
+  if not call.refused_permit then count_refused(call) end
+  call.refused_permit = true
 end
 
 return permits

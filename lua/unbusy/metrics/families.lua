@@ -64,7 +64,7 @@ histogram("unbusy_queue_wait_seconds", "seconds", "priority",
 counter("unbusy_queue_refused_total", "code", "Calls that the line has turned away")
 gauge("unbusy_retry_budget_tokens", "", "Tokens that are left of the budget for second tries")
 gauge("unbusy_retry_budget_size", "", "Tokens that it holds when it is full")
-looked_up("unbusy_retry_budget_refused_total", "", "Second tries that it did not allow")
+counter("unbusy_retry_budget_refused_total", "", "Second tries that it did not allow")
 
 -- }========================================================================
 

@@ -74,7 +74,6 @@ local function add_budget(out, client)
   if not stats then return end
   out.unbusy_retry_budget_tokens = { { stats.tokens } }
   out.unbusy_retry_budget_size = { { client.meter.budget_size } }
-  out.unbusy_retry_budget_refused_total = { { stats.refused } }
 end
 
 -- }========================================================================
