@@ -24,6 +24,13 @@ local function first(value)
   return type(value) == "string" and value or nil
 end
 
+-- The same of one that has no commas of its own: a reply has several joined by ", ".
+local function single(value)
+  local text = first(value)
+  local comma = text and text:find(", ", 1, true)
+  return comma and text:sub(1, comma - 1) or text
+end
+
 local function number(text)
   text = text and text:match "^[ \t]*(%d+%.?%d*)[ \t]*$"
   local n = text and #text <= 32 and tonumber(text)
@@ -49,9 +56,9 @@ local function word(limit, left, reset, window)
 end
 
 local function of_openai(headers, kind)
-  return word(limit_of(first(headers["x-ratelimit-limit-" .. kind])),
-    number(first(headers["x-ratelimit-remaining-" .. kind])),
-    reset_of(first(headers["x-ratelimit-reset-" .. kind])), false)
+  return word(limit_of(single(headers["x-ratelimit-limit-" .. kind])),
+    number(single(headers["x-ratelimit-remaining-" .. kind])),
+    reset_of(single(headers["x-ratelimit-reset-" .. kind])), false)
 end
 
 -- {== The IETF's ==========================================================
@@ -117,8 +124,8 @@ local function of_ietf(headers)
     end
   elseif not text then
     out.requests = word(first_limit(first(headers["ratelimit-limit"])),
-      number(first(headers["ratelimit-remaining"])),
-      reset_of(first(headers["ratelimit-reset"])), true)
+      number(single(headers["ratelimit-remaining"])),
+      reset_of(single(headers["ratelimit-reset"])), true)
   end
   return out
 end
