@@ -1,6 +1,7 @@
 --- How many calls and tokens a client key has had in the last minute, of all workers together.
 --
 -- The counts live in memory that the workers share.
+local core = require "unbusy.core"
 local counters = require "unbusy.counters"
 local region = require "unbusy.region"
 
@@ -21,8 +22,21 @@ local function has_quota(keys)
   end
 end
 
+local TAG = "unbusy quotas 01" -- 16 bytes, no secret
+
+-- Of another list of keys than these there are other counts: each has room for its own alone. (The
+-- number of a key without a name is that of another one there.)
+local function part_for(keys)
+  local names = {}
+  for i, key in ipairs(keys) do
+    names[i] = key.key and not key.named and core.sip(key.key, TAG) or key.name
+  end
+  table.sort(names)
+  return "gateway quotas " .. core.sip(table.concat(names, "\0"), TAG)
+end
+
 local function counts_in(shared, keys, now)
-  return counters.new { counters = keys * NAMES, region = shared, name = "gateway quotas",
+  return counters.new { counters = #keys * NAMES, region = shared, name = part_for(keys),
     clock = now }
 end
 
@@ -36,13 +50,13 @@ function quotas.new(keys, shared, now)
   if not has_quota(keys) then return self end
   local message, code
   if shared then
-    self.counts, message, code = counts_in(shared, #keys, now)
+    self.counts, message, code = counts_in(shared, keys, now)
     if code and code ~= "full" then return nil, message end
   end
   if not self.counts then -- no room there for so many
     shared, message = region.new { bytes = 512 * 1024 + #keys * NAMES * 256 }
     if not shared then return nil, message end
-    self.counts, message = counts_in(shared, #keys, now)
+    self.counts, message = counts_in(shared, keys, now)
   end
   if not self.counts then return nil, message end
   return self
