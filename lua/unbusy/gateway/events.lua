@@ -134,7 +134,11 @@ function events.serve(ctx, request, given)
   ok, message, code, detail = pump_on(ctx, stream)
   if ok == false then ctx:leave() end
   stream:close()
-  log.answer(ctx, ok and stream:reply() or stream)
+  local whole = ok and stream:reply()
+  if whole and ctx.key.tokens then -- pieces tell of the first choice only
+    ctx.answered = math.max(ctx.answered, lengths.of(whole))
+  end
+  log.answer(ctx, whole or stream)
   if code then return failed(ctx, message, code, detail) end
 end
 

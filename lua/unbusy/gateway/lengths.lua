@@ -1,4 +1,6 @@
 --- How much was said, in bytes: for who counts tokens where no server tells them.
+local answers = require "unbusy.providers.answers"
+
 local lengths = {}
 
 local function of_text(text)
@@ -19,13 +21,30 @@ local function of_calls(calls)
   return sum
 end
 
+local function of_said(text, reasoning, calls)
+  return of_text(text) + of_text(reasoning) + (calls and of_calls(calls) or 0)
+end
+
+-- The text and the tools of a reply are those of its first choice; others were paid for, too.
+local function of_choices(choices)
+  local sum = 0
+  for _, choice in ipairs(choices) do
+    local message = type(choice) == "table" and (answers.table_of(choice.message) or choice) or {}
+    sum = sum + of_said(answers.text_of(message.content or message.text),
+      answers.reasoning_of(message), answers.table_of(message.tool_calls))
+  end
+  return sum
+end
+
 --- Of a reply, or of a piece of a stream: its text, what was thought, and the tools that it calls.
 --- Vectors say nothing.
 ---@param said table
 ---@return integer
 function lengths.of(said)
-  local calls = said.tool_calls
-  return of_text(said.text) + of_text(said.reasoning) + (calls and of_calls(calls) or 0)
+  local body = said.body
+  local choices = type(body) == "table" and answers.table_of(body.choices)
+  if choices and choices[2] then return of_choices(choices) end
+  return of_said(said.text, said.reasoning, said.tool_calls)
 end
 
 --- Has the server not told what the answer took? Some write a usage that says nothing.
