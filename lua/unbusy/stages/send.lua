@@ -202,11 +202,12 @@ local function note_keep_alive(call, try, count)
   return try.watch and try.watch:hear()
 end
 
--- The answer has begun, and will be given.
+-- The answer has begun, and will be given. (Of a whole one the beginning has been noted already.)
 local function note_start(call, try)
-  try.start = call.loop.now() - try.began
+  local begins = not try.start
+  if begins then try.start = call.loop.now() - try.began end
   call.place:started(try.start)
-  if try.watch then try.watch:started(try.start) end
+  if begins and try.watch then try.watch:started(try.start) end
   if call.race then call.race:lead(call) end
 end
 
