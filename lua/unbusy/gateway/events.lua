@@ -139,6 +139,7 @@ function events.serve(ctx, request, given)
     ctx.answered = math.max(ctx.answered, lengths.of(whole))
   end
   log.answer(ctx, whole or stream)
+  if ok == false then log.left(ctx) end
   if code then return failed(ctx, message, code, detail) end
 end
 

@@ -144,6 +144,13 @@ function log.failure(ctx, code, detail)
   if detail.trace then record.trace = detail.trace.id end
 end
 
+--- Notes that the client has gone in the midst of an answer that was noted.
+---@param ctx table
+function log.left(ctx)
+  local record = log.notes(ctx)
+  record.code, record.given = "cancelled", false
+end
+
 local second, time = 0, nil -- the time as it is written in the log, and of which second it is
 
 local function time_now()

@@ -134,6 +134,7 @@ local function send_body(ctx, answer)
     note(ctx, bytes)
     if not answers.write(bytes) then
       answer:close()
+      log.left(ctx)
       return ctx:leave()
     end
   end
