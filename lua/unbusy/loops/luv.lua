@@ -16,6 +16,7 @@
 local collect = require "unbusy.collect"
 local hosted = require "unbusy.loops.hosted"
 local now = require "unbusy.clock"
+local scheduler = require "unbusy.loops.scheduler"
 local timers = require "unbusy.loops.timers"
 local wire = require "unbusy.loops.wire"
 
@@ -42,9 +43,11 @@ function luv.load()
   return true
 end
 
---- May the caller wait?
+--- May the caller wait? A task of our own may yield, but to our scheduler, which would never resume
+--- it.
 function luv.is_here()
-  return coroutine.isyieldable() and luv.load() == true -- luacheck: ignore 143
+  return coroutine.isyieldable() and not scheduler.current() -- luacheck: ignore 143
+    and luv.load() == true
 end
 
 --- Told of an error that nobody catches; may be set. Says it on standard error; in Neovim, as
@@ -225,11 +228,13 @@ end
 -- }========================================================================
 
 --- Runs `f(loop, value)` where it is called, and gives what it gives; raises where nothing can
---- yield.
+--- yield, and in a task of `unbusy.run`.
 function luv.enter(f, value)
   if not luv.is_here() then
-    error("unbusy: in luv's loop a call waits in a coroutine, and this is none that may yield: "
-      .. "coroutine.wrap(function() … end)()", hosted.caller())
+    local what = scheduler.current() and "a task of unbusy.run or unbusy.spawn"
+      or "none that may yield"
+    error(("unbusy: in luv's loop a call waits in a coroutine, and this is %s: "
+      .. "coroutine.wrap(function() … end)()"):format(what), hosted.caller())
   end
   return f(loop, value)
 end
