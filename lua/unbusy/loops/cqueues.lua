@@ -84,9 +84,10 @@ local function park(place, waiter, seconds)
   waiter.condition = waiter.condition or place.new_condition()
   place.parked = place.parked + 1
   keep_pump(place)
-  library.poll(waiter.condition, seconds)
+  local ok, message = pcall(library.poll, waiter.condition, seconds) -- raises where none may yield
   place.parked = place.parked - 1
   if place.parked == 0 then place.bell:signal() end -- the pump may end
+  if not ok then error(message, 0) end
 end
 
 local function unpark(place, waiter)
