@@ -80,6 +80,15 @@ local function fail(self, message, code, detail)
   return nil, message, code, detail
 end
 
+-- It was closed by somebody else while it was read: that is no cut.
+local function closed(self)
+  local detail = {}
+  local message = told(self.answer, "the stream was closed", detail)
+  detail = self.call:detail(detail)
+  self.broken = { message, "closed", detail }
+  return nil, message, "closed", detail
+end
+
 -- The codes of a transfer that broke all mean one thing once the answer has begun.
 local cuts = { network = "cut", empty = "cut", upstream = "cut", busy = "cut" }
 
@@ -155,6 +164,7 @@ local function read(loop, self)
     error(piece, 0)
   end
   if self.call.stopped then return fail(self, self.call:reason()) end
+  if code and self.closed then return closed(self) end
   if code then return fail(self, message, cuts[code] or code, detail) end
   if piece then
     if self.record then self.record:add(piece) end
