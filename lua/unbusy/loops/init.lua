@@ -38,15 +38,25 @@ function loops.enter(chosen, f, value)
   return (chosen or here()).enter(f, value)
 end
 
+-- Raises at the line of whoever called a function of ours, where that was not given one: later it
+-- would be nobody's line.
+local function check_function(f, what)
+  local meta = type(f) ~= "function" and getmetatable(f)
+  if type(f) == "function" or type(meta) == "table" and meta.__call then return end
+  error(("%s: a function expected, got a %s"):format(what, type(f)), 3)
+end
+
 --- Begins a task that runs `f(...)` beside whoever calls, in the loop of that place.
 ---@return table task
 function loops.spawn(f, ...)
+  check_function(f, "spawn")
   return here().spawn(f, ...)
 end
 
 --- Runs `f(...)` and gives what it gives. In a loop of somebody else's, and in a task, it is a
 --- plain call; elsewhere our own loop runs until `f` and all it spawns have ended.
 function loops.run(f, ...)
+  check_function(f, "run")
   local place = here()
   if place == tasks or place == luv and not luv.is_here() then return tasks.run(f, ...) end
   return f(...)
