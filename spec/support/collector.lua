@@ -18,14 +18,15 @@ local function collect()
   collectgarbage()
 end
 
--- A hook belongs to a coroutine on 5.4, and to all of them on LuaJIT.
-local create = coroutine.create
-
-local function hooked(f)
-  local co = create(f)
-  debug.sethook(co, collect, "", INSTRUCTIONS)
-  return co
-end
-
 debug.sethook(collect, "", INSTRUCTIONS)
-coroutine.create = hooked -- luacheck: ignore 122
+
+-- A hook belongs to a coroutine on 5.4, and to all of them on LuaJIT.
+if not rawget(_G, "jit") then
+  local create = coroutine.create
+  local function hooked(f)
+    local co = create(f)
+    debug.sethook(co, collect, "", INSTRUCTIONS)
+    return co
+  end
+  coroutine.create = hooked -- luacheck: ignore 122
+end
