@@ -79,7 +79,8 @@ describe("loading a policy", function()
       { write("string.lua", "return 'x'"), "got a string" },
       { write("throws.lua", "error 'not today'"), "throws.lua:1: not today" },
       { write("loops.lua", "\nwhile true do end"), "loops.lua:2: it ran too long" },
-      { write("grows.lua", "local t = {} for i = 1, 1e9 do t[i] = {} end"), "grows.lua:1: it " },
+      { write("grows.lua", "local t = {} for i = 1, 1e9 do t[i] = {} end"),
+        os.getenv "UNBUSY_COLLECTOR" and "it " or "it took too much memory" }, -- or too long
       { write("reads.lua", "return io.open '/etc/passwd'"), "reads.lua:1: attempt to index" },
       { write("typo.lua", "return { clasify = function() end }"),
         "no decision is called 'clasify', did you mean 'classify'?" },
