@@ -98,7 +98,7 @@ test:
 	@$(MAKE) -s $(JOBS) all
 	@sh tools/test.sh $(TESTS)
 
-# Some two hours on two processors.
+# Well over an hour.
 test-all:
 	@sh tools/deps.sh test
 	@$(MAKE) -s $(JOBS) all

@@ -340,7 +340,8 @@ fuzz() {
 memcheck_specs() {
   grep -rL --include='*_spec.lua' -e busyd -e raw_server -e engines.child -e popen -e os.execute \
     -e files.output -e files.trimmed spec |
-    grep -v -e /loops/ -e 0225- -e every_byte -e long_texts -e simulat -e /polic -e options_spec -e _kill_spec -e _processes_spec | sort
+    grep -v -e /loops/ -e 0225- -e every_byte -e long_texts -e simulat -e /polic -e options_spec \
+      -e _kill_spec -e _processes_spec | sort
 }
 
 valgrind_on() { # LUA
