@@ -309,6 +309,13 @@ function json.mended(value)
   return out
 end
 
+--- Writes what `decode` has given; what JSON cannot say of it is mended.
+---@param value any
+---@return string? text nil for what is still none
+function json.encode_mended(value)
+  return json.encode(value) or (json.encode(json.mended(value)))
+end
+
 -- }========================================================================
 
 -- lua-cjson reads [] and {} alike, and {} is what it would write. So each [] is replaced by a value

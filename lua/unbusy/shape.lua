@@ -215,10 +215,6 @@ local function calls_tools(kind, body)
   return false
 end
 
-local function encoded(value)
-  return json.encode(value) or json.encode(json.mended(value))
-end
-
 local function chunk_of(kind, body, is_open)
   local out, choices = copy(body), json.array()
   out.object = chunks[kind]
@@ -227,7 +223,7 @@ local function chunk_of(kind, body, is_open)
     if is_open and choices[i] ~= choice then choices[i].finish_reason = json.null end
   end
   out.choices, out.usage = choices, not is_open and body.usage or nil
-  return encoded(out)
+  return json.encode_mended(out)
 end
 
 -- How a chunk ends that was open: with the reasons, and the usage.
@@ -239,8 +235,8 @@ local function end_of(kind, body)
         finish_reason = choice.finish_reason }
     end
   end
-  return encoded { id = body.id, object = chunks[kind], created = body.created, model = body.model,
-    choices = choices, usage = body.usage }
+  return json.encode_mended { id = body.id, object = chunks[kind], created = body.created,
+    model = body.model, choices = choices, usage = body.usage }
 end
 
 --- A whole answer as the one event of a stream that would give it; of a response, as the last one.
@@ -253,7 +249,8 @@ function shape.event(kind, answer, number)
   if kind ~= "responses" then
     return chunk_of(kind, answer.body, calls_tools(kind, answer.body)), nil
   end
-  local response, name = answer.raw or encoded(answer.body), shape_response.last(answer.body)
+  local response = answer.raw or json.encode_mended(answer.body)
+  local name = shape_response.last(answer.body)
   return response and ('{"type":"%s","sequence_number":%d,"response":'):format(name, number or 0)
     .. response .. "}", name
 end

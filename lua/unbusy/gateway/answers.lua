@@ -115,13 +115,6 @@ function answers.send_pieces(ctx, pieces, kind, pause)
   ngx.print(some) -- whoever has all of it finds the request counted: nothing waits from here on
 end
 
---- A body as text; what JSON cannot say of it is mended.
----@param body table decoded
----@return string? text nil for what is none
-function answers.encoded(body)
-  return json.encode(body) or (json.encode(json.mended(body)))
-end
-
 --- Sends a reply: the upstream's bytes, where they came whole.
 ---@param ctx table
 ---@param reply table
@@ -134,7 +127,7 @@ function answers.reply(ctx, reply)
     for name, value in pairs(e.headers) do ngx.header[name] = value end
     body = errors.added(reply.body, e)
   end
-  answers.send(ctx, reply.status, reply.raw or assert(answers.encoded(body)))
+  answers.send(ctx, reply.status, reply.raw or assert(json.encode_mended(body)))
 end
 
 --- Sends a refusal.

@@ -88,10 +88,10 @@ end
 -- An answer as text; and what it is a refusal with, where something stands in and says so.
 local function told(ctx, answer)
   if answer.source ~= "fallback" or answer.status < 400 then
-    return answer.raw or answers.encoded(answer.body)
+    return answer.raw or json.encode_mended(answer.body)
   end
   local refusal = errors.of_fallback(answer, ctx.gateway.retries)
-  return answers.encoded(errors.added(answer.body, refusal)), refusal
+  return json.encode_mended(errors.added(answer.body, refusal)), refusal
 end
 
 -- What is known of one request's end: { text =, … }, { refusal = }, or both.

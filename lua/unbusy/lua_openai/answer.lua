@@ -85,7 +85,7 @@ local function of_reply(r, reply)
     if reply.source == "fallback" and reply.status >= 400 then
       body = errors.added(body, errors.of_fallback(reply, false))
     end
-    text = json.encode(body) or assert(json.encode(json.mended(body)))
+    text = assert(json.encode_mended(body))
   end
   local headers = headers_of(reply, #text)
   headers["content-type"] = headers["content-type"] or "application/json"
