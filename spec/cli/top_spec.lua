@@ -79,6 +79,19 @@ describe("unbusy top", function()
     end
   end)
 
+  it("ends with its terminal, also where it is not to be told", function()
+    local screen, own = place.dir .. "/lost", place.dir .. "/lost.pid"
+    local pid = files.trimmed(("env TERM=xterm setsid script -qfec 'trap \"\" HUP; echo $$ >%s; "
+      .. "exec %s bin/unbusy top --every 0.1 --config %s' /dev/null </dev/null >%s 2>&1 "
+      .. "& echo $!"):format(own, lua, path, screen))
+    served.wait(function() return files.text(screen):find("unbusy ", 1, true) end, "a drawing")
+    os.execute("kill -9 " .. pid)
+    local top = files.trimmed("cat " .. own)
+    assert.matches("^%d+$", top)
+    served.wait(function() return files.output("ps -o stat= -p " .. top):match "^%s*Z?%s*$" end,
+      "its end")
+  end)
+
   it("says what is wrong", function()
     local other = place:write("other.lua", CONFIG:format(up.url, ""))
     local r = place:run { "top", "--config", other }

@@ -8,6 +8,10 @@ local terminal = {}
 
 local SIGPIPE_STATUS = 141 -- as the shell shows a process that SIGPIPE ended
 
+-- Written by `flush` alone: what the C library writes by itself at the end of a line, as to a
+-- terminal, may fail without a word.
+io.stdout:setvbuf "full"
+
 --- Whether descriptor 0 or 1 is a terminal.
 ---@param descriptor integer
 function terminal.is_terminal(descriptor)
