@@ -91,6 +91,23 @@ describe("limits per minute", function()
       assert.near(0.1, at[20] - before, 1e-6)
     end)
 
+    it("are foreseen as lately of one choice, for each that is asked for", function()
+      local w = with_limits({ tokens_per_minute = 60000 }, { a = function(_, n)
+        return n == 1 and answer_with({}, { prompt_tokens = 1, completion_tokens = 1000 })
+          or world.streamed { { 0, world.chunk { content = "x" } }, { 0, world.DONE } }
+      end })
+      local function left()
+        return w.client:status().targets[1].limits[""].per_minute.tokens.left
+      end
+      local request = { n = 10, messages = world.question.messages }
+      burst(w, 1, nil, request)
+      local before = left()
+      local stream = assert(w.client:stream(request))
+      assert.near(before - 1000, left(), 300) -- ten of a hundred each
+      stream:close()
+      w:assert_clean()
+    end)
+
     it("are mended by a stream's usage at its end, and not by a stream that is left", function()
       local w = with_limits({ tokens_per_minute = 10000 }, { a = function()
         return world.streamed {

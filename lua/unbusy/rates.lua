@@ -21,6 +21,7 @@ local INLINE = 1000        -- tokens of an inline file
 local FIRST = 256          -- tokens of an answer, before one is known
 local SMOOTHING = 8        -- an answer's weight is 1/8
 local AT_MOST = 4          -- times what is usual: a bound that is never reached would hold up many
+local MOST_CHOICES = 128   -- of one call
 local MOST_VALUES = 100000 -- of a request that are looked at
 
 -- {== Foreseeing ==========================================================
@@ -45,6 +46,11 @@ local function whole(n)
   return type(n) == "number" and n >= 1 and n <= rate.MOST and n or nil
 end
 
+-- The answers that are asked for at once.
+local function choices_of(request)
+  return type(request) == "table" and math.min(whole(request.n) or 1, MOST_CHOICES) or 1
+end
+
 local function answer_of(self, request)
   local most = whole(request.max_tokens) or whole(request.max_completion_tokens)
     or whole(request.max_output_tokens)
@@ -53,7 +59,7 @@ local function answer_of(self, request)
   elseif self.usual then
     most = math.min(most, AT_MOST * self.usual)
   end
-  return most * math.min(whole(request.n) or 1, 128)
+  return most * choices_of(request)
 end
 
 -- The tokens that a call is thought to take.
@@ -93,7 +99,8 @@ function rates:take(call)
   local tokens = self:foreseen(call)
   local requests, mark, _, detail = self.part:take(tokens)
   if not requests then return nil, detail and detail.retry_after end
-  return { requests = requests, tokens = mark, foreseen = tokens }
+  return { requests = requests, tokens = mark, foreseen = tokens,
+    choices = choices_of(call.request) }
 end
 
 --- Is there room for a small call now?
@@ -138,8 +145,9 @@ function rates:spent(taken, usage, refused)
   if sum == 0 then sum = count(usage.prompt_tokens) + answer end
   if sum == 0 then return end
   if answer > 0 then
-    local usual = self.usual or answer
-    self.usual = usual + (answer - usual) / SMOOTHING
+    local one = answer / taken.choices
+    local usual = self.usual or one
+    self.usual = usual + (one - usual) / SMOOTHING
   end
   self.part:correct(taken.foreseen, sum)
 end
