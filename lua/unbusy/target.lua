@@ -567,21 +567,26 @@ end
 
 -- }========================================================================
 
--- Why it is left alone, whatever its breaker says: seconds that the server has asked for (be it of
--- those for one model), and what was refused ("quota" or "auth"); nil for either that is not so.
-local function rest_of(self)
+--- What of its was refused, so that it is left alone whatever its breaker says: "quota", its
+--- account has no credit; "auth", all its keys were; nil: neither.
+---@return "quota"|"auth"|nil
+function target:refused()
   local now = self.now()
   if self.common and now >= self.heeded_until then heed_marks(self, now) end
-  local refused = self.account.broke_until > now and "quota" or not self:key(now) and "auth"
-  local rest_until = math.max(self.rest_until, self.limited_until)
-  return rest_until > now and rest_until - now or nil, refused or nil
+  if self.account.broke_until > now then return "quota" end
+  return not self:key(now) and "auth" or nil
+end
+
+-- Seconds for which the server has asked to be left alone, be it by those for one model.
+local function rest_of(self)
+  local rest_until, now = math.max(self.rest_until, self.limited_until), self.now()
+  return rest_until > now and rest_until - now or nil
 end
 
 --- What an operator wants to know, free of secrets.
 function target:status()
-  local rests, refused = rest_of(self)
   return {
-    rests = rests, refused = refused,
+    refused = self:refused(), rests = rest_of(self), -- in this order: what others marked is heeded
     name = self.name, account = self.account_name, pool = self.pool, reserve = self.reserve,
     provider = self.provider.name,
     state = self.breaker and self.breaker:state() or "closed", tries = self.tries,

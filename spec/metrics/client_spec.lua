@@ -196,6 +196,26 @@ describe("a client's metrics", function()
       { account = ("户"):rep(33), status = "200" }))
   end)
 
+  it("show who has no credit, and whose keys are refused", function()
+    local w = new({ a = { status(402) }, b = { status(401) }, c = { status(403) }, d = { good() } },
+      {}, { b = { account = "b" }, c = { account = "c", keys = { "one", "two" } },
+        d = { account = "d" } })
+    for _, name in ipairs { "a", "b", "c", "d" } do w:chat { target = name } end
+    local function refused()
+      local s, seen = read(w), {}
+      for _, name in ipairs { "a", "b", "c", "d" } do
+        for _, code in ipairs { "quota", "auth" } do
+          local n = s:value(('unbusy_target_refused{code="%s",target="%s"}'):format(code, name))
+          if n == 1 then seen[#seen + 1] = name .. " " .. code else assert.equal(0, n) end
+        end
+      end
+      return seen
+    end
+    assert.same({ "a quota", "b auth", "c auth" }, refused())
+    w.loop.run(function() w.loop.sleep(301) end)
+    assert.same({}, refused())
+  end)
+
   it("show breakers, limits and the budget as they are", function()
     local w = new({ a = { status(500) }, b = { good() } }, { limiter = { initial = 7 },
       breaker = { min_calls = 2, open_for = 1000 }, retry = { attempts = 2, base = 0.1 } },

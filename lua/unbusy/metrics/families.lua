@@ -52,6 +52,8 @@ counter("unbusy_hedges_total", "result",
 
 gauge("unbusy_breaker_state", "target state", "1 for the state that the target's breaker is in")
 looked_up("unbusy_breaker_opened_total", "target", "How often the target's breaker has opened")
+gauge("unbusy_target_refused", "target code",
+  "1 while its account has no credit (quota), or all its keys are refused (auth)")
 level("unbusy_target_in_flight", "target", "Tries of the target under way")
 gauge("unbusy_limit", "account model", "Calls that the account takes at once, as it was found out")
 gauge("unbusy_in_flight", "account model", "Calls of the account under way")

@@ -12,7 +12,7 @@ local LUA = rawget(_G, "jit") and jit.version or _VERSION -- luacheck: ignore 11
 
 local STATES = { "closed", "open", "half_open", "forced_open", "disabled", "metrics_only" }
 
--- {== Breakers ============================================================
+-- {== Targets =============================================================
 
 local function add_breakers(out, client, pause)
   local states, opened = {}, {}
@@ -25,6 +25,18 @@ local function add_breakers(out, client, pause)
     if stats then opened[#opened + 1] = { stats.opened, t.name } end
   end
   out.unbusy_breaker_state, out.unbusy_breaker_opened_total = states, opened
+end
+
+local function add_refused(out, client, pause)
+  local samples = {}
+  for _, t in ipairs(client.targets) do
+    pause()
+    local refused = t:refused()
+    for _, code in ipairs { "auth", "quota" } do
+      samples[#samples + 1] = { refused == code and 1 or 0, t.name, code }
+    end
+  end
+  out.unbusy_target_refused = samples
 end
 
 -- }========================================================================
@@ -124,6 +136,7 @@ function state.of(client, pause)
   end
   client:look_around()
   add_breakers(out, client, pause)
+  add_refused(out, client, pause)
   add_limits(out, client, client.meter.models, pause)
   add_budget(out, client)
   add_cache(out, client)
