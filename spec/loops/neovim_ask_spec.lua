@@ -28,6 +28,7 @@ describe("examples/neovim", function()
       "begun true",
       "stopped true true",
       "left true",
+      "kept true true",
       "failed  4 ask: deepseek: 429 insufficient_quota 1",
     }, "\n") .. "\n", report, out)
   end)

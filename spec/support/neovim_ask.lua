@@ -46,6 +46,12 @@ wait(function() return #shown() > 20 end)
 vim.cmd(buffer .. "bwipeout!")
 say("left", tostring(wait(is_over)))
 
+-- Nothing may be written there any more.
+require("ask").ask(question)
+wait(function() return #shown() > 20 end)
+vim.bo.modifiable = false
+say("kept", tostring(wait(is_over)), tostring(#shown() < #question))
+
 programme '{"script":[{"preset":"insufficient_quota"}]}'
 vim.cmd "Ask x"
 wait(is_over)

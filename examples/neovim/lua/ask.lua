@@ -28,17 +28,17 @@ local function open_buffer()
   return buffer
 end
 
--- Writes text at the buffer's end; false where the buffer is gone.
+-- Writes text at the buffer's end; false where the buffer is gone, or may not be changed.
 local function append(buffer, text)
   if not api.nvim_buf_is_valid(buffer) then return false end
   local row = api.nvim_buf_line_count(buffer) - 1
   local column = #api.nvim_buf_get_lines(buffer, row, row + 1, true)[1]
-  api.nvim_buf_set_text(buffer, row, column, row, column, vim.split(text, "\n", { plain = true }))
-  return true
+  local lines = vim.split(text, "\n", { plain = true })
+  return (pcall(api.nvim_buf_set_text, buffer, row, column, row, column, lines))
 end
 
--- Reads the answer into the buffer. Nobody looks any more when the buffer is gone: then the rest is
--- cancelled, and the server is free.
+-- Reads the answer into the buffer. Where there is no place for it any more the rest is cancelled,
+-- and the server is free.
 local function answer(buffer, request, cancel)
   local stream, message, code = client:stream(request, { cancel = cancel })
   while stream do
