@@ -149,14 +149,21 @@ end
 
 -- }========================================================================
 
+-- Two tasks at one stream would each have a part of the answer, and only one of them its end.
+local function check_alone(self)
+  if self.reading then error("this stream is being read by another task", 3) end
+end
+
 local function read(loop, self)
   if loop ~= self.call.loop then move(self, loop) end
   if self.on_resume and self.left.resumable then self.left.on_resume = self.on_resume end
   local mark = loop.own and loop.own(self)
+  self.reading = true
   local ok, piece, message, code, detail = pcall(self.clock.read, self.clock, self.left)
   if ok and code and self.answer.resume and not self.call.stopped and not self.closed then
     ok, piece, message, code, detail = pcall(go_on, self, message, code, detail)
   end
+  self.reading = false
   if loop.own then loop.disown(mark) end
   if not ok then -- the task that reads was cancelled
     if self.resuming then end_asking(self) end
@@ -175,12 +182,14 @@ local function read(loop, self)
   return nil
 end
 
---- The next piece; nil at the end; nil, message, code, detail when it was cut.
+--- The next piece; nil at the end; nil, message, code, detail when it was cut. Raises while another
+--- task reads it.
 ---@return unbusy.piece? piece, string? message, unbusy.code? code, unbusy.detail? detail
 function stream:read()
   if self.broken then return nil, self.broken[1], self.broken[2], self.broken[3] end
   if self.ended then return nil end
   if self.call.stopped then return fail(self, self.call:reason()) end
+  check_alone(self)
   return loops.enter(self.call.client.loop, read, self)
 end
 
@@ -202,7 +211,9 @@ end
 --- keeps its place, for which others may wait in vain.
 ---@return fun(): unbusy.piece? step
 function stream:pieces()
+  check_alone(self)
   local function step()
+    check_alone(self)
     local piece, message = self:read()
     if message then error(message, 2) end
     return piece
@@ -214,6 +225,7 @@ end
 --- Reads to the end and gives the whole reply, tool calls and reasoning assembled.
 ---@return unbusy.reply? reply, string? message, unbusy.code? code, unbusy.detail? detail
 function stream:reply()
+  check_alone(self)
   while true do
     local piece, message, code, detail = self:read()
     if code then return nil, message, code, detail end
