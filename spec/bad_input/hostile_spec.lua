@@ -5,6 +5,7 @@ local guard = require "spec.support.leak_guard"
 local json = require "unbusy.json"
 local raw_server = require "spec.support.raw_server"
 local unbusy = require "unbusy"
+local wire = require "unbusy.loops.wire"
 
 local QUESTION = { model = "m", messages = { { role = "user", content = "hi" } } }
 
@@ -25,8 +26,10 @@ describe("a hostile server", function()
       targets = { { name = "a", url = url, key = "key-1", proxy = false } } }
   end
 
-  -- What becomes of an answer, byte for byte.
+  -- What becomes of an answer, byte for byte; on a connection of its own, since the server ends
+  -- each behind its answer, perhaps while the next one is asked for.
   local function answered(bytes)
+    wire.close_idle()
     return new(raw.url):post("/", bytes)
   end
 
