@@ -201,6 +201,7 @@ local function step(c, n, f)
   local pid = process.fork()
   if pid == 0 then
     collectgarbage "stop" -- nothing but the work, the same each time
+    debug.sethook() -- of an eager collector
     if jit then jit.off() jit.flush() end -- luacheck: ignore 113
     c:get("nothing", now) -- has its number
     local first, last = process.step(n, function() f(c) end)

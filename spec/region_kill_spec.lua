@@ -165,6 +165,7 @@ local function step(case, n)
   local pid = process.fork()
   if pid == 0 then
     collectgarbage "stop" -- nothing but the work, the same each time
+    debug.sethook() -- of an eager collector
     if jit then jit.off() jit.flush() end -- luacheck: ignore 113
     part:stats(now) -- has its number
     local first, last = process.step(n, function() case.work(part, kept) end)

@@ -331,6 +331,7 @@ local function step(kind, case, n)
   local pid = process.fork()
   if pid == 0 then
     collectgarbage "stop" -- nothing but the work, the same each time
+    debug.sethook() -- of an eager collector
     if jit then jit.off() jit.flush() end -- luacheck: ignore 113
     local mine = {}
     if case.own then case.own(p, mine) end
