@@ -5,8 +5,9 @@
 -- basic scheme, with any name.
 --
 -- Without a token a request must come from this machine. One that another proxy has passed on comes
--- from wherever that says. And the address must name this machine: a page of somebody else's could
--- have its own name lead here (DNS rebinding), and the browser would let it read the answer.
+-- from wherever that says, in a header or by the PROXY protocol. And the address must name this
+-- machine: a page of somebody else's could have its own name lead here (DNS rebinding), and the
+-- browser would let it read the answer.
 --
 -- A gateway without client keys, on a developer's machine, can be reached by any page that is
 -- opened there: the browser sends it what the page says, and it is paid for. Browsers name the
@@ -23,6 +24,17 @@ local passed_on = { "x-forwarded-for", "forwarded", "via", "x-real-ip", "cf-conn
 -- (A socket for both families shows an address of IPv4 mapped: RFC 4291 2.5.5.2.)
 local function is_here(address)
   return address:gsub("^::ffff:", ""):find "^127%." ~= nil or address == "::1"
+end
+
+local function is_unix(address)
+  return address:find "^unix:" ~= nil
+end
+
+-- Does the connection come from this machine, and from no other one by way of a proxy here? (One
+-- of a proxy's own has no address: `PROXY UNKNOWN`.)
+local function is_connected_here()
+  local from, before = ngx.var.remote_addr, ngx.var.proxy_protocol_addr
+  return (is_here(from) or is_unix(from)) and (not before or before == "" or is_here(before))
 end
 
 local function is_direct(headers)
@@ -42,12 +54,10 @@ end
 
 -- A refusal for who is not here.
 local function check_place(headers, what)
-  local from = ngx.var.remote_addr
-  local is_unix = from:find "^unix:" ~= nil
-  if not is_direct(headers) or not (is_unix or is_here(from)) then
+  if not is_direct(headers) or not is_connected_here() then
     return errors.new(403, what .. " is for this machine alone, as long as it has no token")
   end
-  if not is_unix and not is_own_name(headers.host) then
+  if not is_unix(ngx.var.remote_addr) and not is_own_name(headers.host) then
     return errors.new(403, what .. " is for this machine alone, by its address or as localhost, "
       .. "as long as it has no token")
   end
@@ -72,7 +82,8 @@ end
 ---@return table? refusal
 function access.check_page(headers, reads)
   local origin = headers.origin
-  if origin == nil and not reads or not is_here(ngx.var.remote_addr) then return nil end
+  if origin == nil and not reads then return nil end
+  if is_unix(ngx.var.remote_addr) or not is_connected_here() then return nil end
   if origin ~= nil and not is_own_page(origin) or reads and not is_own_name(headers.host) then
     return errors.new(403, "a page of another site has no access as long as there are no client "
       .. "keys (gateway.keys)", { code = "cross_origin" })
