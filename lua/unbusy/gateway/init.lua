@@ -219,10 +219,16 @@ local function note_call(ctx)
   end
 end
 
+-- Ends a request whose answer has broken off, with no end that looks like a good one. Under
+-- HTTP/1.0 the connection's end is the answer's: nginx resets it (reset_timedout_connection).
+local function break_off()
+  return ngx.exit((ngx.req.http_version() or 2) < 1.1 and 444 or ngx.ERROR)
+end
+
 local function close_connection(ctx)
   if ctx.gone then return ngx.exit(499) end
   if ctx.garbled then return ngx.exit(400) end -- by nginx, which closes then
-  if ctx.broken then return ngx.exit(ngx.ERROR) end -- no end that looks like a good one
+  if ctx.broken then return break_off() end
 end
 
 -- Counts the request, at its end.
