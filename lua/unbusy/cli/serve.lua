@@ -19,7 +19,7 @@ local FAULT, USAGE = 1, 2 -- exit statuses
 local MOST_CONNECTIONS = 16384 -- of one worker
 local LEAST_CONNECTIONS = 16   -- listening sockets and the wake-up's are some of them
 local OTHER_DESCRIPTORS = 128  -- of one worker: logs, listening sockets, the wake-up's
-local GRACE = 10               -- seconds an old worker has beyond the longest call
+local GRACE = 10               -- seconds an old worker has beyond the longest request
 
 local serve = {
   name = "serve", usage = "[options] [FILE]", most = 1, expects = "one configuration file",
@@ -196,6 +196,13 @@ local function check_open(where, options, values)
     .. "gateway = { keys = { … } }, or --open to serve everybody"):format(where.text)
 end
 
+-- Seconds that a request of a client may take: a call, or a batch, whose calls take turns.
+local function longest(options)
+  local batch = options.gateway.batch
+  local turns = batch and math.ceil(batch.requests / batch.at_once) or 1
+  return math.ceil(options.clocks.total * turns)
+end
+
 local function absolute(path)
   return path and shell.absolute(path)
 end
@@ -227,7 +234,7 @@ local function plan_of(values, where, found)
     modules = found.modules, lua = lua, env = variables(needed), user = user or nil,
     workers = values.workers or "auto", descriptors = ("%.0f"):format(files),
     connections = ("%.0f"):format(math.floor((files - OTHER_DESCRIPTORS) / 2)),
-    longest = ("%.0f"):format(math.ceil(options.clocks.total) + GRACE),
+    longest = ("%.0f"):format(longest(options) + GRACE),
     body = ("%.0f"):format(options.gateway.body), config = shell.absolute(path),
     listen = where.text, cert = absolute(values.cert), key = absolute(values.key),
     prefix = absolute(values.prefix), log = log_of(values.log or "-"),
