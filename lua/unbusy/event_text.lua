@@ -24,18 +24,27 @@ function event_text.wants_usage(request)
   return type(o) == "table" and o.include_usage == true
 end
 
--- The usage that we have asked for, and nobody else has.
-local function is_ours(piece)
-  return piece.usage and not piece.finish and not piece.started
-    and piece.data:find '"choices"%s*:%s*%[%s*%]' ~= nil
+-- Has a chunk no choice in it? Its list of them is empty, or, of some servers, null or not there.
+local function has_no_choice(data)
+  return data:find '"choices"%s*:%s*%[%s*%]' ~= nil or data:find '"choices"%s*:%s*null' ~= nil
+    or not data:find('"choices"', 1, true)
 end
 
---- What is to be written for a piece; nil for nothing.
+--- Is it a chunk that has the usage and nothing else, as for who asks for that?
+---@param piece table see `unbusy.stream`; with `data`
+---@return boolean
+function event_text.is_usage(piece)
+  return piece.usage ~= nil and not piece.finish and not piece.started
+    and has_no_choice(piece.data)
+end
+
+--- What is to be written for a piece; nil for nothing, as for the usage that we have asked for, and
+--- nobody else has.
 ---@param piece table see `unbusy.stream`
 ---@param wants_usage boolean of the request
 ---@return string?
 function event_text.of_piece(piece, wants_usage)
-  if not piece.data or not wants_usage and is_ours(piece) then return nil end
+  if not piece.data or not wants_usage and event_text.is_usage(piece) then return nil end
   return event_text.of(piece)
 end
 

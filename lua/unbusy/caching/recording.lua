@@ -12,6 +12,7 @@
 -- are those of the one before; the lengths of its event's name and of its id (-1: it has none) and
 -- of what is between.
 local assembler = require "unbusy.providers.assembler"
+local event_text = require "unbusy.event_text"
 local stored = require "unbusy.caching.stored"
 
 local recording = {}
@@ -113,12 +114,6 @@ local function next_event(self)
     id = id >= 0 and sub(bytes, id_at, from - 1) or nil }, tonumber(ms)
 end
 
--- A chunk that has the usage and nothing else, as for who asks for that.
-local function is_usage(piece)
-  return piece.usage and not piece.finish and not piece.started
-    and piece.data:find '"choices"%s*:%s*%[%s*%]' ~= nil
-end
-
 -- The next piece, which is due at `self.due`; nil behind the last one, or where it is torn.
 local function take(self)
   while self.at <= #self.bytes do
@@ -127,7 +122,7 @@ local function take(self)
     self.due = self.due + ms / 1000 / self.pace
     local piece, wrong = self.assembler:feed(event)
     if wrong then return nil end
-    if piece and not (self.no_usage and is_usage(piece)) then return piece end
+    if piece and not (self.no_usage and event_text.is_usage(piece)) then return piece end
   end
   self.whole_read = true
 end
