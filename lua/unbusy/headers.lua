@@ -140,6 +140,13 @@ function headers.asked_with(list)
   return out[1] and out or false
 end
 
+--- Is a header of an answer of one connection, or of the account, so that it ends here?
+---@param name string in lower case
+---@return boolean
+function headers.ends_here(name)
+  return (hop_by_hop[name] or theirs[name]) == true
+end
+
 --- The headers of an answer that are passed on. The length of a body that was expanded on the way
 --- is not what its header says.
 ---@param given table lower-case name -> value

@@ -3,6 +3,7 @@ local answers = require "unbusy.gateway.answers"
 local body = require "unbusy.gateway.body"
 local controls = require "unbusy.gateway.controls"
 local errors = require "unbusy.gateway.errors"
+local headers = require "unbusy.headers"
 local json = require "unbusy.json"
 local log = require "unbusy.gateway.log"
 local usage = require "unbusy.providers.answers"
@@ -62,12 +63,19 @@ local function goes_on(name, value)
   return not own[name] and not is_order(name) and answers.is_plain(value)
 end
 
+-- The name as nginx writes it: with a hyphen for "_", which may make it one that ends here.
+local function written(name)
+  local other, changed = name:gsub("_", "-")
+  return (changed == 0 or not headers.ends_here(other)) and other
+end
+
 -- The upstream's, as far as they go on. In a browser its bytes would be a page of the gateway's:
 -- one in which nothing runs.
 local function set_header(ctx, answer)
   local header, count = ngx.header, 0
-  for name, value in pairs(answer.headers) do
-    if count < MOST and goes_on(name, value) then
+  for given, value in pairs(answer.headers) do
+    local name = written(given)
+    if count < MOST and name and goes_on(name, value) then
       header[name] = value
       count = count + 1
     end
