@@ -26,8 +26,10 @@ end
 
 --- Can the value stand in a header as it is?
 ---@param value any
-function answers.is_plain(value)
-  return type(value) == "string" and #value <= LONGEST and not value:find "[%z\1-\31\127-\255]"
+---@param most integer? bytes that it may have
+function answers.is_plain(value, most)
+  return type(value) == "string" and #value <= (most or LONGEST)
+    and not value:find "[%z\1-\31\127-\255]"
 end
 
 -- The upstream's own header, as far as it goes on.

@@ -37,6 +37,9 @@ end
 
 local MOST = 64 -- headers of an answer that go on
 
+-- Bytes of a value: of a place that is signed, as those of stores of files are, thousands.
+local longest = { location = 8192 }
+
 -- The path as it is sent: nginx has decoded it, so that no two readings of it are possible.
 local function path_of(ctx)
   local path = ctx.path:gsub("^/v1", ""):gsub("[^%w%-._~!$&'()*+,;=:@/]", function(c)
@@ -60,7 +63,7 @@ local function is_order(name)
 end
 
 local function goes_on(name, value)
-  return not own[name] and not is_order(name) and answers.is_plain(value)
+  return not own[name] and not is_order(name) and answers.is_plain(value, longest[name])
 end
 
 -- The name as nginx writes it: with a hyphen for "_", which may make it one that ends here.
