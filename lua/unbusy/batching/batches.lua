@@ -119,7 +119,7 @@ end
 
 local function add(self, call, request)
   local m = setmetatable({ call = call, batch = self, request = request, event = call.loop.event(),
-    gone = false, outcome = false, part = false }, member)
+    before = call.tries, gone = false, outcome = false, part = false }, member)
   call:hold(m) -- before it is a member: whatever raises from now on, it leaves
   table.insert(self.members, m)
   return m
@@ -328,7 +328,10 @@ end
 local function follow(call, next, outcome)
   if outcome.reply then return outcome.reply end
   if outcome.raised ~= nil then error(outcome.raised, 0) end
-  if outcome.alone then return parts.paid(call, next, outcome.failure) end
+  if outcome.alone then
+    if outcome.failure then call.failed = false end -- it is asked again after this one
+    return parts.paid(call, next, outcome.failure)
+  end
   if outcome.failed then
     call.failed = outcome.failed
     return next(call)

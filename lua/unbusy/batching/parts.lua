@@ -73,11 +73,12 @@ function part:target()
   return try and try.target
 end
 
---- What its members' calls know of the tries that are made for them.
+--- What its members' calls know of the tries that are made for them, behind those of their own.
 ---@param m table member
 function part:show_tries(m)
-  local c = self.call
-  m.call.tries = copy(c and c.tries or self.tries)
+  local c, tries = self.call, copy(m.before)
+  for _, try in ipairs(c and c.tries or self.tries) do tries[#tries + 1] = try end
+  m.call.tries = tries
   if c and c.trace then m.call.trace = c.trace end
 end
 
