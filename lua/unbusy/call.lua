@@ -209,6 +209,7 @@ end
 local function begin_anew(self)
   self.past, self.tries, self.told = self.past + #self.tries, { nil }, false
   self.ruled_out, self.pause, self.sent, self.foreseen = nil, nil, nil, nil
+  if self.failed then self.failed = false end
   if self.so_far then self.so_far = false end
 end
 
