@@ -15,7 +15,7 @@ local call = { streaming = false, stopped = false, extra = false, path = false, 
   stale_later = false, key = false, keeps = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
   claim = false, told = false, escalated = false, holds = false, so_far = false,
-  foreseen = false, ahead = false, ended = false, overtaken = false }
+  foreseen = false, ahead = false, ended = false, overtaken = false, pool = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -141,10 +141,11 @@ function call:release(thing)
   end
 end
 
---- The targets that this call may be sent to.
+--- The targets that this call may be sent to: `pool` has those of an answer that has begun, where
+--- another pool was asked than that of its options.
 ---@return table[]
 function call:targets()
-  local pools, pool = self.client.pools, self.options.pool
+  local pools, pool = self.client.pools, self.pool or self.options.pool
   return pool and pools.by_name[pool] or pools.ordinary
 end
 

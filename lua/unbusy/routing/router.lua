@@ -398,7 +398,7 @@ end
 ---@param call table
 ---@param target table
 function router:let_in(call, target)
-  if call.options.target or call.options.pool then return end
+  if call.options.target or call.options.pool or call.pool then return end
   local level = set_of(self, call:targets()).levels[1]
   local home, now = level.targets[1].pool, call.loop.now()
   if not level.pools[target.pool] then

@@ -127,7 +127,8 @@ local function rule_out_others(call, targets)
 end
 
 -- Asks them: a reply, or a failure. Then the call has its own options again, under which its answer
--- is kept; the others stay ruled out, since a stream may still have to be tried elsewhere.
+-- is kept; the others stay ruled out, since a stream may still have to be gone on with, in the pool
+-- that has begun it.
 local function ask(self, call, next, targets)
   local again = call.again
   local before = call:ask_again(call.request, options_of(self, call))
@@ -135,6 +136,7 @@ local function ask(self, call, next, targets)
   local answer, message, code, detail = next(call)
   if detail then detail = call:detail(detail) end
   call.options, call.again = before.options, again
+  if self.checks and answer and answer.pieces then call.pool = self.checks.to end
   return answer, message, code, detail
 end
 
