@@ -15,7 +15,8 @@ local call = { streaming = false, stopped = false, extra = false, path = false, 
   stale_later = false, key = false, keeps = false, own_key = false, moving = false, spills = false,
   patience = false, race = false, lane_of = false, lost = false, at_once = false, switch = false,
   claim = false, told = false, escalated = false, holds = false, so_far = false,
-  foreseen = false, ahead = false, ended = false, overtaken = false, pool = false }
+  foreseen = false, ahead = false, ended = false, overtaken = false, pool = false,
+  given = false }
 call.__index = call
 
 local order = 0 -- of arrival, over all clients
@@ -211,6 +212,7 @@ local function begin_anew(self)
   self.past, self.tries, self.told = self.past + #self.tries, { nil }, false
   self.ruled_out, self.pause, self.sent, self.foreseen = nil, nil, nil, nil
   if self.failed then self.failed = false end
+  if self.given then self.given = false end
   if self.so_far then self.so_far = false end
 end
 

@@ -299,6 +299,8 @@ local function new_call(call, options)
   keeping.adopt(c, call)
   if call.failed then
     c.failed, c.tries, call.failed = call.failed, copy(call.tries), false
+  elseif call.given then
+    c.given, c.tries, call.given = call.given, copy(call.tries), false
   end
   return c
 end
@@ -374,17 +376,24 @@ local function answered(self, whole)
   end
 end
 
+-- What a member has of a whole answer that came as a stream, and shows what that cost where it
+-- `pays`. With a weak one, which was only known at its end, it begins anew: others may be asked.
+local function outcome_of(m, whole, bytes, pays)
+  if pays and not whole.weak_late then return { reply = whole } end
+  local own = reply.of_flight(m.call, whole, bytes)
+  if not whole.weak_late then return { reply = own } end
+  if pays then own.source, own.cost = whole.source, whole.cost end
+  return { again = true, given = own }
+end
+
 -- A whole answer has come as a stream: whoever wants it whole has it. Where nobody who reads it
 -- shows what it cost, the oldest of these does.
 local function ended_well(self, whole)
   end_it(self, true)
-  local list, paid = present(self), self.paid and not self.paid.gone
+  local list, paid, out = present(self), self.paid and not self.paid.gone, {}
   local bytes = list[1] and (whole.raw or json.encode(whole.body))
-  for i = #list, 1, -1 do
-    local m = list[i]
-    settle(self, m, { reply = i == 1 and not paid and whole
-      or reply.of_flight(m.call, whole, bytes) })
-  end
+  for i = #list, 1, -1 do out[i] = outcome_of(list[i], whole, bytes, i == 1 and not paid) end
+  for i, m in ipairs(list) do settle(self, m, out[i]) end -- the oldest leads, where they go on
 end
 
 -- It has broken off. Who was to have it whole has had nothing of it, and asks again as after any

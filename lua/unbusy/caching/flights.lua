@@ -174,7 +174,7 @@ function flights:join(call, key, next)
     if outcome.raised ~= nil then error(outcome.raised, 0) end
     local failure = outcome.failure
     if failure then return nil, failure.message, failure.code, failure.detail end
-    call.failed = outcome.failed or false
+    call.failed, call.given = outcome.failed or false, outcome.given or false
   end
   return next(call)
 end

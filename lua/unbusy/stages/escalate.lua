@@ -14,7 +14,8 @@
 --
 -- It stands above the batch: each member's own answer is judged, and the one that they came in is
 -- not. An answer that is passed on as it comes cannot be judged before: a stream is only marked at
--- its end, unless it was held back.
+-- its end, unless it was held back. Who was to have that stream's answer whole comes with it
+-- (`call.given`), and somebody else is asked in its place.
 local checks = require "unbusy.escalation.checks"
 local counts = require "unbusy.escalation.counts"
 local facts = require "unbusy.policy.facts"
@@ -164,7 +165,6 @@ end
 
 local function escalate(self, call, next, weak, reason)
   call.escalated = true
-  self.counts:weak(reason)
   local targets = others(self, call, self.by_name[weak.target])
   local why = why_not(self, call, targets)
   if why then return kept(self, call, weak, reason, why) end
@@ -191,6 +191,7 @@ local function judge_later(self, call, answer)
   answer:on_end(function(whole, how)
     local reason = not how and whole:is_weak()
     if not reason then return end
+    whole.weak_late = true
     self.counts:weak(reason)
     self.counts:kept "stream"
     call:emit("weak", { target = whole.target, reason = reason, why = "stream" })
@@ -207,6 +208,7 @@ local function review(self, call, next, answer)
   local reason = reason_of(self, call, answer)
   local message, code, detail
   if reason then
+    self.counts:weak(reason)
     answer, message, code, detail = escalate(self, call, next, answer, reason)
     if not answer then return nil, message, code, detail end
   end
@@ -256,6 +258,11 @@ return function(next, client, plain)
   if plain and not own then return next end
   return function(call)
     if not own and not call.policy or not takes_part(self, call) then return next(call) end
+    local given = call.given
+    if given then
+      self.counts, call.given = self.counts or counts.of(client), false
+      return escalate(self, call, next, given, given.weak)
+    end
     if call.streaming and self.holds and may_leave(call) then call.holds = self.holds end
     local answer, message, code, detail = next(call)
     if not answer or not fresh[answer.source] then return answer, message, code, detail end
