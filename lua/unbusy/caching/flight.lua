@@ -266,13 +266,16 @@ end
 
 -- {== Asking ==============================================================
 
--- The options of the call that is made for all; what ends one of them is not in it.
+-- The options of the call that is made for all; what ends one of them is not in it. Where nobody
+-- waits for it, nobody's clocks are.
 local function options_of(call, priority)
   local o = call.options
   if not o.cancel and not priority then return o end
   o = copy(o)
   o.cancel = nil
-  if priority then o.priority, o.deadline = priority, nil end
+  if priority then
+    o.priority, o.deadline, o.clocks, o.given_clocks = priority, nil, nil, nil
+  end
   return o
 end
 
