@@ -269,10 +269,19 @@ local function note(self, what, reply, code)
     seconds = self.after }, price)
 end
 
+-- Of what either has said before it broke off, the next try goes on with the longer.
+local function keep_said(self)
+  local call, other = self.call, self.fork.so_far
+  local mine = call.so_far
+  if not other or mine and (other.dropped or #other.text <= #mine.text) then return end
+  call.so_far = other
+end
+
 -- Both have failed: the failure that tells more.
 local function failure_of_both(self, message, code, detail)
   if self.raised ~= nil then error(self.raised, 0) end
   note(self, "failed")
+  keep_said(self)
   if tells_more(self, code) then
     local failure = self.failure
     return nil, failure.message, failure.code, failure.detail or {}
