@@ -23,13 +23,14 @@ local COLUMNS = 98
 
 local plain = { whole = "integer", list = "any[]", ["function"] = "function" }
 
--- What a field's name alone says better than its type.
+-- What a field's name says better than its type; where two fields have that name, by its type.
 local better = {
   on_event = "fun(event: unbusy.event)", cancel = "unbusy.canceller", clock = "fun(): number",
   policy = "string|unbusy.policy", on_progress = "fun(progress: table)",
   region = "unbusy.core.region|unbusy.options.region|boolean",
   pools = "table<string, unbusy.options.pool>",
-  headers = "table<string, string|string[]>|string[]", models = "table<string, string>",
+  headers = { table = "table<string, string|string[]>|string[]" },
+  models = { table = "table<string, string>" },
   batch = { ["string|table|boolean"] =
     "string|boolean|unbusy.options.batch|(string|unbusy.options.batch)[]" },
 }

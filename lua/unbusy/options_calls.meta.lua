@@ -58,7 +58,7 @@
 --- for the name, the connection and TLS, in seconds
 ---@field connect? number
 --- from sending to the answer's header (streams), in seconds
----@field headers? table<string, string|string[]>|string[]
+---@field headers? number
 --- from sending to the first byte of answer, keep-alives apart (streams), in seconds
 ---@field start? number
 --- between two bytes of answer (streams), in seconds

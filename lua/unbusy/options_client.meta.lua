@@ -107,7 +107,7 @@
 --- for the name, the connection and TLS, in seconds (5)
 ---@field connect? number
 --- from sending to the answer's header (streams), in seconds (30)
----@field headers? table<string, string|string[]>|string[]
+---@field headers? number
 --- from sending to the first byte of answer, keep-alives apart (streams), in seconds (60)
 ---@field start? number
 --- between two bytes of answer (streams), in seconds (30)
@@ -172,7 +172,7 @@
 --- for the series: about 130 for a counter, 300 for a histogram, in bytes (1048576)
 ---@field bytes? integer
 --- names of models that are told apart besides those in the configuration (50)
----@field models? table<string, string>
+---@field models? integer
 
 ---@class unbusy.options.queue
 --- longest wait for a place, in seconds (30)
