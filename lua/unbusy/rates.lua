@@ -5,10 +5,12 @@
 --
 --     a quarter of the bytes of its texts (1000 tokens for an inline file, `data:…`)
 --     + max_tokens (or max_completion_tokens, max_output_tokens), but no more than four times what
---       the answers took lately, which stands there too where it says none; times n
+--       the answers took lately, which stands there too where it says none; times n, for each
+--       prompt of a list and each request of a batch
 --
 -- Afterwards the answer's `usage` says what it was, and the difference is mended. A refused call
 -- took none.
+local answers = require "unbusy.providers.answers"
 local json = require "unbusy.json"
 local rate = require "unbusy.rate"
 local rate_headers = require "unbusy.rate_headers"
@@ -21,7 +23,8 @@ local INLINE = 1000        -- tokens of an inline file
 local FIRST = 256          -- tokens of an answer, before one is known
 local SMOOTHING = 8        -- an answer's weight is 1/8
 local AT_MOST = 4          -- times what is usual: a bound that is never reached would hold up many
-local MOST_CHOICES = 128   -- of one call
+local MOST_CHOICES = 128   -- for one prompt
+local MOST_PROMPTS = 2048  -- of one call
 local MOST_VALUES = 100000 -- of a request that are looked at
 
 -- {== Foreseeing ==========================================================
@@ -46,12 +49,15 @@ local function whole(n)
   return type(n) == "number" and n >= 1 and n <= rate.MOST and n or nil
 end
 
--- The answers that are asked for at once.
+-- The answers that one request asks for at once: to each of its prompts, where it has a list.
 local function choices_of(request)
-  return type(request) == "table" and math.min(whole(request.n) or 1, MOST_CHOICES) or 1
+  if type(request) ~= "table" then return 1 end
+  local prompts = math.max(answers.texts_in(request.prompt), 1)
+  return math.min(whole(request.n) or 1, MOST_CHOICES) * math.min(prompts, MOST_PROMPTS)
 end
 
 local function answer_of(self, request)
+  if type(request) ~= "table" then return self.usual or FIRST end
   local most = whole(request.max_tokens) or whole(request.max_completion_tokens)
     or whole(request.max_output_tokens)
   if not most then
@@ -62,12 +68,26 @@ local function answer_of(self, request)
   return most * choices_of(request)
 end
 
+-- Adds up what `f` says of a call's request; of one that goes to a batch endpoint, what it says of
+-- the parameters of each request in it.
+local function over_requests(call, f)
+  local list = call.kind == "batch" and call.request.requests
+  if type(list) ~= "table" then return f(call.request) end
+  local sum = 0
+  for i = 1, math.min(#list, MOST_PROMPTS) do
+    sum = sum + f(type(list[i]) == "table" and list[i].parameters)
+  end
+  return sum
+end
+
 -- The tokens that a call is thought to take.
 local function foresee(self, call)
   local request = call.request
   if type(request) ~= "table" then return type(request) == "string" and #request / BYTES or 0 end
   local sum = bytes_of(request, { values = 0 }, 1) / BYTES
-  if call.kind ~= "embed" then sum = sum + answer_of(self, request) end
+  if call.kind ~= "embed" then
+    sum = sum + over_requests(call, function(one) return answer_of(self, one) end)
+  end
   return math.min(math.ceil(sum), rate.MOST)
 end
 
@@ -100,7 +120,7 @@ function rates:take(call)
   local requests, mark, _, detail = self.part:take(tokens)
   if not requests then return nil, detail and detail.retry_after end
   return { requests = requests, tokens = mark, foreseen = tokens,
-    choices = choices_of(call.request) }
+    choices = math.max(over_requests(call, choices_of), 1) }
 end
 
 --- Is there room for a small call now?
