@@ -1,6 +1,20 @@
 --- Who else could answer a call at once: for second tries beside the first, and for leaving a
 --- server's queue.
+local answers = require "unbusy.providers.answers"
+
+local some = answers.some
+
 local elsewhere = {}
+
+--- Does a call go on from what a server keeps for its account? Another account does not know that.
+---@param call table
+---@return boolean
+function elsewhere.is_bound(call)
+  local request = call.request
+  if call.kind ~= "responses" or type(request) ~= "table" then return false end
+  return some(request.previous_response_id) ~= nil or some(request.conversation) ~= nil
+    or type(some(request.prompt)) == "table"
+end
 
 -- The accounts that this call has tried.
 local function tried_accounts(call)
@@ -34,6 +48,7 @@ end
 ---@return table[]
 function elsewhere.free(call)
   local now, accounts, out = call.loop.now(), tried_accounts(call), {}
+  if elsewhere.is_bound(call) then return out end
   for _, t in ipairs(call:targets()) do
     if not accounts[t.account_name] and call:may_ask(t.name)
       and t:is_free(t:model(call.model), now) then

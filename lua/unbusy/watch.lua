@@ -25,10 +25,9 @@ local AGAIN = 0.5    -- seconds, at least, until it is seen again whether a seco
 -- {== Who may have a second try ===========================================
 
 -- What is kept on the server for the next request, or goes on there by itself, is not begun twice.
-local function stands_alone(request)
-  if type(request) ~= "table" then return false end
-  return request.previous_response_id == nil and request.conversation == nil
-    and type(request.prompt) ~= "table" and request.background ~= true
+local function stands_alone(call)
+  return type(call.request) == "table" and not elsewhere.is_bound(call)
+    and call.request.background ~= true
 end
 
 local kinds = { chat = true, complete = true, embed = true }
@@ -39,7 +38,7 @@ local safe = { GET = true, HEAD = true, OPTIONS = true }
 local function may_be_doubled(call)
   local kind = call.kind
   if kinds[kind] then return true end
-  if kind == "responses" then return stands_alone(call.request) end
+  if kind == "responses" then return stands_alone(call) end
   return kind == "pass" and safe[call.method] == true and passing.idempotent[call.method] == true
 end
 

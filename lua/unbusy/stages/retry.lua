@@ -9,6 +9,7 @@
 -- time is left. It says how long to wait, or that it is enough; the budget stays, and so does the
 -- free move, which then waits as the policy says.
 local codes = require "unbusy.codes"
+local elsewhere = require "unbusy.elsewhere"
 local facts = require "unbusy.policy.facts"
 
 -- The targets that this call may still ask: those it has not ruled out.
@@ -28,6 +29,14 @@ local function tried_by(call)
     if names[t.name] then accounts[t.account_name] = true end
   end
   return names, accounts
+end
+
+-- Only the accounts that have been tried are asked from now on.
+local function keep_to_account(call)
+  local _, accounts = tried_by(call)
+  for _, t in ipairs(call.client.targets) do
+    if not accounts[t.account_name] then call:rule_out(t.name) end
+  end
 end
 
 -- Does another account stand ready that this call has not tried?
@@ -87,6 +96,7 @@ local function allowed(call, code, detail)
   again = again or has_other_key(call, code, detail) -- to whom nothing has been said
   if not again and not kind.elsewhere then return nil end
   if not again then call:rule_out(call:last_try().target) end
+  if elsewhere.is_bound(call) then keep_to_account(call) end
   local targets = open_targets(call)
   if #targets == 0 or not call:can_wait(0) then return nil end
   return targets
