@@ -132,6 +132,7 @@ function reply.of_flight(call, whole, bytes)
     weak = whole.weak, failure = whole.failure, escalated = unpaid(whole.escalated), ended = true,
     times = times(call, whole.times.start, call.loop.now(), whole.times.queued_upstream) },
     bytes and undecoded or reply)
+  if whole.resumed > 0 then self.resumed = whole.resumed end
   if not bytes then
     self.text, self.reasoning = whole.text, whole.reasoning
     self.tool_calls, self.body = plain.lenient(whole.tool_calls), plain.lenient(whole.body)
