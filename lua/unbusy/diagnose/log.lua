@@ -61,12 +61,13 @@ local function cut(calls)
     local i = math.floor((call.at - from) / width)
     local piece = pieces[i]
     if not piece then
-      piece = { index = i, calls = {}, bad = 0, queued = 0, took = {} }
+      piece = { index = i, calls = {}, bad = 0, gone = 0, queued = 0, took = {} }
       pieces[i], order[#order + 1] = piece, piece
     end
     local list = piece.calls
     list[#list + 1] = call
-    if call.code and not period.callers[call.code] then piece.bad = piece.bad + 1 end
+    if period.callers[call.code or false] then piece.gone = piece.gone + 1
+    elseif call.code then piece.bad = piece.bad + 1 end
     piece.queued = piece.queued + call.queued
     piece.took[#piece.took + 1] = (took_of(call))
   end
@@ -74,15 +75,17 @@ local function cut(calls)
   return order, width, from
 end
 
--- Marks the pieces that are trouble.
+-- Marks the pieces that are trouble. One in which nobody called but those who say nothing of us
+-- does not say what is usual.
 local function judge(pieces)
   local shares, took = {}, {}
-  for i, piece in ipairs(pieces) do
-    piece.share, piece.median = piece.bad / #piece.calls, quantile(piece.took, 0.5)
-    shares[i] = piece.share
+  for _, piece in ipairs(pieces) do
+    local counted = #piece.calls - piece.gone
+    piece.share, piece.median = counted > 0 and piece.bad / counted or 0, quantile(piece.took, 0.5)
+    if counted > 0 then shares[#shares + 1] = piece.share end
     took[#took + 1] = piece.median
   end
-  local usual = { share = quantile(shares, 0.25), took = quantile(took, 0.25) }
+  local usual = { share = quantile(shares, 0.25) or 0, took = quantile(took, 0.25) }
   for _, piece in ipairs(pieces) do
     piece.trouble = period.is_trouble({ share = piece.share, took = piece.median,
       queued = piece.queued / #piece.calls }, usual)
