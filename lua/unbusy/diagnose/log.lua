@@ -1,9 +1,9 @@
 --- The periods of a gateway's log (docs/gateway.md, "The log"): the trouble, and the quiet time.
 --
 -- The log is cut into a hundred pieces, of a second at least. A piece is trouble where three times
--- as much goes wrong as in the quieter ones (and 2 % or more), where answers take twice as long as
--- there, or where calls wait in line for longer than an answer takes. Calls stand in the piece in
--- which they came.
+-- as much goes wrong as in the quieter ones (and 2 % or more), or a fifth, where answers take twice
+-- as long as there, or where calls wait in line for longer than an answer takes. Calls stand in the
+-- piece in which they came.
 local access_log = require "unbusy.simulate.access_log"
 local lines = require "unbusy.simulate.lines"
 local period = require "unbusy.diagnose.period"

@@ -160,8 +160,10 @@ local function make_alike(p, before)
   if p.first or before.first then before.took = nil end
 end
 
--- The periods as facts: is the later one trouble?
+-- The periods as facts: is the later one trouble? An earlier one that was so itself says nothing of
+-- what is usual.
 local function facts_of(p, before)
+  if before and period.is_bad(period.share(before)) then before = nil end
   if p and before then make_alike(p, before) end
   local usual = before and { share = period.share(before), took = before.took } or { share = 0 }
   local is_trouble = p and period.is_trouble({ share = period.share(p), took = p.took,

@@ -65,15 +65,26 @@ function period.share(p)
   return counted > 0 and p.bad / counted or 0
 end
 
-local LEAST_SHARE, TIMES_SHARE, TIMES_TOOK, LEAST_LATER, LEAST_QUEUED = 0.02, 3, 2, 0.2, 0.5
+local LEAST_SHARE, TIMES_SHARE, MOST_SHARE = 0.02, 3, 0.2
+local TIMES_TOOK, LEAST_LATER, LEAST_QUEUED = 2, 0.2, 0.5
+
+--- Whether so much goes wrong that it is no time to compare another with: a fifth.
+---@param share number
+---@return boolean
+function period.is_bad(share)
+  return share > MOST_SHARE
+end
 
 --- Whether so much goes wrong, or so slowly, that something is wrong: three times as much as usual
---- (and 2 % or more), answers that take twice as long, or a line of ours longer than an answer.
+--- (2 % or more), or a fifth, whatever is usual; answers that take twice as long; or a line of ours
+--- longer than an answer.
 ---@param now table { share =, took = or nil, queued = }
 ---@param usual table { share =, took = or nil }
 ---@return boolean
 function period.is_trouble(now, usual)
-  if now.share > math.max(LEAST_SHARE, TIMES_SHARE * usual.share) then return true end
+  if now.share > math.max(LEAST_SHARE, TIMES_SHARE * usual.share) or period.is_bad(now.share) then
+    return true
+  end
   local took = usual.took
   if took and now.took and now.took > math.max(TIMES_TOOK * took, took + LEAST_LATER) then
     return true
