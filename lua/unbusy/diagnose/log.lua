@@ -50,6 +50,11 @@ local function took_of(call)
   return math.min(call.start or whole, whole), whole
 end
 
+-- Might it have come to our line?
+local function may_wait(call)
+  return not period.elsewhere[call.source or ""]
+end
+
 local function cut(calls)
   local from, to = math.huge, -math.huge
   for _, call in ipairs(calls) do
@@ -61,7 +66,7 @@ local function cut(calls)
     local i = math.floor((call.at - from) / width)
     local piece = pieces[i]
     if not piece then
-      piece = { index = i, calls = {}, bad = 0, gone = 0, queued = 0, took = {} }
+      piece = { index = i, calls = {}, bad = 0, gone = 0, took = {}, queued = 0, in_line = 0 }
       pieces[i], order[#order + 1] = piece, piece
     end
     local list = piece.calls
@@ -69,6 +74,7 @@ local function cut(calls)
     if period.callers[call.code or false] then piece.gone = piece.gone + 1
     elseif call.code then piece.bad = piece.bad + 1 end
     piece.queued = piece.queued + call.queued
+    if may_wait(call) then piece.in_line = piece.in_line + 1 end
     piece.took[#piece.took + 1] = (took_of(call))
   end
   table.sort(order, function(a, b) return a.index < b.index end)
@@ -88,7 +94,7 @@ local function judge(pieces)
   local usual = { share = quantile(shares, 0.25) or 0, took = quantile(took, 0.25) }
   for _, piece in ipairs(pieces) do
     piece.trouble = period.is_trouble({ share = piece.share, took = piece.median,
-      queued = piece.queued / #piece.calls }, usual)
+      queued = piece.queued / math.max(piece.in_line, 1) }, usual)
   end
 end
 
@@ -108,10 +114,10 @@ end
 
 -- The calls of pieces in sum; nil where there are none.
 local function sum(pieces, is_trouble)
-  local p, took, whole, queued, span = period.new(), {}, {}, 0, 0
+  local p, took, whole, queued, in_line, span = period.new(), {}, {}, 0, 0, 0
   for _, piece in ipairs(pieces) do
     if piece.trouble == is_trouble then
-      span = span + piece.span
+      span, in_line = span + piece.span, in_line + piece.in_line
       for _, call in ipairs(piece.calls) do
         period.add_calls(p, 1, call.code)
         queued = queued + call.queued
@@ -126,7 +132,7 @@ local function sum(pieces, is_trouble)
     end
   end
   if p.calls == 0 then return nil end
-  p.span, p.queued = span, queued / p.calls
+  p.span, p.queued = span, queued / math.max(in_line, 1)
   p.took, p.whole = quantile(took, 0.5), quantile(whole, 0.5)
   return p
 end

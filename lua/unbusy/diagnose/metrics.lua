@@ -131,8 +131,9 @@ end
 
 -- A period out of what was added; nil where there were no calls.
 local function period_of(families, span)
-  local p = period.new()
+  local p, elsewhere = period.new(), 0
   for _, series in ipairs(families.unbusy_calls_total or {}) do
+    if period.elsewhere[series.labels.source] then elsewhere = elsewhere + series.value end
     if series.labels.source ~= "fallback" then
       period.add_calls(p, series.value, code_of(series.labels))
     end
@@ -145,7 +146,7 @@ local function period_of(families, span)
   add_fallbacks(p, families, sum(families, "unbusy_calls_total", { source = "fallback" }) or 0)
   if p.calls <= 0 then return nil end
   local waited = sum(families, "unbusy_queue_wait_seconds_sum") or 0
-  p.span, p.queued = span, waited / p.calls
+  p.span, p.queued = span, waited / math.max(p.calls - elsewhere, 1)
   p.first, p.whole = took_of(families, p.queued)
   p.took = p.first or p.whole
   p.limit, p.in_flight = sum(families, "unbusy_limit"), sum(families, "unbusy_in_flight")

@@ -6,7 +6,7 @@
 --     bad        calls with a code              codes      word -> calls that ended with it
 --     took       seconds to the first of an answer, without our own line; nil where there was none
 --     whole      seconds to all of it
---     queued     seconds in our own line, of all calls on average
+--     queued     seconds in our own line, on average of those calls that might have come there
 --     tries      at all targets                 refused    of these: busy or limited
 --     retried    of these, in vain, nobody knows why (a log tells of the last try only)
 --     targets    name -> { tries, answered, codes }
@@ -25,6 +25,9 @@ function period.new()
   return { span = nil, calls = 0, bad = 0, gone = 0, codes = {}, took = nil, queued = 0, tries = 0,
     refused = 0, retried = 0, targets = {} }
 end
+
+--- Where answers come from to calls that never come to our line.
+period.elsewhere = { cache = true, coalesced = true }
 
 --- The codes of calls that say nothing of us.
 period.callers = { cancelled = true, invalid = true }
