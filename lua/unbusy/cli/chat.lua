@@ -136,6 +136,15 @@ local function watcher(line, own)
   end
 end
 
+-- The cache of a configuration, which this program does not keep warm: it asks one question.
+local function cold(cache)
+  if type(cache) ~= "table" then return cache end
+  local out = {}
+  for name, value in pairs(cache) do out[name] = value end
+  out.warm = nil
+  return out
+end
+
 -- The client, and a hint about its key; or nil and what is wrong.
 local function open_client(values, line)
   local given, hint, file = settings.find(values)
@@ -144,6 +153,7 @@ local function open_client(values, line)
     given.on_event = watcher(line, given.on_event)
   end
   given.loop = nil -- this program runs its own
+  given.cache = cold(given.cache)
   local ok, client = pcall(require("unbusy").new, given)
   if not ok then
     local message = tostring(client):gsub("^unbusy: ", "")
