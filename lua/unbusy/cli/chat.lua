@@ -25,7 +25,8 @@ chat.options = {
     doc = "the model; without it `models.default` of the target's configuration" },
   { name = "deadline", value = "SECONDS", type = "number", above = 0, max = 1e7,
     doc = "for everything: waiting, tries, the answer" },
-  { name = "target", value = "NAME", type = "string", doc = "ask this target and no other" },
+  { name = "target", value = "NAME", type = "string",
+    doc = "ask this target and no other, the cache neither" },
   { name = "config", value = "FILE", type = "string",
     doc = "a Lua file that returns the options of unbusy.new" },
   { name = "url", value = "URL", type = "string",
@@ -224,9 +225,12 @@ local function failure(message, code, detail)
   return { message = message, code = code, detail = detail }
 end
 
+-- Who names a target wants to know what that one says, and not what it has said before.
 local function call_options(values)
-  return { deadline = values.deadline, target = values.target,
+  local given = { deadline = values.deadline, target = values.target,
     upstream_stream = values.json and not values.no_stream or nil }
+  if values.target then given.cache = false end
+  return given
 end
 
 local function ask_stream(client, body, values, out)
