@@ -491,7 +491,7 @@ describe("bin/unbusy", function()
     up:programme { token_interval = 0.05, answer = { tokens = 2000 } }
     -- (A shell has what runs beside it ignore the signal.)
     local r = shell(([[env --default-signal=INT %s >%s/answer & pid=$!
-      for i in $(seq 600); do ! grep -q 'echo: hi' %s/answer || break; sleep 0.05; done
+      for i in $(seq 600); do ! grep -qs 'echo: hi' %s/answer || break; sleep 0.05; done
       kill -INT $pid; wait $pid; status=$?; cat %s/answer; (exit $status)]]):format(
       command { "chat", "--url", up.url, "hi" }, dir, dir, dir))
     assert.equal(130, r.rc)
