@@ -37,7 +37,8 @@ local function answers_of(client)
   local try = { number = 1, target = target.name, model = "model-a", began = 0, status = 200,
     seconds = 0.8, start = 0.3 }
   local call = { kind = "chat", streaming = false, tries = { try }, past = 0, race = false,
-    model = "model-a", loop = loop, started = 0, last_try = function(c) return c.tries[1] end }
+    model = "model-a", loop = loop, started = 0, options = {}, in_line = 0,
+    last_try = function(c) return c.tries[1] end }
   local reply = { source = "upstream", target = target.name, cost = 0.001,
     usage = { prompt_tokens = 120, completion_tokens = 80, cached_tokens = 20 },
     times = { queued = 0, total = 0.9 } }
@@ -46,7 +47,7 @@ local function answers_of(client)
     for _ = 1, n do
       calls[call] = recorder.COUNTS
       meter:call_begins()
-      meter:try_begins(target)
+      meter:try_begins(call, target)
       meter:try_ends(call, try, target, true, reply)
       meter:call_ends(call, reply)
     end
@@ -57,7 +58,7 @@ end
 -- What is passed to C of such an answer, and nothing else: less it cannot be.
 local function notes_alone(client)
   local part = client.meter.part
-  local begun = part:set { { "level", "a" }, { "level", "b" } }
+  local begun = part:set { { "level", "a" }, { "level", "b" }, { "seconds", "p" } }
   local tried = part:set { { "seconds", "c" }, { "level", "a" }, { "counter", "d" },
     { "counter", "e" }, { "counter", "f" }, { "counter", "g" }, { "seconds", "h" },
     { "counter", "i", from = 0 } }
@@ -66,14 +67,14 @@ local function notes_alone(client)
     { "seconds", "o", from = 1 } }
   return function(n)
     for _ = 1, n do
-      begun:note(1, 1)
+      begun:note(1, 1, 0)
       tried:note(0.8, 0, 100, 80, 0.001, 20, 0.3)
       ended:note(0.95, 0.15, 0, 120, 80)
     end
   end
 end
 
--- The same 17 numbers, in tables of this process.
+-- The same 18 numbers, in tables of this process.
 local bounds = { 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2.5, 5, 10, 20, 30, 60, 120, 300,
   600 }
 
@@ -91,10 +92,10 @@ end
 
 local function in_tables(n)
   local c, h = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }, {}
-  for i = 1, 7 do h[i] = table_histogram() end
+  for i = 1, 8 do h[i] = table_histogram() end
   for _ = 1, n do
     for i = 1, 10 do c[i] = c[i] + 1 end
-    for i = 1, 7 do observe(h[i], 0.8) end
+    for i = 1, 8 do observe(h[i], 0.8) end
   end
   return c, h
 end
@@ -169,12 +170,12 @@ local function busy_client()
       local try = { number = 2, target = target.name, began = 0, status = status, seconds = 1,
         start = 0.5 }
       local call = { loop = loop, kind = "chat", past = 0, tries = { try }, started = 0,
-        model = "model-a", last_try = function() return try end }
+        model = "model-a", options = {}, in_line = 0, last_try = function() return try end }
       local answer = not code and { source = "upstream", target = target.name, cost = 1,
         usage = { prompt_tokens = 10, completion_tokens = 5 }, times = { queued = 0 } } or nil
       client.calls[call] = recorder.COUNTS
       client.meter:call_begins()
-      client.meter:try_begins(target)
+      client.meter:try_begins(call, target)
       client.meter:try_ends(call, try, target, true, answer, code)
       client.meter:call_ends(call, answer, code)
       client.calls[call] = nil

@@ -500,10 +500,9 @@ local function line_up(self, call, targets, now, asked)
   if not place then
     place, message, code, detail = wait_for_place(self, call, waiter)
     local seconds = call.loop.now() - now
-    call.queued = (call.queued or 0) + seconds
-    if self.meter then
-      self.meter:line_left(turns.names[waiter.priority], place, seconds,
-        not (call.stopped or call.patience) and code)
+    call.queued, call.in_line = (call.queued or 0) + seconds, seconds
+    if code and self.meter and not (call.stopped or call.patience) then
+      self.meter:turned_away(code)
     end
   end
   call:release(guard)
@@ -521,6 +520,7 @@ function queue:enter(call, targets)
   local now = call.loop.now()
   local may_walk_in = self.count == 0 and not self.serving and now < call.deadline
   local place, asked
+  call.in_line = 0
   if may_walk_in then place, asked = walk_in(self, call, targets, now) end
   if place then return place end
   return line_up(self, call, targets, now, asked)

@@ -86,7 +86,7 @@ function recorder.new(client, o)
   for _, name in ipairs(HOT) do self[name] = recorder[name] end
   for _, t in ipairs(client.targets) do
     self.targets[t.name] = t
-    self.places[t] = { flying = 0, begun = nil, good = {}, tries = {} }
+    self.places[t] = { flying = 0, begun = {}, good = {}, tries = {} }
   end
   return self
 end
@@ -96,7 +96,7 @@ end
 -- Those that were found are of a part that is there no more.
 local function forget(self)
   self.ended, self.streams, self.good, self.sets = {}, {}, {}, {}
-  for _, place in pairs(self.places) do place.begun, place.good, place.tries = nil, {}, {} end
+  for _, place in pairs(self.places) do place.begun, place.good, place.tries = {}, {}, {} end
 end
 
 --- The series of a set are not there any more, and so perhaps those of no set.
@@ -290,18 +290,22 @@ end
 
 -- {== Tries ===============================================================
 
---- A try begins.
+--- A try begins. How long it has waited for its place is told here, of those too that had one at
+--- once; who stands in no line is not among them.
+---@param call table
 ---@param target table
-function recorder:try_begins(target)
-  local place = self.places[target]
-  local flying, set = place.flying + 1, place.begun
+function recorder:try_begins(call, target)
+  local place, priority = self.places[target], call.options.priority or "normal"
+  local flying, set = place.flying + 1, place.begun[priority]
   place.flying = flying
   if set == nil then
     self:note("unbusy_queue_size", self.queue_size)
-    set = made(self, { item("unbusy_target_in_flight", target.name), item "unbusy_calls_active" })
-    place.begun = set
+    set = made(self, { item("unbusy_target_in_flight", target.name), item "unbusy_calls_active",
+      item("unbusy_queue_wait_seconds", priority) })
+    place.begun[priority] = set
   end
-  if set and not self.tell(set, flying, self.active) then self:lost() end
+  local in_line = not call.at_once and call.in_line or nil
+  if set and not self.tell(set, flying, self.active, in_line) then self:lost() end
 end
 
 local function try_set(self, target, code, status)
@@ -403,14 +407,10 @@ function recorder:waiting(priority, count)
   if set and not set:note(count, self.active) then self:lost() end
 end
 
---- A call has waited, and goes on.
----@param priority string
----@param place table? that it was given
----@param seconds number that it has waited
----@param code string|false|nil of the refusal where it was given none; not where it was stopped
-function recorder:line_left(priority, place, seconds, code)
-  if place then return self:note("unbusy_queue_wait_seconds", seconds, priority) end
-  if code then self:note("unbusy_queue_refused_total", 1, labels.code(code)) end
+--- A call was turned away from the line.
+---@param code string of the refusal
+function recorder:turned_away(code)
+  self:note("unbusy_queue_refused_total", 1, labels.code(code))
 end
 
 -- }========================================================================

@@ -542,7 +542,7 @@ return function(_, client)
     local request, body, path = requests.build(call, streaming)
     if not request then return nil, body, "invalid", {} end -- nothing was sent: no try
     local try = call:begin_try(call.place)
-    if meter then meter:try_begins(call.place.target) end
+    if meter then meter:try_begins(call, call.place.target) end
     local answer, why, how, detail = perform(call, try, request, body, streaming)
     if meter then count(meter, call, try, streaming, answer, how) end
     if not answer then
