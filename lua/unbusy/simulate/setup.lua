@@ -117,15 +117,40 @@ local function new_client(given)
   return nil, told
 end
 
--- Targets without scripts.
+-- Of a target's limits those that say how much is read; how much may be asked nobody minds.
+local function bare_limits(limits)
+  if type(limits) ~= "table" then return limits end
+  local out = {}
+  for name, value in pairs(limits) do out[name] = value end
+  out.requests_per_minute, out.tokens_per_minute = nil, nil
+  return out
+end
+
+-- Targets without scripts and limits.
 local function bare_targets(options)
   local out = {}
   for i, t in ipairs(options.targets) do
     out[i] = {}
     for name, value in pairs(t) do out[i][name] = value end
-    out[i].policy = nil
+    out[i].policy, out[i].limits = nil, bare_limits(t.limits)
   end
   return out
+end
+
+local function nothing() return false end
+
+-- Who asks in a loop remembers nothing: neither how long a server wants to be left alone, nor that
+-- it refused the key or the account.
+local function forget_refusals(client)
+  for _, t in ipairs(client.targets) do
+    local admit = t.admit
+    t.rest, t.rest_for, t.is_away = nothing, nothing, nothing
+    function t.admit(self, ...)
+      self.account.broke_until = 0
+      for _, key in ipairs(self.keys) do key.aside_until, key.scopes = 0, nil end
+      return admit(self, ...)
+    end
+  end
 end
 
 -- One try and nothing else, at the target that the row names, where the client has it.
@@ -133,6 +158,7 @@ local function bare(options, o)
   local client, message = new_client { loop = o.loop, targets = bare_targets(options),
     clocks = options.clocks, retry = false, limiter = false, budget = false, breaker = false }
   if not client then return nil, message end
+  forget_refusals(client)
   local ask, by_target, has = asker(client, o.loop, o.kind), {}, {}
   for _, t in ipairs(options.targets) do has[t.name] = true end
   local function given_for(name, deadline)
