@@ -92,18 +92,28 @@ local function complaint(text, status)
   return line:sub(1, 300)
 end
 
--- Runs a command: its output, or nil and what it complained of.
+-- What stands in a file, which is removed; "" where there is none.
+local function taken_out_of(path)
+  local file = path and io.open(path, "rb")
+  local said = file and file:read "*a" or ""
+  if file then
+    file:close()
+    os.remove(path)
+  end
+  return said
+end
+
+-- Runs a command: its output, or nil and what it complained of; no words of that where there is no
+-- room for a file of them.
 local function run(words)
-  local parts, err = {}, os.tmpname()
+  local parts, has_room, err = {}, pcall(os.tmpname)
+  if not has_room then err = nil end
   for i, word in ipairs(words) do parts[i] = shell.quote(word) end
-  local pipe = io.popen(("timeout %d %s 2>%s </dev/null; printf '\\n%%d' $?"):format(LONGEST,
-    table.concat(parts, " "), shell.quote(err)))
+  local pipe = io.popen(("timeout %d %s 2>%s </dev/null; printf '\n%%d' $?"):format(LONGEST,
+    table.concat(parts, " "), shell.quote(err or "/dev/null")))
   local text = pipe and pipe:read "*a" or ""
   if pipe then pipe:close() end
-  local file = io.open(err, "rb")
-  local said = file and file:read "*a" or ""
-  if file then file:close() end
-  os.remove(err)
+  local said = taken_out_of(err)
   local out, status = text:match "^(.*)\n(%d+)$"
   if status == "0" then return out end
   if status == "124" then said = ("no answer from kubectl for %d s"):format(LONGEST) end
