@@ -21,8 +21,8 @@ describe("while no target may be asked", function()
     for word in text:match 'alertname !~ "Unbusy%(([%w|]+)%)"':gmatch "%w+" do
       told[#told + 1] = "Unbusy" .. word
     end
-    assert.same({ "UnbusyPolicyFaults", "UnbusyOverheadHigh", "UnbusyCostHigh", "UnbusyCostJumps",
-      "UnbusyRestarts" }, told)
+    assert.same({ "UnbusyPolicyFaults", "UnbusyTargetRefused", "UnbusyOverheadHigh",
+      "UnbusyCostHigh", "UnbusyCostJumps", "UnbusyRestarts" }, told)
     local known = alerts()
     for _, name in ipairs(told) do assert.equal("warning", known[name], name) end
   end)
