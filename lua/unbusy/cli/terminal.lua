@@ -18,11 +18,16 @@ function terminal.is_terminal(descriptor)
   return shell.succeeds(("test -t %d"):format(descriptor))
 end
 
+--- Whether a terminal can go back to a line and erase it: all but those that say they are dumb.
+function terminal.can_erase()
+  return os.getenv "TERM" ~= "dumb"
+end
+
 --- The columns of the terminal that standard error is; nil when it is none, or one that cannot go
 --- back to the start of a line and erase it.
 ---@return integer?
 function terminal.columns()
-  if os.getenv "TERM" == "dumb" then return nil end
+  if not terminal.can_erase() then return nil end
   local pipe = io.popen "stty size <&2 2>/dev/null"
   local columns = pipe and (pipe:read "*a"):match "^%d+ (%d+)"
   if pipe then pipe:close() end

@@ -112,7 +112,7 @@ function top.run(values)
   local look, close = (values.url and watched.of_gateway or watched.of_region)(values)
   if values.json then
     terminal.write(assert(json.encode(look())) .. "\n")
-  elseif values.once or not terminal.is_terminal(1) then
+  elseif values.once or not terminal.can_erase() or not terminal.is_terminal(1) then
     local columns = terminal.is_terminal(1) and size_of_output() or 1000
     terminal.write(table.concat(lines_of(look(), values, columns), "\n") .. "\n")
   else
