@@ -162,6 +162,8 @@ local function add_call(rows, record, at)
   if status then add(rows, at + seconds - last, record.target, 0, status, last) end
 end
 
+local is_known = { cache = true, stale = true, coalesced = true } -- nobody was asked for it
+
 -- Takes what a line says; or a message, and true where nothing more can be taken.
 local function take_line(state, text)
   if is_remark(text) then
@@ -182,6 +184,7 @@ local function take_line(state, text)
     return "more than a trace may hold: take a part", true
   end
   state.calls = state.calls + 1
+  if is_known[record.source] then state.known = state.known + 1 end
   state.target = state.target or record.target
   if record.target and record.target ~= state.target then state.several = true end
   add_call(state.rows, record, unix_time(record.time) - record.seconds)
@@ -215,6 +218,9 @@ local function seen_in(rows)
   return seen
 end
 
+local KNOWN = "the cache answered, or another call: played, they are asked, unless the client has "
+  .. 'a cache and a header line says how many questions there are: {"calls":{"questions":N}}'
+
 -- The rows as a trace, whose time begins with the first.
 local function traced(path, state, o)
   local rows = without_guesses(state)
@@ -230,6 +236,9 @@ local function traced(path, state, o)
       row.arrival, row.status, row.latency)
   end
   made.remarks = { ("%d calls of a gateway's log"):format(state.calls), state.damage }
+  if state.known > 0 then
+    table.insert(made.remarks, 2, ("%d of them %s"):format(state.known, KNOWN))
+  end
   if state.left_out > 0 then
     table.insert(made.remarks,
       ("%d lines were no calls and are left out"):format(state.left_out))
@@ -265,7 +274,7 @@ end
 function access_log.read(path, given)
   local reader, message = lines.open(path)
   if not reader then return nil, message end
-  local state = { rows = {}, calls = 0, left_out = 0 }
+  local state = { rows = {}, calls = 0, known = 0, left_out = 0 }
   message = read_all(reader, state)
   reader:close()
   message = message or reader:mostly_damaged(state.calls)
