@@ -2,11 +2,13 @@
 ** host.c: runs a Lua script, as the Lua command does. Built with a sanitizer it
 ** runs the specs without LD_PRELOAD, which their children would inherit.
 **   host SCRIPT [ARGUMENT…]
+** LUA_INIT, Lua's own, may be set: a chunk that is run first.
 */
 #include <lauxlib.h>
 #include <lua.h>
 #include <lualib.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 static void set_arg (lua_State *L, int argc, char **argv) {
   int i;
@@ -19,7 +21,10 @@ static void set_arg (lua_State *L, int argc, char **argv) {
 }
 
 static int run (lua_State *L, int argc, char **argv) {
+  const char *first = getenv("LUA_INIT");
   int i;
+  if (first != NULL && luaL_dostring(L, first) != 0)
+    return 1;
   if (luaL_loadfile(L, argv[1]) != 0)
     return 1;
   if (!lua_checkstack(L, argc))

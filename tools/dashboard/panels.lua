@@ -68,9 +68,11 @@ add { type = "stat", w = 4, title = "In line now", unit = "short",
   about = "Calls that wait for a place.", base = "green", lines = { { 1, "yellow" } },
   queries = { { ("sum(%s)"):format(gauge "unbusy_queue_waiting" "") } } }
 add { type = "stat", w = 4, title = "Targets that are out", unit = "short",
-  about = "Their breaker is not closed in some process.", base = "green", lines = { { 1, "red" } },
-  queries = { { ("count(max by (target) (%s) == 1) or vector(0)"):format(
-    gauge "unbusy_breaker_state" [[state=~"open|half_open|forced_open"]]) } } }
+  about = "In some process their breaker is not closed, their account has no credit, or all their "
+    .. "keys are refused.", base = "green", lines = { { 1, "red" } },
+  queries = { { ("count(max by (target) (%s or %s) == 1) or vector(0)"):format(
+    gauge "unbusy_breaker_state" [[state=~"open|half_open|forced_open"]],
+    gauge "unbusy_target_refused" "") } } }
 
 -- }========================================================================
 
