@@ -3,7 +3,8 @@
 -- They are there where the options say a limit, or once an answer's headers have
 -- (`unbusy.rate_headers`). Before a call is sent, its tokens are foreseen:
 --
---     a quarter of the bytes of its texts (1000 tokens for an inline file, `data:…`)
+--     a quarter of the bytes of its texts (1000 tokens for an inline file, `data:…`), and each
+--     number of a list, as in a prompt of tokens
 --     + max_tokens (or max_completion_tokens, max_output_tokens), but no more than four times what
 --       the answers took lately, which stands there too where it says none; times n, for each
 --       prompt of a list and each request of a batch
@@ -29,7 +30,8 @@ local MOST_VALUES = 100000 -- of a request that are looked at
 
 -- {== Foreseeing ==========================================================
 
--- The bytes of all texts in a value, as deep as JSON goes: a table may hold itself.
+-- The bytes of all texts in a value, as deep as JSON goes: a table may hold itself. (A number in
+-- a list may be a token.)
 local function bytes_of(value, seen, depth)
   if type(value) == "string" then
     return value:sub(1, 5) == "data:" and INLINE * BYTES or #value
@@ -37,10 +39,11 @@ local function bytes_of(value, seen, depth)
     return 0
   end
   local sum = 0
-  for _, inner in next, value do
+  for key, inner in next, value do
     seen.values = seen.values + 1
     if seen.values > MOST_VALUES then return sum end
-    sum = sum + bytes_of(inner, seen, depth + 1)
+    local is_token = type(inner) == "number" and type(key) == "number"
+    sum = sum + (is_token and BYTES or bytes_of(inner, seen, depth + 1))
   end
   return sum
 end

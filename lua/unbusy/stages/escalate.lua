@@ -18,6 +18,7 @@
 -- (`call.given`), and somebody else is asked in its place.
 local checks = require "unbusy.escalation.checks"
 local counts = require "unbusy.escalation.counts"
+local elsewhere = require "unbusy.elsewhere"
 local facts = require "unbusy.policy.facts"
 local refusals = require "unbusy.escalation.refusals"
 local reply = require "unbusy.reply"
@@ -55,7 +56,9 @@ end
 
 -- {== Whom to ask =========================================================
 
-local function add(list, call, target)
+-- (Who goes on from what a server keeps is known to that one's account alone.)
+local function add(list, call, target, weak)
+  if elsewhere.is_bound(call) and target.account_name ~= weak.account_name then return end
   if call:may_ask(target.name) then list[#list + 1] = target end
 end
 
@@ -65,15 +68,15 @@ local function others(self, call, weak)
   local o, out = self.checks, {}
   if o then
     if call.options.pool and call.options.pool ~= o.to then return out end
-    for _, t in ipairs(call.client.pools.by_name[o.to]) do add(out, call, t) end
+    for _, t in ipairs(call.client.pools.by_name[o.to]) do add(out, call, t, weak) end
     return out
   end
   for _, t in ipairs(call:targets()) do
-    if t.pool ~= weak.pool then add(out, call, t) end
+    if t.pool ~= weak.pool then add(out, call, t, weak) end
   end
   if out[1] then return out end
   for _, t in ipairs(call:targets()) do
-    if t ~= weak then add(out, call, t) end
+    if t ~= weak then add(out, call, t, weak) end
   end
   return out
 end
