@@ -79,8 +79,11 @@ end
 
 -- Whoever is let in has sent that key, and nothing else.
 function readers.key(text)
-  local key, message = known:of { authorization = text, ["api-key"] = text:match "^%C*" }
-  if key then assert(text:match "sk%-known%s*$", "let in with another key") end
+  local other = text:match "^%C*"
+  local key, message = known:of { authorization = text, ["api-key"] = other }
+  if key then
+    assert(text:match "sk%-known%s*$" or other:match "^%s*sk%-known%s*$", "let in with another key")
+  end
   if not key then contract.line(message) end
   return key and "in" or message
 end
