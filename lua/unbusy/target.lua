@@ -585,8 +585,9 @@ end
 
 --- What an operator wants to know, free of secrets.
 function target:status()
+  local refused = self:refused() -- first: what others have marked is heeded then
   return {
-    refused = self:refused(), rests = rest_of(self), -- in this order: what others marked is heeded
+    refused = refused, rests = rest_of(self),
     name = self.name, account = self.account_name, pool = self.pool, reserve = self.reserve,
     provider = self.provider.name,
     state = self.breaker and self.breaker:state() or "closed", tries = self.tries,

@@ -117,11 +117,16 @@ local function new_client(given)
   return nil, told
 end
 
+local function copy(t)
+  local out = {}
+  for name, value in pairs(t) do out[name] = value end
+  return out
+end
+
 -- Of a target's limits those that say how much is read; how much may be asked nobody minds.
 local function bare_limits(limits)
   if type(limits) ~= "table" then return limits end
-  local out = {}
-  for name, value in pairs(limits) do out[name] = value end
+  local out = copy(limits)
   out.requests_per_minute, out.tokens_per_minute = nil, nil
   return out
 end
@@ -130,8 +135,7 @@ end
 local function bare_targets(options)
   local out = {}
   for i, t in ipairs(options.targets) do
-    out[i] = {}
-    for name, value in pairs(t) do out[i][name] = value end
+    out[i] = copy(t)
     out[i].policy, out[i].limits = nil, bare_limits(t.limits)
   end
   return out
