@@ -2,29 +2,21 @@
 -- nothing of us too: requests that were wrong themselves, and callers who went away. Where a client
 -- sent a hundred wrong requests a second, or where most callers no longer waited, each real call
 -- could fail for half of the time, and it said "nothing is wrong in it".
-local diagnose_log = require "unbusy.diagnose.log"
+local diagnosed = require "spec.support.diagnosed"
 local judge = require "unbusy.diagnose.judge"
 local text = require "unbusy.diagnose.text"
 
-local GOOD = '"source":"upstream","tries":1,"queued":0,"start":0.1,"seconds":0.1'
-local BUSY = '"code":"busy","tries":1,"seconds":0.1'
-local WRONG = '"code":"invalid","tries":1,"seconds":0.1'
-local GONE = '"code":"cancelled","tries":1,"seconds":0.1'
+local GOOD, BUSY = diagnosed.GOOD, diagnosed.BUSY
+local WRONG = '"target":"a","code":"invalid","tries":1,"seconds":0.1'
+local GONE = '"target":"a","code":"cancelled","tries":1,"seconds":0.1'
 
 -- The facts of a log of 100 s; `lines_of(second)` says how the calls of a second ended.
 local function facts_of(lines_of)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "wb"))
+  local calls = {}
   for second = 0, 99 do
-    for _, how in ipairs(lines_of(second)) do
-      file:write(('{"time":"2026-01-31T12:%02d:%02d+00:00","kind":"chat","target":"a",%s}\n')
-        :format(math.floor(second / 60), second % 60, how))
-    end
+    for _, how in ipairs(lines_of(second)) do calls[#calls + 1] = { second, how } end
   end
-  file:close()
-  local facts = assert(diagnose_log.read(path))
-  os.remove(path)
-  return facts
+  return diagnosed.facts(calls)
 end
 
 -- `n` calls that say nothing of us, and one that does.

@@ -3,28 +3,20 @@
 -- in the midst of an outage, it said "nothing is wrong in it: 100 % of 50 calls went wrong", and
 -- ended with 0. Of two scrapes, what lay before them was called the quiet time, whatever it was:
 -- a burst that went on since the start was no burst, for "no more calls come than before".
-local diagnose_log = require "unbusy.diagnose.log"
+local diagnosed = require "spec.support.diagnosed"
 local judge = require "unbusy.diagnose.judge"
 local metrics = require "unbusy.diagnose.metrics"
 local text = require "unbusy.diagnose.text"
 
-local GOOD = '"source":"upstream","tries":1,"queued":0,"start":0.1,"seconds":0.1'
-local BUSY = '"code":"busy","tries":1,"seconds":0.1'
+local GOOD, BUSY = diagnosed.GOOD, diagnosed.BUSY
 
 -- The facts of a log of 50 s with ten calls in each; so many of them fail.
 local function facts_of(bad_in)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "wb"))
+  local calls = {}
   for second = 0, 49 do
-    for i = 1, 10 do
-      file:write(('{"time":"2026-01-31T12:00:%02d+00:00","kind":"chat","target":"a",%s}\n'):format(
-        second, i <= bad_in(second) and BUSY or GOOD))
-    end
+    for i = 1, 10 do calls[#calls + 1] = { second, i <= bad_in(second) and BUSY or GOOD } end
   end
-  file:close()
-  local facts = assert(diagnose_log.read(path))
-  os.remove(path)
-  return facts
+  return diagnosed.facts(calls)
 end
 
 -- What a gateway has counted: so many calls that were answered, and that failed.

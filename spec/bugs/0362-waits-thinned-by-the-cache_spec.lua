@@ -2,7 +2,7 @@
 -- answered and that never came there. Where nine of ten are answered so, a line of five seconds was
 -- one of half a second: no trouble at all. In metrics that half second, and not the five, was taken
 -- off how long whole answers took: a line of ours was "slow inference".
-local diagnose_log = require "unbusy.diagnose.log"
+local diagnosed = require "spec.support.diagnosed"
 local judge = require "unbusy.diagnose.judge"
 local metrics = require "unbusy.diagnose.metrics"
 
@@ -24,22 +24,14 @@ end
 -- The facts of a log of 100 s: nine of ten calls are answered by the cache; from the 50th second on
 -- the others wait.
 local function facts_of(waits)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "wb"))
-  local function write(second, how)
-    file:write(('{"time":"2026-01-31T12:%02d:%02d+00:00","kind":"chat",%s}\n'):format(
-      math.floor(second / 60), second % 60, how))
-  end
+  local calls = {}
   for second = 0, 99 do
-    for _ = 1, 9 do write(second, '"source":"cache","seconds":0') end
+    for _ = 1, 9 do calls[#calls + 1] = { second, '"source":"cache","seconds":0' } end
     local queued = second >= 50 and waits or 0
-    write(second, ('"target":"a","source":"upstream","tries":1,"queued":%g,"start":1,"seconds":%g')
-      :format(queued, queued + 1))
+    calls[#calls + 1] = { second, ('"target":"a","source":"upstream","tries":1,"queued":%g,'
+      .. '"start":1,"seconds":%g'):format(queued, queued + 1) }
   end
-  file:close()
-  local facts = assert(diagnose_log.read(path))
-  os.remove(path)
-  return facts
+  return diagnosed.facts(calls)
 end
 
 describe("a line of ours behind a cache", function()
